@@ -1,0 +1,253 @@
+// tiffin run: the result of a job if there is one, else that of a program, computed under a lease.
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "client/cli/child_process.h"
+#include "client/cli/commands.h"
+#include "client/cli/input.h"
+#include "client/cli/npy_file.h"
+#include "client/cli/output.h"
+#include "common/base64.h"
+#include "common/json.h"
+#include "common/status.h"
+#include "common/utf8.h"
+
+namespace tiffin::cli {
+namespace {
+
+// What a record may hold: more than this is refused by the server anyway.
+constexpr size_t kMaxOutput = 16 << 20;
+constexpr size_t kMaxLog = (64 << 10) - 3;  // and the dots of a cut
+
+struct RunOptions {
+  std::string job;
+  std::string output;
+  Bulk bulk = Bulk::kRefs;
+  std::optional<absl::Duration> term;
+};
+
+// Makes a lease last while it lives. A job that somebody else has ended need not be computed: its
+// program is told to stop.
+class Renewer {
+ public:
+  Renewer(Client client, Lease lease, SignalRelay* relay)
+      : client_(std::move(client)), lease_(std::move(lease)), relay_(relay), thread_([this] { Loop(); }) {}
+  ~Renewer() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+  bool done_elsewhere() const { return done_elsewhere_; }
+
+ private:
+  void Loop() {
+    const auto pause = absl::ToChronoMilliseconds(lease_.term / 3);
+    std::unique_lock lock(mutex_);
+    while (!wake_.wait_for(lock, pause, [this] { return stop_; })) {
+      lock.unlock();
+      const auto renewals = client_.Renew({&lease_, 1});
+      lock.lock();
+      // A lost lease is no reason to stop: its value may still be stored.
+      if (renewals.ok() && renewals->front() == Client::Renewal::kDoneElsewhere) {
+        done_elsewhere_ = true;
+        relay_->Kill(SIGTERM);
+        return;
+      }
+    }
+  }
+
+  Client client_;
+  Lease lease_;
+  SignalRelay* relay_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stop_ = false;  // guarded by mutex_
+  std::atomic<bool> done_elsewhere_ = false;
+  std::thread thread_;
+};
+
+// Gives the lease back unless it was used up.
+class LeaseHolder {
+ public:
+  LeaseHolder(Client client, Lease lease) : client_(std::move(client)), lease_(std::move(lease)) {}
+  ~LeaseHolder() {
+    if (held_) client_.Release(lease_).IgnoreError();  // else it lapses after its term
+  }
+  LeaseHolder(const LeaseHolder&) = delete;
+  LeaseHolder& operator=(const LeaseHolder&) = delete;
+
+  const Lease& lease() const { return lease_; }
+  void Used() { held_ = false; }
+
+ private:
+  Client client_;
+  Lease lease_;
+  bool held_ = true;
+};
+
+// What a program printed: JSON if it is JSON, else text, else bytes.
+Value ValueOfBytes(std::string bytes) {
+  absl::StatusOr<Value> json = ParseJson(bytes);
+  if (json.ok()) return *std::move(json);
+  if (ToValidUtf8(bytes) == bytes) return bytes;
+  return Object{{"_noodles", "0.3.0"},
+                {"type", kObjectType},
+                {"class", kBytesClass},
+                {"data", Base64Encode(bytes)}};
+}
+
+absl::StatusOr<Value> ValueOfFile(const std::string& path, Client& client, Context& context) {
+  if (!path.ends_with(".npy")) {
+    TIFFIN_ASSIGN_OR_RETURN(std::string bytes, ReadInput(path, context.in()));
+    return ValueOfBytes(std::move(bytes));
+  }
+  TIFFIN_ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
+  TIFFIN_ASSIGN_OR_RETURN(const BlobName name,
+                          client.Put(file.dtype(), file.shape(), file.bytes()));
+  return Client::RefRecord(name);
+}
+
+Value ErrorOf(const std::vector<std::string>& command, int exit_status) {
+  List words;
+  for (const std::string& word : command) words.emplace_back(ToValidUtf8(word));
+  return Object{{"error", StrCat("exit status ", exit_status)}, {"command", std::move(words)}};
+}
+
+// One call of `tiffin run`.
+class Runner {
+ public:
+  Runner(const RunOptions& options, Context* context, Client client, SignalRelay* relay)
+      : options_(options), context_(*context), client_(std::move(client)), relay_(*relay) {}
+
+  absl::StatusOr<int> Run(const Value& job) {
+    TIFFIN_ASSIGN_OR_RETURN(const Submitted answer,
+                            client_.Submit(job, {.can_compute = true, .bulk = options_.bulk}));
+    key_ = answer.key;
+    if (answer.result.has_value()) return Report("RETRIEVED", *answer.result);
+    if (answer.lease.has_value()) return Compute(*answer.lease);
+    TIFFIN_ASSIGN_OR_RETURN(const Awaited awaited,
+                            client_.Await(key_, {.capacity = 1, .bulk = options_.bulk}));
+    if (awaited.lease.has_value()) return Compute(*awaited.lease);
+    return Report("WAITED", *awaited.result);
+  }
+
+ private:
+  absl::StatusOr<int> Compute(const Lease& lease) {
+    relay_.Hold();
+    LeaseHolder holder(client_, lease);
+    const absl::Time started = absl::Now();
+    bool done_elsewhere = false;
+    absl::StatusOr<ChildOutcome> outcome = [&] {
+      Renewer renewer(client_, lease, &relay_);
+      const ChildOptions options{
+          .collect_bytes = options_.output.empty() ? std::optional(kMaxOutput) : std::nullopt,
+          .err = &context_.err()};
+      auto ran = RunChild(context_.rest, options, &relay_);
+      done_elsewhere = renewer.done_elsewhere();
+      return ran;
+    }();
+    TIFFIN_RETURN_IF_ERROR(outcome.status());
+    if (done_elsewhere) {
+      holder.Used();
+      return Fetch("WAITED");
+    }
+    StoreOptions options;
+    options.compute_time = absl::Now() - started;
+    options.exit_status = outcome->exit_status;
+    options.log = CutUtf8(ToValidUtf8(outcome->log), kMaxLog);
+    if (outcome->exit_status == 0) return StoreValue(*std::move(outcome), options, &holder);
+    // Interrupted is not failed: somebody else may compute it.
+    if (relay_.signal_number() != 0) return 128 + relay_.signal_number();
+    return StoreFailure(options, &holder);
+  }
+
+  absl::StatusOr<int> StoreValue(ChildOutcome outcome, const StoreOptions& options,
+                                 LeaseHolder* holder) {
+    if (outcome.out_cut) {
+      return absl::ResourceExhaustedError(
+          StrCat("the command printed more than ", BytesText(kMaxOutput),
+                 ": let it write an .npy file, and name that with --output"));
+    }
+    Value value = ValueOfBytes(std::move(outcome.out));
+    if (!options_.output.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(value, ValueOfFile(options_.output, client_, context_));
+    }
+    TIFFIN_RETURN_IF_ERROR(client_.Store(key_, holder->lease(), value, options).status());
+    holder->Used();
+    return Fetch("COMPUTED");
+  }
+
+  absl::StatusOr<int> StoreFailure(const StoreOptions& options, LeaseHolder* holder) {
+    const Value error = ErrorOf(context_.rest, options.exit_status);
+    TIFFIN_RETURN_IF_ERROR(
+        client_.StoreFailure(key_, holder->lease(), error, options).status());
+    holder->Used();
+    return absl::AbortedError(
+        StrCat(context_.rest[0], " failed with exit status ", options.exit_status));
+  }
+
+  // What was stored, as any reader gets it: a hit and a miss print the same.
+  absl::StatusOr<int> Fetch(std::string_view outcome) {
+    TIFFIN_ASSIGN_OR_RETURN(const StoredResult result, client_.Get(key_, options_.bulk));
+    return Report(outcome, result);
+  }
+
+  absl::StatusOr<int> Report(std::string_view outcome, const StoredResult& result) {
+    if (result.kind == StoredResult::Kind::kError) {
+      return absl::AbortedError(StrCat("the job failed on ", result.host, ": ",
+                                       Short(result.value, 500)));
+    }
+    if (context_.globals.json) {
+      PrintLine({{"key", key_.ToText()}, {"outcome", outcome}, {"value", result.value}},
+                context_.out());
+    } else if (const std::string* text = result.value.if_string(); text != nullptr) {
+      context_.out() << *text << std::flush;
+    } else {
+      context_.out() << PrintJson(result.value) << std::endl;
+    }
+    return kDone;
+  }
+
+  const RunOptions& options_;
+  Context& context_;
+  Client client_;
+  SignalRelay& relay_;
+  Digest key_;
+};
+
+absl::StatusOr<int> RunRun(const RunOptions& options, Context& context) {
+  if (context.rest.empty()) return WrongUse("run: no command: tiffin run JOB -- COMMAND…");
+  TIFFIN_ASSIGN_OR_RETURN(const Value job, ReadValue(options.job, context.in()));
+  SignalRelay relay;  // before gRPC starts its threads
+  ClientOptions client_options;
+  if (options.term.has_value()) client_options.lease_term = *options.term;
+  Runner runner(options, &context, context.MakeClient(client_options, absl::Seconds(60)), &relay);
+  return runner.Run(job);
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App* app, Command* chosen) {
+  CLI::App* run = app->add_subcommand(
+      "run", "Prints a job's result; computes it by the command after -- if nobody has");
+  auto options = std::make_shared<RunOptions>();
+  run->add_option("JOB", options->job, "The job's record: a file, -, or JSON")->required();
+  run->add_option("--output", options->output,
+                  "Store what the command writes to this file (.npy: an array), not what it prints");
+  AddDurationOption(run, "--term", &options->term, "How long the lease lasts without us, 5s to 1h");
+  AddBulkOption(run, &options->bulk);
+  run->callback([=] {
+    *chosen = [options](Context& context) { return RunRun(*options, context); };
+  });
+}
+
+}  // namespace tiffin::cli

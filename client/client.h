@@ -1,0 +1,232 @@
+// The C++ client of tiffin: asks for results by job, computes what nobody has, and stores it.
+//
+//   tiffin::Client client(tiffin::MakeGrpcConnection({.server = "127.0.0.1:7410"}));
+//   auto result = client.Run(job, [] { return tiffin::Value(6 * 7); });
+#ifndef TIFFIN_CLIENT_CLIENT_H_
+#define TIFFIN_CLIENT_CLIENT_H_
+
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/connection.h"
+#include "common/crypto.h"
+#include "common/npy.h"
+#include "common/record.h"
+#include "common/value.h"
+
+namespace tiffin {
+
+// Who this process is, for the server's history; what is empty is filled in from the system.
+struct SessionInfo {
+  std::string name, user, host, script;
+};
+
+struct RetryOptions {
+  // How long calls that may be repeated are tried again after UNAVAILABLE, with exponential backoff
+  // and jitter between the two delays. Zero: once.
+  absl::Duration patience = absl::Seconds(30);
+  absl::Duration first_delay = absl::Milliseconds(50);
+  absl::Duration max_delay = absl::Seconds(5);
+};
+
+struct ClientOptions {
+  std::string name_space;  // empty: `default`
+  SessionInfo session;
+  RetryOptions retry;
+  absl::Duration lease_term = absl::Seconds(30);  // 5 s to 1 h; renewed at a third of it
+  bool verify = true;           // whole blobs are checked against their key
+  bool allow_unversioned_main = false;  // as the server's flag; for keys computed here
+  int threads = 8;              // of RunAsync
+};
+
+enum class Bulk { kRefs, kInline };
+
+// A stored result of a job.
+struct StoredResult {
+  enum class Kind { kValue, kError, kWorkflow };
+  Kind kind = Kind::kValue;
+  Value value;
+  Digest digest;
+  absl::Time stored;
+  std::string session;
+  std::string host;
+  bool retryable = true;
+  absl::Duration compute_time;
+  int exit_status = 0;
+  std::string log;
+  std::optional<Digest> linked_to;
+};
+
+// The right to compute a job now.
+struct Lease {
+  std::string id;
+  int64_t epoch = 0;
+  absl::Duration term;
+};
+
+struct Holder {
+  std::string session, name, user, host;
+  absl::Time since;
+  int64_t epoch = 0;
+};
+
+struct Submitted {
+  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen };
+  Digest key;
+  Outcome outcome = Outcome::kOpen;
+  std::optional<StoredResult> result;    // kRetrieved; absent if over a batch's budget
+  std::optional<Lease> lease;            // kGranted
+  std::optional<Holder> holder;          // kAttached
+  std::optional<StoredResult> workflow;  // kGranted of an unfolding job
+  std::vector<BlobName> missing_blobs;   // kGranted: blobs of the arguments that are not there
+  std::vector<Digest> missing_values;
+};
+
+struct SubmitOptions {
+  bool can_compute = true;
+  Bulk bulk = Bulk::kRefs;
+  bool discard_result = false;
+  std::optional<uint32_t> max_grants;  // of a batch
+};
+
+// What a job's function gives besides its value.
+struct StoreOptions {
+  absl::Duration compute_time;
+  int exit_status = 0;
+  std::string log;
+  bool retryable = true;  // of an error
+};
+
+struct Stored {
+  Digest key;
+  Digest digest;
+  bool repeated = false;  // it was already stored
+  std::vector<BlobName> blobs;
+};
+
+// What became of a job that was awaited.
+struct Awaited {
+  enum class Event { kResult, kFailed, kGranted };
+  size_t index = 0;  // in the span given
+  Digest key;
+  Event event = Event::kResult;
+  std::optional<StoredResult> result;    // kResult, kFailed
+  std::optional<Lease> lease;            // kGranted
+  std::optional<StoredResult> workflow;  // kGranted of an unfolding job
+};
+
+struct AwaitOptions {
+  uint32_t capacity = 0;  // leases that may be granted; 0: only results and failures
+  Bulk bulk = Bulk::kRefs;
+  int64_t after_epoch = 0;
+  absl::Time deadline = absl::InfiniteFuture();  // DEADLINE_EXCEEDED after it
+};
+
+// The function of a job: returns its value, or a status that is stored as its failure.
+using JobFunction = std::function<absl::StatusOr<Value>()>;
+
+// Cheap to copy: copies share session, renewals and memory of uploads. Thread-safe.
+//
+// Errors have the server's codes and messages (proto/tiffin/v1). Calls whose repetition does no harm
+// are repeated while the server is UNAVAILABLE, as RetryOptions says; every call a Client makes is
+// such a call, since Submit carries a request id.
+class Client {
+ private:
+  class Impl;
+
+ public:
+  explicit Client(std::shared_ptr<Connection> connection, ClientOptions options = {});
+
+  // The stored result; or that of whoever computes it now, waited for; or else calls `function` under a
+  // lease that is renewed meanwhile, stores what it returns and gives that back.
+  // What comes back has passed through the store: equal to what `function` returned, apart from bulk
+  // that became refs (Bulk::kInline brings it back).
+  // ABORTED: the job failed, here or elsewhere; the message is the error's.
+  absl::StatusOr<Value> Run(const Value& job, const JobFunction& function,
+                            Bulk bulk = Bulk::kRefs);
+  // The same on a thread of the client's pool.
+  std::future<absl::StatusOr<Value>> RunAsync(Value job, JobFunction function,
+                                              Bulk bulk = Bulk::kRefs);
+
+  absl::StatusOr<Submitted> Submit(const Value& job, const SubmitOptions& options = {});
+  // In the order given, each with its own status.
+  absl::StatusOr<std::vector<absl::StatusOr<Submitted>>> SubmitBatch(
+      std::span<const Value> jobs, const SubmitOptions& options = {});
+
+  // NOT_FOUND: none.
+  absl::StatusOr<StoredResult> Get(const Digest& key, Bulk bulk = Bulk::kRefs);
+  absl::StatusOr<StoredResult> GetByAlias(std::string_view profile, std::string_view name,
+                                          Bulk bulk = Bulk::kRefs);
+  absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> BatchGet(std::span<const Digest> keys,
+                                                                     Bulk bulk = Bulk::kRefs);
+
+  // Waits until the job has a result, failed, or was granted to us. Survives broken connections and
+  // restarts of the server.
+  absl::StatusOr<Awaited> Await(const Digest& key, const AwaitOptions& options = {});
+  // Of many jobs: calls back as each ends, from this thread; an error from `on_end` ends the call.
+  absl::Status AwaitAll(std::span<const Digest> keys, const AwaitOptions& options,
+                        const std::function<absl::Status(const Awaited&)>& on_end);
+
+  // Stores a value (or workflow) under a lease, or without one.
+  absl::StatusOr<Stored> Store(const Digest& key, const std::optional<Lease>& lease,
+                               const Value& value, const StoreOptions& options = {});
+  // Stores the value of a job that need not have been submitted.
+  absl::StatusOr<Stored> StoreJob(const Value& job, const Value& value,
+                                  const StoreOptions& options = {});
+  // Stores a failure; the lease must be live.
+  absl::StatusOr<Stored> StoreFailure(const Digest& key, const Lease& lease, const Value& error,
+                                      const StoreOptions& options = {});
+  absl::Status Link(const Digest& key, const Lease& lease, const Digest& target);
+  absl::Status Release(const Lease& lease);
+  // Per lease: kRenewed, kDoneElsewhere, kLost.
+  enum class Renewal { kRenewed, kDoneElsewhere, kLost };
+  absl::StatusOr<std::vector<Renewal>> Renew(std::span<const Lease> leases);
+  absl::Status SetAlias(std::string_view profile, std::string_view name, const Digest& key,
+                        bool replace = false);
+
+  // Uploads an array unless the server has it (asked by key: an array is hashed once, and sent once).
+  // Equal uploads from threads of one client are sent once. Starts again after a broken stream.
+  absl::StatusOr<BlobName> Put(std::string_view dtype, const Shape& shape,
+                               std::string_view c_order_bytes);
+  absl::StatusOr<BlobName> Put(const Array& array);
+  // The ref record that stands for an uploaded array, to be used in jobs and results.
+  static Value RefRecord(const BlobName& name, std::string_view class_name = "numpy.ndarray");
+
+  // The array a ref record (or a blob's name) stands for. Goes on where a broken stream stopped.
+  // DATA_LOSS if the bytes do not match the key.
+  absl::StatusOr<Array> Deref(const BlobName& name);
+  // A ref record of the first form.
+  absl::StatusOr<Array> DerefArray(const Value& ref_record);
+  // A ref record of the second form: the record's data.
+  absl::StatusOr<Value> DerefValue(const Value& ref_record);
+  // Bytes [offset, offset+limit) of a blob.
+  absl::StatusOr<std::string> DerefRange(const BlobName& name, uint64_t offset, uint64_t limit);
+  // Streams the bytes [offset, end) to `on_chunk` without holding them.
+  absl::StatusOr<v1::DerefResponse::Header> DerefTo(
+      const v1::BlobRef& ref, uint64_t offset, std::optional<uint64_t> limit,
+      const std::function<absl::Status(std::string_view)>& on_chunk);
+
+  // The job's key, as the server computes it.
+  absl::StatusOr<Digest> KeyOf(const Value& job) const;
+
+  // The connection and the Caller of this client, for calls that have no method here.
+  Connection& connection() const;
+  v1::Caller caller() const;
+
+ private:
+  explicit Client(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace tiffin
+
+#endif  // TIFFIN_CLIENT_CLIENT_H_

@@ -1,0 +1,92 @@
+// What the client library needs of a server: one method for each rpc, so that users can put a mock
+// in its place. Requests arrive complete, their Caller included.
+#ifndef TIFFIN_CLIENT_CONNECTION_H_
+#define TIFFIN_CLIENT_CONNECTION_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "tiffin/v1/admin.pb.h"
+#include "tiffin/v1/blobs.pb.h"
+#include "tiffin/v1/jobs.pb.h"
+
+namespace tiffin {
+
+// An open Await. Read and Write may be called from two threads; destruction cancels it.
+class AwaitStream {
+ public:
+  virtual ~AwaitStream() = default;
+  // Adds jobs or capacity. False: the stream has ended, Read tells why.
+  virtual bool Write(const v1::AwaitRequest& request) = 0;
+  // Says that nothing more will be added.
+  virtual void WritesDone() = 0;
+  // The next event; OUT_OF_RANGE when all have ended; else why the stream broke.
+  virtual absl::StatusOr<v1::AwaitResponse> Read() = 0;
+  // Ends a Read that waits (CANCELLED). From any thread.
+  virtual void Cancel() = 0;
+};
+
+// Threads: all methods may be called from any thread. No retries here: Client does those.
+// A failed call has the server's code and message.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+
+  virtual absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request) = 0;
+  // `requests` are sent in order; each response goes to `on_response`.
+  virtual absl::Status SubmitBatch(
+      const std::vector<v1::SubmitBatchRequest>& requests,
+      const std::function<void(const v1::SubmitBatchResponse&)>& on_response) = 0;
+  virtual absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest& request) = 0;
+  virtual absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
+      const v1::BatchGetResultsRequest& request) = 0;
+  virtual std::unique_ptr<AwaitStream> Await() = 0;
+  virtual absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) = 0;
+  virtual absl::StatusOr<v1::ReleaseResponse> Release(const v1::ReleaseRequest& request) = 0;
+  virtual absl::StatusOr<v1::StoreResultResponse> StoreResult(
+      const v1::StoreResultRequest& request) = 0;
+  virtual absl::StatusOr<v1::LinkResponse> Link(const v1::LinkRequest& request) = 0;
+  virtual absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) = 0;
+
+  virtual absl::StatusOr<v1::FindMissingResponse> FindMissing(
+      const v1::FindMissingRequest& request) = 0;
+  // `next_chunk` is called for the bytes after the header, until it returns an empty view. An answer
+  // that comes early ends the upload.
+  virtual absl::StatusOr<v1::PutResponse> Put(
+      const v1::PutRequest::Header& header,
+      const std::function<std::string_view()>& next_chunk) = 0;
+  virtual absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) = 0;
+  // Calls `on_header` once, then `on_chunk`; an error from either cancels the call and is returned.
+  virtual absl::Status Deref(
+      const v1::DerefRequest& request,
+      const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
+      const std::function<absl::Status(std::string_view)>& on_chunk) = 0;
+  virtual absl::StatusOr<v1::BatchDerefResponse> BatchDeref(
+      const v1::BatchDerefRequest& request) = 0;
+  virtual absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) = 0;
+
+  virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
+  virtual absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) = 0;
+  virtual absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) = 0;
+  // OK: serving. UNAVAILABLE: not reachable, or draining.
+  virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
+};
+
+struct ConnectionOptions {
+  std::string server = "127.0.0.1:7410";
+  // Of each call that does not wait for others (all but Await, Put, Deref).
+  absl::Duration call_timeout = absl::Seconds(60);
+};
+
+// A connection over gRPC. Connects with the first call.
+std::shared_ptr<Connection> MakeGrpcConnection(const ConnectionOptions& options);
+
+}  // namespace tiffin
+
+#endif  // TIFFIN_CLIENT_CONNECTION_H_

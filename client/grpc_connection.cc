@@ -1,0 +1,222 @@
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <chrono>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "client/connection.h"
+#include "common/strings.h"
+#include "tiffin/v1/admin.grpc.pb.h"
+#include "tiffin/v1/blobs.grpc.pb.h"
+#include "tiffin/v1/jobs.grpc.pb.h"
+
+namespace tiffin {
+namespace {
+
+constexpr int kMaxMessageBytes = 20 << 20;
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+class GrpcAwaitStream : public AwaitStream {
+ public:
+  explicit GrpcAwaitStream(v1::Jobs::Stub* stub) : stream_(stub->Await(&context_)) {}
+  ~GrpcAwaitStream() override {
+    context_.TryCancel();
+    if (!finished_) (void)stream_->Finish();
+  }
+  bool Write(const v1::AwaitRequest& request) override { return stream_->Write(request); }
+  void WritesDone() override { stream_->WritesDone(); }
+  absl::StatusOr<v1::AwaitResponse> Read() override {
+    v1::AwaitResponse response;
+    if (!finished_ && stream_->Read(&response)) return response;
+    if (!finished_) {
+      finished_ = true;
+      end_ = FromGrpc(stream_->Finish());
+    }
+    if (end_.ok()) return absl::OutOfRangeError("all jobs have ended");
+    return end_;
+  }
+  void Cancel() override { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::AwaitRequest, v1::AwaitResponse>> stream_;
+  bool finished_ = false;
+  absl::Status end_;
+};
+
+class GrpcConnection : public Connection {
+ public:
+  explicit GrpcConnection(const ConnectionOptions& options) : options_(options) {
+    grpc::ChannelArguments arguments;
+    // Client repeats what may be repeated; gRPC's own retries would hold back each stream's buffers.
+    arguments.SetInt("grpc.enable_retries", 0);
+    arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+    arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+    channel_ = grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(),
+                                         arguments);
+    jobs_ = v1::Jobs::NewStub(channel_);
+    blobs_ = v1::Blobs::NewStub(channel_);
+    admin_ = v1::Admin::NewStub(channel_);
+  }
+
+  absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request) override {
+    return Unary<v1::SubmitResponse>(*jobs_, &v1::Jobs::Stub::Submit, request);
+  }
+  absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest& request) override {
+    return Unary<v1::GetResultResponse>(*jobs_, &v1::Jobs::Stub::GetResult, request);
+  }
+  absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
+      const v1::BatchGetResultsRequest& request) override {
+    return Unary<v1::BatchGetResultsResponse>(*jobs_, &v1::Jobs::Stub::BatchGetResults, request);
+  }
+  absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) override {
+    return Unary<v1::RenewResponse>(*jobs_, &v1::Jobs::Stub::Renew, request);
+  }
+  absl::StatusOr<v1::ReleaseResponse> Release(const v1::ReleaseRequest& request) override {
+    return Unary<v1::ReleaseResponse>(*jobs_, &v1::Jobs::Stub::Release, request);
+  }
+  absl::StatusOr<v1::StoreResultResponse> StoreResult(
+      const v1::StoreResultRequest& request) override {
+    return Unary<v1::StoreResultResponse>(*jobs_, &v1::Jobs::Stub::StoreResult, request);
+  }
+  absl::StatusOr<v1::LinkResponse> Link(const v1::LinkRequest& request) override {
+    return Unary<v1::LinkResponse>(*jobs_, &v1::Jobs::Stub::Link, request);
+  }
+  absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) override {
+    return Unary<v1::AliasResponse>(*jobs_, &v1::Jobs::Stub::Alias, request);
+  }
+  absl::StatusOr<v1::FindMissingResponse> FindMissing(
+      const v1::FindMissingRequest& request) override {
+    return Unary<v1::FindMissingResponse>(*blobs_, &v1::Blobs::Stub::FindMissing, request);
+  }
+  absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) override {
+    return Unary<v1::BatchPutResponse>(*blobs_, &v1::Blobs::Stub::BatchPut, request);
+  }
+  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(
+      const v1::BatchDerefRequest& request) override {
+    return Unary<v1::BatchDerefResponse>(*blobs_, &v1::Blobs::Stub::BatchDeref, request);
+  }
+  absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) override {
+    return Unary<v1::StatResponse>(*blobs_, &v1::Blobs::Stub::Stat, request);
+  }
+  absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) override {
+    return Unary<v1::DescribeResponse>(*admin_, &v1::Admin::Stub::Describe, request);
+  }
+  absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) override {
+    return Unary<v1::StatsResponse>(*admin_, &v1::Admin::Stub::Stats, request);
+  }
+  absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) override {
+    return Unary<v1::SealResponse>(*admin_, &v1::Admin::Stub::Seal, request);
+  }
+
+  absl::Status SubmitBatch(
+      const std::vector<v1::SubmitBatchRequest>& requests,
+      const std::function<void(const v1::SubmitBatchResponse&)>& on_response) override {
+    grpc::ClientContext context;
+    auto stream = jobs_->SubmitBatch(&context);
+    // Answers are read meanwhile: both sides would stop when the windows are full.
+    std::thread writer([&] {
+      for (const v1::SubmitBatchRequest& request : requests) {
+        if (!stream->Write(request)) return;  // Finish tells why
+      }
+      stream->WritesDone();
+    });
+    v1::SubmitBatchResponse response;
+    while (stream->Read(&response)) on_response(response);
+    writer.join();
+    return FromGrpc(stream->Finish());
+  }
+
+  std::unique_ptr<AwaitStream> Await() override {
+    return std::make_unique<GrpcAwaitStream>(jobs_.get());
+  }
+
+  absl::StatusOr<v1::PutResponse> Put(
+      const v1::PutRequest::Header& header,
+      const std::function<std::string_view()>& next_chunk) override {
+    grpc::ClientContext context;
+    v1::PutResponse response;
+    auto stream = blobs_->Put(&context, &response);
+    v1::PutRequest request;
+    *request.mutable_header() = header;
+    bool open = stream->Write(request);
+    while (open) {
+      const std::string_view chunk = next_chunk();
+      if (chunk.empty()) break;
+      request.set_chunk(chunk.data(), chunk.size());
+      open = stream->Write(request);  // false: answered early, or broken
+    }
+    if (open) stream->WritesDone();
+    const grpc::Status status = stream->Finish();
+    if (!status.ok()) return FromGrpc(status);
+    return response;
+  }
+
+  absl::Status Deref(
+      const v1::DerefRequest& request,
+      const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
+      const std::function<absl::Status(std::string_view)>& on_chunk) override {
+    grpc::ClientContext context;
+    auto stream = blobs_->Deref(&context, request);
+    v1::DerefResponse response;
+    absl::Status stopped;
+    while (stopped.ok() && stream->Read(&response)) {
+      if (response.has_header()) {
+        stopped = on_header(response.header());
+      } else {
+        stopped = on_chunk(response.chunk());
+      }
+    }
+    if (!stopped.ok()) context.TryCancel();
+    const grpc::Status status = stream->Finish();
+    return stopped.ok() ? FromGrpc(status) : stopped;
+  }
+
+  absl::Status CheckHealth(absl::Duration timeout) override {
+    // The stub of grpc.health.v1 is not installed with gRPC; any answer of ours tells as much.
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    v1::DescribeResponse response;
+    const grpc::Status status = admin_->Describe(&context, {}, &response);
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return absl::UnavailableError(StrCat("no answer from ", options_.server));
+    }
+    return FromGrpc(status);
+  }
+
+ private:
+  template <typename Response, typename Stub, typename Request>
+  absl::StatusOr<Response> Unary(Stub& stub,
+                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                              Response*),
+                                 const Request& request) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + options_.call_timeout));
+    Response response;
+    const grpc::Status status = (stub.*method)(&context, request, &response);
+    if (!status.ok()) return FromGrpc(status);
+    return response;
+  }
+
+  const ConnectionOptions options_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Jobs::Stub> jobs_;
+  std::unique_ptr<v1::Blobs::Stub> blobs_;
+  std::unique_ptr<v1::Admin::Stub> admin_;
+};
+
+}  // namespace
+
+std::shared_ptr<Connection> MakeGrpcConnection(const ConnectionOptions& options) {
+  return std::make_shared<GrpcConnection>(options);
+}
+
+}  // namespace tiffin

@@ -1,0 +1,305 @@
+#include "common/bulk.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "common/base64.h"
+#include "common/cbor.h"
+#include "common/json.h"
+#include "common/path.h"
+#include "common/status.h"
+#include "common/strings.h"
+
+namespace tiffin {
+namespace {
+
+// Refs in an order, to keep each once.
+struct RefLess {
+  bool operator()(const Ref& a, const Ref& b) const {
+    if (a.index() != b.index()) return a.index() < b.index();
+    if (const BlobName* name = std::get_if<BlobName>(&a)) return *name < std::get<BlobName>(b);
+    const ValueRef& x = std::get<ValueRef>(a);
+    const ValueRef& y = std::get<ValueRef>(b);
+    return x.value != y.value ? x.value < y.value : x.size < y.size;
+  }
+};
+
+class RefSet {
+ public:
+  // True if it was not there.
+  bool Add(const Ref& ref) {
+    if (!seen_.insert(ref).second) return false;
+    refs_.push_back(ref);
+    return true;
+  }
+  std::vector<Ref> Take() { return std::move(refs_); }
+
+ private:
+  std::set<Ref, RefLess> seen_;
+  std::vector<Ref> refs_;  // as they came
+};
+
+// Calls `visit(item, path)` for the items of a list, the members of a plain object, or a record's
+// data: what else a record has are names.
+template <typename ValueType, typename Visit>
+absl::Status ForEachChild(ValueType& value, const PathLink& where, const Visit& visit) {
+  if (auto* list = value.if_list()) {
+    for (size_t i = 0; i < list->size(); ++i) {
+      TIFFIN_RETURN_IF_ERROR(visit((*list)[i], PathLink(where, i)));
+    }
+  } else if (auto* object = value.if_object()) {
+    const bool is_record = IsRecord(*object);
+    for (auto& [name, member] : *object) {
+      if (is_record && name != "data") continue;
+      TIFFIN_RETURN_IF_ERROR(visit(member, PathLink(where, name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The record, if the value is one.
+Object* AsRecord(Value& value) {
+  Object* object = value.if_object();
+  return object != nullptr && IsRecord(*object) ? object : nullptr;
+}
+
+class Taker {
+ public:
+  explicit Taker(const BulkOptions& options) : options_(options) {}
+
+  absl::Status Take(Value& value, const PathLink& where) {
+    Object* record = AsRecord(value);
+    if (record == nullptr) {
+      return ForEachChild(value, where,
+                          [this](Value& v, const PathLink& path) { return Take(v, path); });
+    }
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    if (ref.has_value()) {
+      refs_.Add(*ref);
+      DropFiles(record);
+      return absl::OkStatus();
+    }
+    return TakeFromRecord(record, where);
+  }
+
+  TakenRecord Finish(Value record) { return {std::move(record), std::move(taken_), refs_.Take()}; }
+
+ private:
+  absl::Status TakeFromRecord(Object* record, const PathLink& where) {
+    Value* data = record->Find("data");
+    if (data == nullptr) return absl::OkStatus();
+    // A record that names files stays what it is: the files are part of what it means.
+    const bool may_leave = !NamesFiles(*record);
+    const bool marked = HasRef(*record);
+    if (may_leave && (marked || IsBig(*record))) {
+      if (std::optional<std::string> bytes = InlineBytes(*record)) {
+        const Shape shape = {bytes->size()};
+        Replace(record, Array{std::string(kBytesDType), shape, *std::move(bytes)});
+        return absl::OkStatus();
+      }
+      if (std::optional<Array> array = InlineArray(*record)) {
+        Replace(record, *std::move(array));
+        return absl::OkStatus();
+      }
+      if (marked || Base64Decode(*data->if_string()).has_value()) return TakeValue(record, where);
+    }
+    return Take(*data, PathLink(where, "data"));
+  }
+
+  // True for an <object> whose data may be base64 of at least inline_limit bytes.
+  bool IsBig(const Object& record) const {
+    if (RecordType(record) != kObjectType) return false;
+    const std::string* text = record.Find("data")->if_string();
+    if (text == nullptr) return false;
+    const std::optional<size_t> size = Base64DecodedSize(*text);
+    return size.has_value() && *size >= options_.inline_limit;
+  }
+
+  absl::Status TakeValue(Object* record, const PathLink& where) {
+    const PathLink data_path(where, "data");
+    TIFFIN_RETURN_IF_ERROR(Take(*record->Find("data"), data_path));
+    absl::StatusOr<Digest> digest = BodyDigest(*record);
+    if (!digest.ok()) return Annotate(digest.status(), where.text());
+    std::string text = PrintJson(*record->Find("data"));
+    const ValueRef ref = {*digest, text.size()};
+    MakeRef(record, ref);
+    if (seen_.Add(ref)) {
+      const Shape shape = {text.size()};
+      BlobName name = BytesBlobName(text);
+      taken_.push_back(
+          {Array{std::string(kBytesDType), shape, std::move(text)}, std::move(name), ref});
+    }
+    return absl::OkStatus();
+  }
+
+  void Replace(Object* record, Array array) {
+    BlobName name = array.Name();
+    MakeRef(record, name);
+    if (seen_.Add(name)) taken_.push_back({std::move(array), std::move(name), std::nullopt});
+  }
+
+  static void MakeRef(Object* record, const Ref& ref) {
+    DropFiles(record);
+    *record->Find("data") = RefData(ref);
+    if (HasRef(*record)) {
+      *record->Find("ref") = true;
+    } else {
+      record->Erase("ref");
+      record->InsertBefore("data", "ref", true);
+    }
+  }
+
+  static void DropFiles(Object* record) {
+    record->Erase("host");
+    record->Erase("files");
+  }
+
+  const BulkOptions options_;
+  std::vector<TakenBulk> taken_;
+  RefSet seen_;  // of what is in taken_
+  RefSet refs_;
+};
+
+absl::Status CollectRefs(const Value& value, const PathLink& where, RefSet* refs) {
+  const Object* record = AsRecord(value);
+  if (record != nullptr) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    if (ref.has_value()) {
+      refs->Add(*ref);
+      return absl::OkStatus();
+    }
+  }
+  return ForEachChild(value, where, [refs](const Value& v, const PathLink& path) {
+    return CollectRefs(v, path, refs);
+  });
+}
+
+// Counts the text as it will be printed: what refs gain for what they lose.
+class Putter {
+ public:
+  Putter(const Value& record, const BulkFetcher& fetch, size_t max_bytes)
+      : fetch_(fetch), max_bytes_(max_bytes), text_bytes_(PrintJson(record).size()) {}
+
+  // `nesting` counts lists and objects around the value, through refs too: what was sent whole was
+  // nested no deeper, and refs made by hand must not lead the recursion on.
+  absl::Status Put(Value& value, const PathLink& where, size_t nesting) {
+    if (value.if_list() == nullptr && value.if_object() == nullptr) return absl::OkStatus();
+    if (nesting >= kMaxJsonNesting) {
+      return Error(absl::StatusCode::kResourceExhausted, where,
+                   StrCat("nested deeper than ", kMaxJsonNesting));
+    }
+    if (Object* record = AsRecord(value)) {
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+      if (ref.has_value()) return PutRef(record, *ref, where, nesting);
+    }
+    return ForEachChild(value, where, [this, nesting](Value& v, const PathLink& path) {
+      return Put(v, path, nesting + 1);
+    });
+  }
+
+ private:
+  absl::Status PutRef(Object* record, const Ref& ref, const PathLink& where, size_t nesting) {
+    const uint64_t size = RefSize(ref);
+    const bool is_value = std::holds_alternative<ValueRef>(ref);
+    Value* data = record->Find("data");
+    text_bytes_ -= PrintJson(*data).size();
+    // Before anything is brought: base64 takes four bytes for three, and a `ref` may go.
+    const uint64_t at_least = is_value ? size : size / 3 * 4;
+    TIFFIN_RETURN_IF_ERROR(CheckSize(at_least - std::min(at_least, kRefBytes), where));
+    absl::StatusOr<std::string> bytes = fetch_(ref);
+    if (!bytes.ok()) return Annotate(bytes.status(), where.text());
+    if (bytes->size() != size) {
+      return Error(absl::StatusCode::kDataLoss, where,
+                   StrCat(RefText(ref), " came as ", bytes->size(), " bytes"));
+    }
+    TIFFIN_RETURN_IF_ERROR(is_value ? PutValue(*bytes, data, PathLink(where, "data"), nesting + 1)
+                                    : PutArray(std::get<BlobName>(ref), *std::move(bytes),
+                                               RecordClass(*record) == kBytesClass, data, where));
+    if (RefIsOurs(*record)) {
+      record->Erase("ref");
+      text_bytes_ -= kRefBytes;
+    }
+    return CheckSize(0, where);
+  }
+
+  absl::Status PutArray(const BlobName& name, std::string bytes, bool plain, Value* data,
+                        const PathLink& where) {
+    if (!plain) {
+      absl::StatusOr<std::string> npy = WriteNpy({name.dtype, name.shape, std::move(bytes)});
+      if (!npy.ok()) return Annotate(npy.status(), where.text());
+      bytes = *std::move(npy);
+    }
+    std::string text = Base64Encode(bytes);
+    text_bytes_ += text.size() + 2;  // and its quotes
+    *data = Value(std::move(text));
+    return absl::OkStatus();
+  }
+
+  absl::Status PutValue(const std::string& text, Value* data, const PathLink& where,
+                        size_t nesting) {
+    // It was within the limits when it came; memory is all that may be short now.
+    JsonLimits limits;
+    limits.max_text_bytes = limits.max_entries = limits.max_integer_digits = text.size();
+    limits.max_nesting = kMaxJsonNesting;
+    absl::StatusOr<Value> value = ParseJson(text, limits);
+    if (absl::IsResourceExhausted(value.status())) return Annotate(value.status(), where.text());
+    if (!value.ok()) {
+      return Error(absl::StatusCode::kDataLoss, where,
+                   StrCat("a stored value cannot be read: ", ToStd(value.status().message())));
+    }
+    text_bytes_ += text.size();
+    *data = *std::move(value);
+    return Put(*data, where, nesting);
+  }
+
+  // True if TakeBulk added the `ref`: it puts its own directly before the data, and only where
+  // bulk leaves unmarked, which is text in an <object>.
+  static bool RefIsOurs(const Object& record) {
+    if (RecordType(record) != kObjectType || record.Find("data")->if_string() == nullptr) {
+      return false;
+    }
+    const auto ref = std::find_if(record.begin(), record.end(),
+                                  [](const Object::Member& m) { return m.first == "ref"; });
+    return ref != record.end() && ref + 1 != record.end() && (ref + 1)->first == "data";
+  }
+
+  // RESOURCE_EXHAUSTED if there is no room for `more` bytes.
+  absl::Status CheckSize(uint64_t more, const PathLink& where) const {
+    if (text_bytes_ + more <= max_bytes_) return absl::OkStatus();
+    return Error(absl::StatusCode::kResourceExhausted, where,
+                 StrCat("with its bulk inline the text has more than ", max_bytes_, " bytes"));
+  }
+
+  static absl::Status Error(absl::StatusCode code, const PathLink& where, std::string_view what) {
+    return Annotate(absl::Status(code, ToAbsl(what)), where.text());
+  }
+
+  static constexpr uint64_t kRefBytes = std::string_view("\"ref\":true,").size();
+
+  const BulkFetcher& fetch_;
+  const uint64_t max_bytes_;
+  uint64_t text_bytes_;
+};
+
+}  // namespace
+
+absl::StatusOr<TakenRecord> TakeBulk(Value record, const BulkOptions& options) {
+  Taker taker(options);
+  TIFFIN_RETURN_IF_ERROR(taker.Take(record, {}));
+  return taker.Finish(std::move(record));
+}
+
+absl::StatusOr<std::vector<Ref>> RefsIn(const Value& value) {
+  RefSet refs;
+  TIFFIN_RETURN_IF_ERROR(CollectRefs(value, {}, &refs));
+  return refs.Take();
+}
+
+absl::StatusOr<Value> PutBulkBack(Value record, const BulkFetcher& fetch, size_t max_bytes) {
+  Putter putter(record, fetch, max_bytes);
+  TIFFIN_RETURN_IF_ERROR(putter.Put(record, {}, 0));
+  return record;
+}
+
+}  // namespace tiffin

@@ -1,0 +1,141 @@
+// Where the bytes of blobs live. Knows nothing of jobs, of SQL or of who may see what: the index
+// (JobDatabase) keeps the location that this gives back.
+#ifndef TIFFIN_SERVER_BLOBS_BLOB_STORE_H_
+#define TIFFIN_SERVER_BLOBS_BLOB_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/npy.h"
+
+namespace tiffin::server {
+
+// Bytes of one checksum block: the index keeps one XXH3-128 (16 bytes, canonical big-endian form)
+// for each of them, the last block being shorter.
+inline constexpr uint64_t kChecksumBlock = uint64_t{1} << 20;
+
+// Blobs below this share packs, others get one of their own.
+inline constexpr uint64_t kSmallBlob = uint64_t{1} << 20;
+
+// Where a durable blob lies. `location` is opaque to all but the store that made it; it starts with
+// the pack's name and a ':'.
+struct StoredBlob {
+  std::string location;
+  std::string checksums;  // 16 bytes for each kChecksumBlock begun
+  // Keeps the location valid (the pack is not sealed away) until it is in the index: let go after
+  // the transaction. Null on what was read from the index.
+  std::shared_ptr<const void> pin;
+};
+
+// The part of `location` before the ':'.
+std::string_view PackOf(std::string_view location);
+
+// A part of a blob, with whatever keeps the memory alive.
+struct BlobSlice {
+  std::string_view bytes;
+  std::shared_ptr<const void> owner;
+};
+
+// One blob on its way to disk. Destruction without Commit discards it and leaves nothing behind.
+// Used by one thread at a time.
+class BlobWriter {
+ public:
+  virtual ~BlobWriter() = default;
+  // Appends at the end. INVALID_ARGUMENT past the announced size; RESOURCE_EXHAUSTED when the disk
+  // is full.
+  virtual absl::Status Append(std::string_view bytes) = 0;
+  // Makes the blob durable under its key: bytes, then file, name and folder are synced.
+  // INVALID_ARGUMENT if bytes are missing. May be called once.
+  virtual absl::StatusOr<StoredBlob> Commit(const Digest& key) = 0;
+};
+
+// One small blob with all its bytes.
+struct BlobBytes {
+  BlobName name;
+  std::string_view bytes;
+};
+
+// A blob that moves from one pack to another.
+struct BlobToMove {
+  BlobName name;
+  uint64_t size = 0;
+  std::string location;
+  std::string checksums;
+};
+
+// Told of packs before their names exist on disk, so that a crash leaves no file unaccounted for.
+// Implemented over the job database.
+class PackJournal {
+ public:
+  virtual ~PackJournal() = default;
+  // Returns when a row for the pack (pending, or open for one that is appended to) is durable.
+  virtual absl::Status Announce(std::string_view pack, bool open) = 0;
+};
+
+// What the index knew of a pack at start.
+struct KnownPack {
+  std::string name;
+  bool pending = false;  // announced, and nothing in the index refers to it: remove what is there
+  bool open = false;     // was appended to: read only from now on, to be sealed
+};
+
+struct BlobStoreStats {
+  uint64_t packs = 0;       // sealed and open files this process knows of
+  uint64_t open_bytes = 0;  // bytes in open packs
+};
+
+// Threads: all methods may be called from any thread; they may block on the disk.
+// Foreign exceptions do not leave it. A failed sync of a pack: nothing more is written to it, and
+// what was not acknowledged from it is refused.
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  // Brings the disk in line with what the index knew: removes what is pending, empties the folder
+  // of temporary files. Called once, before anything else. The journal outlives the store.
+  virtual absl::Status Start(PackJournal* journal, std::span<const KnownPack> packs) = 0;
+
+  // Starts a blob of `size` bytes (= dtype × shape). The bytes of a blob below kSmallBlob are held in
+  // memory until Commit, where they go as with Store.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create(std::string_view dtype,
+                                                             const Shape& shape,
+                                                             uint64_t size) = 0;
+
+  // Makes many small blobs durable with one sync for each pack touched. All or none are returned;
+  // after an error nothing refers to what may have been written. Each is below kSmallBlob.
+  virtual absl::StatusOr<std::vector<StoredBlob>> Store(std::span<const BlobBytes> blobs) = 0;
+
+  // Bytes [offset, offset+length) of a blob of `size` bytes; the range lies within it. Every
+  // checksum block touched is checked.
+  // DATA_LOSS (naming pack and block) if a checksum differs or the file is cut or unreadable;
+  // NOT_FOUND if the pack is gone (look the location up again: it may have been sealed away).
+  virtual absl::StatusOr<BlobSlice> Read(const StoredBlob& blob, uint64_t size, uint64_t offset,
+                                         uint64_t length) = 0;
+
+  // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails: what could not be removed is logged and left for the next start.
+  virtual void Discard(const StoredBlob& blob) = 0;
+
+  // Open packs that are full or from an earlier run; with `all`, also the one appended to now, which
+  // is closed for that. Waits until no pin is on them: what they hold is in the index.
+  virtual std::vector<std::string> PacksToSeal(bool all) = 0;
+
+  // Copies the blobs (all from one pack) into a new sealed pack, typed datasets named by key, each
+  // checked against its checksums on the way; announces and syncs it. Returns a location for each. A blob whose
+  // bytes are damaged gets an empty location and stays where it is.
+  virtual absl::StatusOr<std::vector<StoredBlob>> Seal(std::span<const BlobToMove> blobs) = 0;
+
+  // Removes a pack that the index no longer refers to. Readers that have it open finish.
+  virtual void Drop(std::string_view pack) = 0;
+
+  virtual BlobStoreStats Stats() const = 0;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_BLOBS_BLOB_STORE_H_

@@ -1,0 +1,184 @@
+#include "server/blobs/hdf5_packs.h"
+
+#include <H5Cpp.h>
+
+#include <mutex>
+
+#include "common/status.h"
+
+namespace tiffin::server {
+namespace {
+
+// HDF5's own state is global, so this is too.
+std::mutex& Hdf5Mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+H5::DataType Opaque(const DType& type) {
+  H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
+  // h5py takes the tag as the name of a numpy type; plain void it writes without one.
+  std::string tag;
+  if (type.kind != 'V') {
+    tag = DTypeDescr(type);
+    tag = "NUMPY:" + tag.substr(1, tag.size() - 2);
+  }
+  if (H5Tset_tag(opaque.getId(), tag.c_str()) < 0) {  // not in the C++ API
+    throw H5::DataTypeIException("Opaque", "H5Tset_tag failed");
+  }
+  return opaque;
+}
+
+H5::DataType FloatOf(uint64_t size, bool big) {
+  if (size == 4) return big ? H5::PredType::IEEE_F32BE : H5::PredType::IEEE_F32LE;
+  if (size == 8) return big ? H5::PredType::IEEE_F64BE : H5::PredType::IEEE_F64LE;
+  H5::FloatType half(big ? H5::PredType::IEEE_F32BE : H5::PredType::IEEE_F32LE);
+  half.setFields(15, 10, 5, 0, 10);
+  half.setSize(2);
+  half.setEbias(15);
+  return half;
+}
+
+H5::DataType IntegerOf(uint64_t size, bool is_signed, bool big) {
+  using P = H5::PredType;
+  switch (size) {
+    case 1: return is_signed ? P::STD_I8LE : P::STD_U8LE;
+    case 2: return is_signed ? (big ? P::STD_I16BE : P::STD_I16LE) : (big ? P::STD_U16BE : P::STD_U16LE);
+    case 4: return is_signed ? (big ? P::STD_I32BE : P::STD_I32LE) : (big ? P::STD_U32BE : P::STD_U32LE);
+    default: return is_signed ? (big ? P::STD_I64BE : P::STD_I64LE) : (big ? P::STD_U64BE : P::STD_U64LE);
+  }
+}
+
+H5::DataType TypeOf(const DType& type);
+
+H5::DataType FieldTypeOf(const DType& type) {
+  const H5::DataType base = TypeOf(type);
+  if (type.sub_shape.empty()) return base;
+  const std::vector<hsize_t> extents(type.sub_shape.begin(), type.sub_shape.end());
+  return H5::ArrayType(base, static_cast<int>(extents.size()), extents.data());
+}
+
+// HDF5 has no compound without fields and no field of no bytes.
+bool FitsCompound(const DType& type) {
+  bool any = false;
+  for (const DTypeField& field : type.fields) {
+    if (field.name.empty()) continue;
+    if (field.type.total_size() == 0) return false;
+    any = true;
+  }
+  return any;
+}
+
+H5::DataType TypeOf(const DType& type) {
+  const bool big = type.order == '>';
+  if (type.item_size == 0) return Opaque(type);
+  switch (type.kind) {
+    case 'b': {
+      H5::EnumType boolean(H5::PredType::STD_I8LE);
+      int8_t value = 0;
+      boolean.insert("FALSE", &value);
+      value = 1;
+      boolean.insert("TRUE", &value);
+      return boolean;
+    }
+    case 'i':
+    case 'u':
+      return IntegerOf(type.item_size, type.kind == 'i', big);
+    case 'f':
+      return type.item_size <= 8 ? FloatOf(type.item_size, big) : Opaque(type);
+    case 'c': {
+      if (type.item_size > 16) return Opaque(type);
+      const H5::DataType part = FloatOf(type.item_size / 2, big);
+      H5::CompType complex(type.item_size);
+      complex.insertMember("r", 0, part);
+      complex.insertMember("i", type.item_size / 2, part);
+      return complex;
+    }
+    case 'S': {
+      H5::StrType text(H5::PredType::C_S1, type.item_size);
+      text.setStrpad(H5T_STR_NULLPAD);
+      return text;
+    }
+    default:
+      break;
+  }
+  if (!type.structured() || !FitsCompound(type)) return Opaque(type);
+  H5::CompType compound(type.item_size);
+  for (const DTypeField& field : type.fields) {
+    if (!field.name.empty()) compound.insertMember(field.name, field.offset, FieldTypeOf(field.type));
+  }
+  return compound;
+}
+
+H5::FileAccPropList Access() {
+  H5::FileAccPropList access;
+  access.setLibverBounds(H5F_LIBVER_V18, H5F_LIBVER_V18);
+  // Bytes of any size worth mapping begin on a page.
+  access.setAlignment(65536, 4096);
+  return access;
+}
+
+uint64_t MakeDataset(H5::H5File& file, const DatasetSpec& spec, const DType& type) {
+  H5::DSetCreatPropList layout;
+  layout.setLayout(H5D_CONTIGUOUS);
+  layout.setAllocTime(H5D_ALLOC_TIME_EARLY);
+  layout.setFillTime(H5D_FILL_TIME_NEVER);
+  const std::vector<hsize_t> extents(spec.shape.begin(), spec.shape.end());
+  const H5::DataSpace space = extents.empty()
+                                  ? H5::DataSpace(H5S_SCALAR)
+                                  : H5::DataSpace(static_cast<int>(extents.size()), extents.data());
+  const H5::DataType stored = TypeOf(type);
+  H5::DataSet dataset = file.createDataSet(spec.name, stored, space, layout);
+  const H5::StrType text(H5::PredType::C_S1, std::max<size_t>(spec.dtype.size(), 1));
+  dataset.createAttribute("dtype", text, H5::DataSpace(H5S_SCALAR)).write(text, spec.dtype);
+  const bool empty = type.total_size() == 0 || space.getSimpleExtentNpoints() == 0;
+  return empty ? 0 : static_cast<uint64_t>(dataset.getOffset());
+}
+
+absl::Status FromHdf5(const H5::Exception& error, const std::filesystem::path& file) {
+  // HDF5 does not say why; the disk being full is told by the bytes that follow.
+  return absl::InternalError(
+      StrCat("HDF5: ", file.string(), ": ", error.getFuncName(), ": ", error.getDetailMsg()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<uint64_t>> MakeHdf5File(const std::filesystem::path& file,
+                                                   std::span<const DatasetSpec> datasets) {
+  std::vector<DType> types;
+  for (const DatasetSpec& spec : datasets) {
+    TIFFIN_ASSIGN_OR_RETURN(DType type, ParseDType(spec.dtype));
+    types.push_back(std::move(type));
+  }
+  std::lock_guard lock(Hdf5Mutex());
+  try {
+    H5::Exception::dontPrint();
+    H5::H5File out(file.string(), H5F_ACC_EXCL, H5::FileCreatPropList::DEFAULT, Access());
+    std::vector<uint64_t> offsets;
+    for (size_t i = 0; i < datasets.size(); ++i) {
+      offsets.push_back(MakeDataset(out, datasets[i], types[i]));
+    }
+    out.close();
+    return offsets;
+  } catch (const H5::Exception& error) {
+    return FromHdf5(error, file);
+  } catch (const std::exception& error) {
+    return absl::InternalError(StrCat("HDF5: ", file.string(), ": ", error.what()));
+  }
+}
+
+absl::Status RenameDataset(const std::filesystem::path& file, std::string_view from,
+                           std::string_view to) {
+  std::lock_guard lock(Hdf5Mutex());
+  try {
+    H5::Exception::dontPrint();
+    H5::H5File out(file.string(), H5F_ACC_RDWR, H5::FileCreatPropList::DEFAULT, Access());
+    out.moveLink(std::string(from), std::string(to));
+    out.close();
+    return absl::OkStatus();
+  } catch (const H5::Exception& error) {
+    return FromHdf5(error, file);
+  }
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,59 @@
+// Where packs lie below DATA, and the files open for reading.
+#ifndef TIFFIN_SERVER_BLOBS_PACK_FOLDERS_H_
+#define TIFFIN_SERVER_BLOBS_PACK_FOLDERS_H_
+
+#include <filesystem>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "absl/status/statusor.h"
+#include "server/blobs/pack_file.h"
+
+namespace tiffin::server {
+
+// A location: `<pack>:<s|o>:<offset of the bytes in the file>`.
+struct Place {
+  std::string pack;
+  bool open = false;
+  uint64_t offset = 0;
+
+  std::string ToText() const;
+  static absl::StatusOr<Place> FromText(std::string_view location);
+};
+
+// Threads: all methods may be called from any thread.
+class PackFolders {
+ public:
+  PackFolders(std::filesystem::path data, size_t max_open_files)
+      : data_(std::move(data)), max_open_files_(max_open_files) {}
+
+  absl::Status Make();
+  // Empties tmp/.
+  absl::Status Sweep();
+
+  std::filesystem::path Temporary(std::string_view pack) const;
+  std::filesystem::path Open(std::string_view pack) const;
+  std::filesystem::path Sealed(std::string_view pack) const;
+  // Moves a synced file to its place, durably.
+  absl::Status Publish(std::string_view pack, bool open);
+  absl::Status Remove(std::string_view pack);
+
+  // A file for reading, kept open for the next one. NOT_FOUND if it is gone.
+  absl::StatusOr<std::shared_ptr<const PackFile>> Reader(const Place& place);
+
+ private:
+  const std::filesystem::path data_;
+  const size_t max_open_files_;
+  std::mutex mutex_;  // guards what is below
+  using Entry = std::pair<std::string, std::shared_ptr<const PackFile>>;
+  std::list<Entry> files_;  // the latest used first
+  std::unordered_map<std::string, std::list<Entry>::iterator> by_pack_;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_BLOBS_PACK_FOLDERS_H_

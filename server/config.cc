@@ -1,0 +1,67 @@
+#include "server/config.h"
+
+#include <CLI/CLI.hpp>
+
+namespace tiffin::server {
+
+std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
+  Config config;
+  CLI::App app("tiffin-server: remembers what jobs computed");
+  app.set_version_flag("--version", TIFFIN_VERSION);
+  app.set_config("--config", "", "TOML file with the keys below");
+  double min_term = 5, max_term = 3600, term = 30;
+  app.add_option("--data", config.data, "Folder of the database and the packs")
+      ->envname("TIFFIN_DATA");
+  app.add_option("--listen", config.listen, "Address and port; port 0 takes a free one")
+      ->envname("TIFFIN_LISTEN")->capture_default_str();
+  app.add_option("--backend", config.backend, "sqlite+hdf5, or memory (nothing is kept)")
+      ->envname("TIFFIN_BACKEND")->capture_default_str()
+      ->check(CLI::IsMember({"sqlite+hdf5", "memory"}));
+  app.add_option("--log-level", config.log_level, "debug logs every call")
+      ->envname("TIFFIN_LOG_LEVEL")->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  app.add_flag("--allow-unversioned-main", config.allow_unversioned_main,
+               "Take jobs of functions in __main__ without version or salt")
+      ->envname("TIFFIN_ALLOW_UNVERSIONED_MAIN");
+  app.add_option("--inline-limit", config.limits.inline_limit, "Bytes from which bulk leaves a record")
+      ->envname("TIFFIN_INLINE_LIMIT")->capture_default_str()->check(CLI::Range(64, 1 << 20));
+  app.add_option("--max-record", config.limits.json.max_text_bytes, "Bytes of a record's JSON text")
+      ->envname("TIFFIN_MAX_RECORD")->capture_default_str()->check(CLI::Range(1024, 16 << 20));
+  app.add_option("--max-nesting", config.limits.json.max_nesting, "Depth of a record")
+      ->envname("TIFFIN_MAX_NESTING")->capture_default_str()->check(CLI::Range(8, 1000));
+  app.add_option("--max-entries", config.limits.json.max_entries, "Entries of one list or object")
+      ->envname("TIFFIN_MAX_ENTRIES")->capture_default_str()->check(CLI::Range(16, 10'000'000));
+  app.add_option("--term", term, "Seconds a lease lasts if the client does not say")
+      ->envname("TIFFIN_TERM")->capture_default_str()->check(CLI::Range(0.1, 86400.0));
+  app.add_option("--min-term", min_term, "Least seconds of a lease")
+      ->envname("TIFFIN_MIN_TERM")->capture_default_str()->check(CLI::Range(0.1, 86400.0));
+  app.add_option("--max-term", max_term, "Most seconds of a lease")
+      ->envname("TIFFIN_MAX_TERM")->capture_default_str()->check(CLI::Range(0.1, 86400.0));
+  app.add_option("--max-lost", config.limits.max_lost, "Lost holders in a row after which a job fails")
+      ->envname("TIFFIN_MAX_LOST")->capture_default_str()->check(CLI::Range(1, 1000));
+  app.add_option("--max-memory", config.max_memory, "Bytes of messages in flight")
+      ->envname("TIFFIN_MAX_MEMORY")->capture_default_str();
+  app.add_option("--max-streams", config.max_streams, "Calls at a time on one connection")
+      ->envname("TIFFIN_MAX_STREAMS")->capture_default_str()->check(CLI::Range(1, 100'000));
+  app.add_option("--open-pack", config.open_pack, "Bytes of a pack that small blobs are appended to")
+      ->envname("TIFFIN_OPEN_PACK")->capture_default_str()
+      ->check(CLI::Range(uint64_t{2} << 20, uint64_t{1} << 40));
+  try {
+    app.parse(argc, argv);
+    if (config.data.empty() && config.backend != "memory") {
+      throw CLI::RequiredError("--data (or TIFFIN_DATA)");
+    }
+    if (min_term > term || term > max_term) {
+      throw CLI::ValidationError("--term", "must lie between --min-term and --max-term");
+    }
+  } catch (const CLI::ParseError& error) {
+    *exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  config.limits.min_term = absl::Seconds(min_term);
+  config.limits.max_term = absl::Seconds(max_term);
+  config.limits.default_term = absl::Seconds(term);
+  return config;
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,31 @@
+// What an operator can set: flags, TIFFIN_… in the environment, keys of a TOML file, in that order of
+// precedence.
+#ifndef TIFFIN_SERVER_CONFIG_H_
+#define TIFFIN_SERVER_CONFIG_H_
+
+#include <optional>
+#include <string>
+
+#include "server/store/record_gate.h"
+
+namespace tiffin::server {
+
+struct Config {
+  std::string data;                        // folder
+  std::string listen = "127.0.0.1:7410";   // port 0: a free one
+  std::string backend = "sqlite+hdf5";     // or memory: nothing outlives the process
+  std::string log_level = "info";
+  bool allow_unversioned_main = false;
+  uint64_t max_memory = uint64_t{512} << 20;  // bytes of messages in flight
+  int max_streams = 1000;                     // calls at a time on one connection
+  uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
+  Limits limits;
+};
+
+// Reads the command line. nullopt: `*exit_code` says how to end (help was shown, or an error told on
+// standard error).
+std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code);
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_CONFIG_H_

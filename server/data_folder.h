@@ -1,0 +1,32 @@
+// DATA: made if absent, and owned by one server.
+#ifndef TIFFIN_SERVER_DATA_FOLDER_H_
+#define TIFFIN_SERVER_DATA_FOLDER_H_
+
+#include <filesystem>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace tiffin::server {
+
+// Holds DATA/LOCK until it is destroyed, or the process ends however it ends.
+class DataFolder {
+ public:
+  // FAILED_PRECONDITION if another server owns it; else what the system said.
+  static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& path);
+  ~DataFolder();
+  DataFolder(const DataFolder&) = delete;
+  DataFolder& operator=(const DataFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  DataFolder(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}
+
+  const std::filesystem::path path_;
+  const int lock_;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_DATA_FOLDER_H_

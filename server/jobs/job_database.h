@@ -1,0 +1,241 @@
+// The rows: jobs, results, leases, sessions, aliases, the blob index, what uses what. Knows no rules:
+// what may follow what is decided in store/. One transaction covers rows and blob locations.
+#ifndef TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
+#define TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/crypto.h"
+#include "common/npy.h"
+
+namespace tiffin::server {
+
+using RowId = int64_t;  // 0: none
+
+// Stored as these numbers.
+enum class JobState {
+  kAbsent = 0,     // nobody computes it and no result is kept
+  kLeased = 1,     // a live lease
+  kUnfolding = 2,  // a workflow is stored as its result; a lease may be live
+  kLinked = 3,     // follows another job
+  kDone = 4,       // a value is stored
+  kFailed = 5,     // an error is stored
+};
+
+struct JobRow {
+  RowId id = 0;
+  RowId namespace_id = 0;
+  Digest key;
+  JobState state = JobState::kAbsent;
+  int64_t epoch = 0;        // of the last grant; 0: never granted
+  int64_t valid_from = 0;   // epochs below were granted before the last Invalidate
+  int64_t losses = 0;       // leases lapsed in a row
+  std::string lost_hosts;   // of those, comma-separated
+  RowId link = 0;           // the job it follows, in kLinked
+  RowId session = 0;        // that submitted it first
+  std::string function;     // its readable name
+  std::string version;      // as text; empty: none
+  std::string record;       // JSON text of the job, bulk taken out
+  absl::Time created;
+};
+
+struct LeaseRow {
+  RowId job = 0;
+  std::string lease_id;    // random token
+  int64_t epoch = 0;
+  RowId session = 0;       // the holder's
+  std::string request_id;  // of the Submit that got it; empty: none
+  absl::Duration term;
+  absl::Time granted;
+  bool keep = true;        // false: the result is handed to waiters and not kept
+};
+
+// Stored as these numbers.
+enum class ResultKind { kValue = 1, kError = 2, kWorkflow = 3 };
+
+struct ResultRow {
+  RowId job = 0;
+  ResultKind kind = ResultKind::kValue;
+  std::string record;  // JSON text, bulk taken out
+  Digest digest;
+  int64_t epoch = 0;   // under which it was stored; 0: without a lease
+  RowId session = 0;
+  absl::Time stored;
+  bool retryable = true;        // of an error
+  double compute_seconds = 0;   // as told by the client; 0: not told
+  int32_t exit_status = 0;
+  std::string log;
+};
+
+struct SessionRow {
+  RowId id = 0;
+  RowId namespace_id = 0;
+  std::string token;  // made by the client
+  std::string name, user, host, script;
+  absl::Time since;
+};
+
+struct BlobRow {
+  RowId id = 0;
+  BlobName name;
+  uint64_t size = 0;
+  std::string location;   // BlobStore's
+  std::string checksums;  // 16 bytes a MiB begun
+  absl::Time created;
+};
+
+// Stored as these numbers.
+enum class BlobUse { kArgument = 1, kResult = 2 };
+
+// Stored as these numbers.
+enum class PackState { kPending = 0, kOpen = 1, kSealed = 2 };
+struct PackRow {
+  std::string name;
+  PackState state = PackState::kPending;
+};
+
+struct AliasRow {
+  RowId namespace_id = 0;
+  std::string profile;
+  std::string name;
+  RowId job = 0;
+};
+
+// Evidence of nondeterminism: another result for a done job.
+struct EvidenceRow {
+  RowId job = 0;
+  Digest digest;
+  RowId session = 0;
+  absl::Time at;
+};
+
+struct DatabaseCounts {
+  int64_t jobs = 0, done = 0, failed = 0, leases = 0, aliases = 0, sessions = 0, blobs = 0,
+          namespaces = 0, blob_bytes = 0, evidence = 0;
+};
+
+// Look-ups. nullopt or empty where there is none; an error means the database could not be read.
+class JobReader {
+ public:
+  virtual ~JobReader() = default;
+
+  virtual absl::StatusOr<RowId> FindNamespace(std::string_view name) = 0;  // 0: none
+  virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId namespace_id, const Digest& key) = 0;
+  virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) = 0;
+  virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
+  virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;
+  virtual absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) = 0;
+  virtual absl::StatusOr<std::vector<LeaseRow>> AllLeases() = 0;
+  virtual absl::StatusOr<std::vector<RowId>> JobsLinkedTo(RowId job) = 0;
+  virtual absl::StatusOr<std::optional<SessionRow>> FindSession(RowId id) = 0;
+  virtual absl::StatusOr<std::optional<SessionRow>> FindSession(RowId namespace_id,
+                                                                std::string_view token) = 0;
+  virtual absl::StatusOr<std::optional<AliasRow>> FindAlias(RowId namespace_id,
+                                                            std::string_view profile,
+                                                            std::string_view name) = 0;
+  // In order of (profile, name), after (after_profile, after_name), at most `limit`. An empty
+  // `profile` means all.
+  virtual absl::StatusOr<std::vector<AliasRow>> ListAliases(RowId namespace_id,
+                                                            std::string_view profile,
+                                                            std::string_view after_profile,
+                                                            std::string_view after_name,
+                                                            int limit) = 0;
+
+  // By name, whoever may see it.
+  virtual absl::StatusOr<std::optional<BlobRow>> FindBlob(const BlobName& name) = 0;
+  virtual absl::StatusOr<std::optional<BlobRow>> FindBlob(RowId id) = 0;
+  // All blobs of that key that the namespace sees (mostly one).
+  virtual absl::StatusOr<std::vector<BlobRow>> FindBlobsByKey(RowId namespace_id,
+                                                              const Digest& key) = 0;
+  virtual absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) = 0;
+  // The blob that holds the JSON text of the value of that digest.
+  virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
+  virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
+  // Jobs of the namespace that use the blob, oldest first, at most `limit`.
+  virtual absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
+                                                       int limit) = 0;
+  virtual absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) = 0;
+  virtual absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) = 0;
+  virtual absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) = 0;
+  // Kept by the writer, not counted on the call. Cheap whatever the size.
+  virtual absl::StatusOr<DatabaseCounts> Counts() = 0;
+};
+
+// Changes, all in the writer's transaction; look-ups see them. An error from any of these means that
+// the operation must return it (its savepoint is rolled back).
+class JobTransaction : public JobReader {
+ public:
+  virtual absl::StatusOr<RowId> EnsureNamespace(std::string_view name) = 0;
+  // Inserts the session unless the token is known; returns its id.
+  virtual absl::StatusOr<RowId> EnsureSession(const SessionRow& session) = 0;
+  virtual absl::StatusOr<RowId> InsertJob(const JobRow& job) = 0;
+  virtual absl::Status UpdateJob(const JobRow& job) = 0;  // all but id, namespace, key, created
+  virtual absl::Status PutResult(const ResultRow& result) = 0;  // inserts or replaces
+  virtual absl::Status DeleteResult(RowId job) = 0;
+  virtual absl::Status PutLease(const LeaseRow& lease) = 0;  // inserts or replaces the job's lease
+  virtual absl::Status DeleteLease(RowId job) = 0;
+  // The next number of the database's one epoch counter: never given twice, across restarts too.
+  virtual absl::StatusOr<int64_t> NextEpoch() = 0;
+  virtual absl::Status PutAlias(const AliasRow& alias) = 0;  // inserts or replaces
+  virtual absl::Status DeleteAlias(RowId namespace_id, std::string_view profile,
+                                   std::string_view name) = 0;
+  virtual absl::Status AddEvidence(const EvidenceRow& evidence) = 0;  // the same digest once a job
+
+  virtual absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) = 0;
+  virtual absl::Status MoveBlob(RowId blob, std::string_view location,
+                                std::string_view checksums) = 0;
+  virtual absl::Status ShowBlob(RowId namespace_id, RowId blob) = 0;  // makes it visible; repeatable
+  virtual absl::Status PutValue(const Digest& value, RowId blob) = 0; // the first stays; repeatable
+  virtual absl::Status AddUse(RowId job, RowId blob, BlobUse use) = 0;  // repeatable
+  virtual absl::Status DropUses(RowId job, BlobUse use) = 0;
+  virtual absl::Status PutPack(const PackRow& pack) = 0;  // inserts or changes the state
+  virtual absl::Status DeletePack(std::string_view name) = 0;
+};
+
+// One operation for the writer.
+struct WriteOp {
+  // Runs on the writer's thread inside a transaction, under a savepoint of its own: an error (or an
+  // exception) undoes what this operation changed and nothing else. Must not block.
+  std::function<absl::Status(JobTransaction&)> apply;
+  // Runs on the writer's thread once the fate is durable: OK after COMMIT, else apply's error, or
+  // UNAVAILABLE (RESOURCE_EXHAUSTED when the disk is full) if COMMIT failed. In the order of the
+  // operations. Must not block.
+  std::function<void(absl::Status)> done;
+};
+
+// Threads: all methods may be called from any thread.
+// Durability: when `done` is called with OK, a power cut does not undo the operation.
+class JobDatabase {
+ public:
+  virtual ~JobDatabase() = default;
+
+  // Queues an operation. What queued while the last transaction synced goes into the next one.
+  virtual void Write(WriteOp op) = 0;
+  // Waits for it. Must not be called from the writer's thread.
+  absl::Status WriteAndWait(std::function<absl::Status(JobTransaction&)> apply);
+
+  // Runs look-ups on a consistent snapshot of what is committed. Never waits for the writer.
+  virtual absl::Status Read(const std::function<absl::Status(JobReader&)>& look) = 0;
+
+  // Finishes what is queued; later Writes are UNAVAILABLE. Repeatable.
+  virtual void Close() = 0;
+
+  // Calls back, on the writer's thread, when the database can no longer be trusted to be durable (a
+  // failed sync): the server must exit.
+  virtual void OnFatal(std::function<void(absl::Status)> callback) = 0;
+
+  // Bytes on disk of rows and log.
+  virtual uint64_t DiskBytes() const = 0;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_JOBS_JOB_DATABASE_H_

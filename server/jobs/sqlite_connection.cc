@@ -1,0 +1,174 @@
+#include "server/jobs/sqlite_connection.h"
+
+#include <sqlite3.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace tiffin::server {
+namespace {
+
+constexpr int kBusyTimeoutMs = 5000;
+
+int OpenFlags(SqliteConnection::Role role) {
+  return SQLite::OPEN_NOMUTEX | (role == SqliteConnection::Role::kWriter
+                                     ? SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE
+                                     : SQLite::OPEN_READONLY);
+}
+
+void SetCheckpointOnClose(SQLite::Database& database, bool on) {
+  database.check(sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+                                   on ? 0 : 1, nullptr));
+}
+
+absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
+  if (sqlite_code == SQLITE_CONSTRAINT_UNIQUE || sqlite_code == SQLITE_CONSTRAINT_PRIMARYKEY) {
+    return absl::StatusCode::kAlreadyExists;
+  }
+  switch (sqlite_code & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_NOMEM:
+    case SQLITE_TOOBIG:
+      return absl::StatusCode::kResourceExhausted;
+    case SQLITE_CORRUPT:
+      return absl::StatusCode::kDataLoss;
+    case SQLITE_NOTADB:
+      return absl::StatusCode::kFailedPrecondition;
+    case SQLITE_IOERR:
+      // SQLite reports a full disk as SQLITE_FULL for plain writes only.
+      return system_errno == ENOSPC || system_errno == EDQUOT
+                 ? absl::StatusCode::kResourceExhausted
+                 : absl::StatusCode::kUnavailable;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+      return absl::StatusCode::kUnavailable;
+    default:
+      return absl::StatusCode::kInternal;  // a statement or a row this code should not have made
+  }
+}
+
+}  // namespace
+
+Query::~Query() {
+  statement_.tryReset();  // its result repeats the error of the last step
+  try {
+    statement_.clearBindings();
+  } catch (const SQLite::Exception&) {
+    // Only of a statement in use, which it no longer is.
+  }
+}
+
+Query& Query::Bind(int64_t value) {
+  statement_.bind(++bound_, value);
+  return *this;
+}
+
+Query& Query::Bind(double value) {
+  statement_.bind(++bound_, value);
+  return *this;
+}
+
+Query& Query::Bind(absl::Time value) { return Bind(int64_t{absl::ToUnixMicros(value)}); }
+
+Query& Query::Bind(absl::Duration value) {
+  return Bind(int64_t{absl::ToInt64Microseconds(value)});
+}
+
+Query& Query::BindText(const std::string& value) {
+  statement_.bindNoCopy(++bound_, value);
+  return *this;
+}
+
+Query& Query::BindBytes(std::string_view value) {
+  if (value.size() > INT_MAX) throw SQLite::Exception("more than 2 GiB in one column", SQLITE_TOOBIG);
+  // A null pointer would be bound as NULL.
+  const char* data = value.empty() ? "" : value.data();
+  statement_.bindNoCopy(++bound_, static_cast<const void*>(data), static_cast<int>(value.size()));
+  return *this;
+}
+
+Query& Query::BindName(std::string_view value) {
+  statement_.bind(++bound_, std::string(value));
+  return *this;
+}
+
+Digest Query::Hash(int column) const {
+  const SQLite::Column value = statement_.getColumn(column);
+  Digest digest;
+  const void* bytes = value.getBlob();
+  if (static_cast<size_t>(value.getBytes()) != digest.bytes.size()) {
+    throw SQLite::Exception("a digest is not 32 bytes", SQLITE_CORRUPT);
+  }
+  std::memcpy(digest.bytes.data(), bytes, digest.bytes.size());
+  return digest;
+}
+
+SqliteConnection::SqliteConnection(const SqliteJobDatabaseOptions& options, Role role)
+    : database_(options.file.string(), OpenFlags(role), kBusyTimeoutMs, options.vfs) {
+  // No connection copies the log when it is closed, but the writer's once the file is known to be
+  // tiffin's.
+  SetCheckpointOnClose(database_, false);
+}
+
+void SqliteConnection::Configure(int cache_kib) {
+  database_.exec("PRAGMA mmap_size = 0");  // an I/O error in a mapping is a SIGBUS
+  database_.exec(absl::StrCat("PRAGMA cache_size = -", cache_kib));
+  database_.exec("PRAGMA trusted_schema = OFF");
+}
+
+SQLite::Statement& SqliteConnection::Prepared(const char* sql) {
+  std::unique_ptr<SQLite::Statement>& statement = statements_[sql];
+  if (statement == nullptr) statement = std::make_unique<SQLite::Statement>(database_, sql);
+  return *statement;
+}
+
+bool SqliteConnection::InTransaction() const {
+  return sqlite3_get_autocommit(database_.getHandle()) == 0;
+}
+
+void SqliteConnection::OwnLog(int64_t keep_bytes) {
+  SetCheckpointOnClose(database_, true);
+  database_.exec(absl::StrCat("PRAGMA journal_size_limit = ", keep_bytes));
+  // Takes the place of SQLite's own hook, the one that checkpoints.
+  sqlite3_wal_hook(
+      database_.getHandle(),
+      [](void* pages, sqlite3*, const char*, int count) {
+        *static_cast<int*>(pages) = count;
+        return SQLITE_OK;
+      },
+      &log_pages_);
+}
+
+void SqliteConnection::Checkpoint(CheckpointMode mode) {
+  const int sqlite_mode = mode == CheckpointMode::kPassive   ? SQLITE_CHECKPOINT_PASSIVE
+                          : mode == CheckpointMode::kRestart ? SQLITE_CHECKPOINT_RESTART
+                                                             : SQLITE_CHECKPOINT_TRUNCATE;
+  sqlite3* handle = database_.getHandle();
+  if (sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, nullptr, nullptr) != SQLITE_OK) {
+    NoteCode(sqlite3_extended_errcode(handle));
+  }
+}
+
+absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {
+  const int code =
+      error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
+  const int system_errno = sqlite3_system_errno(database_.getHandle());
+  NoteCode(code);
+  return absl::Status(CodeOf(code, system_errno),
+                      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
+                                   error.what(), " (SQLite ", code, ")"));
+}
+
+void SqliteConnection::NoteCode(int sqlite_code) {
+  if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
+    sync_failed_ = true;
+  }
+}
+
+}  // namespace tiffin::server

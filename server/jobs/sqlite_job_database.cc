@@ -1,0 +1,214 @@
+#include "server/jobs/sqlite_job_database.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <span>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+#include "server/jobs/sqlite_connection.h"
+#include "server/jobs/sqlite_reader_pool.h"
+#include "server/jobs/sqlite_schema.h"
+#include "server/jobs/sqlite_transaction.h"
+#include "server/jobs/write_queue.h"
+
+namespace tiffin::server {
+namespace {
+
+// A log of so many times checkpoint_pages is started anew even if the writer has to wait for the
+// readers in it.
+constexpr int kLogLimit = 8;
+
+// A name in a folder is durable once the folder is synced.
+absl::Status SyncFolder(const std::filesystem::path& folder) {
+  const std::string name = folder.empty() ? "." : folder.string();
+  const int fd = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool ok = fd >= 0 && ::fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (ok) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("syncing ", name, ": ", std::strerror(error)));
+}
+
+class SqliteJobDatabase final : public JobDatabase {
+ public:
+  SqliteJobDatabase(const SqliteJobDatabaseOptions& options,
+                    std::unique_ptr<SqliteConnection> writer, std::unique_ptr<ReaderPool> readers,
+                    const Counters& counters)
+      : options_(options),
+        writer_(std::move(writer)),
+        readers_(std::move(readers)),
+        transaction_(writer_.get(), counters),
+        queue_(
+            options.max_batch, [this](std::span<WriteOp> ops) { return RunBatch(ops); },
+            [this] { CheckpointAtEnd(); }) {}
+
+  void Write(WriteOp op) override { queue_.Push(std::move(op)); }
+  absl::Status Read(const std::function<absl::Status(JobReader&)>& look) override {
+    return readers_->Read(look);
+  }
+  void Close() override { queue_.Close(); }
+  void OnFatal(std::function<void(absl::Status)> callback) override {
+    std::lock_guard lock(fatal_mutex_);
+    on_fatal_ = std::move(callback);
+  }
+  uint64_t DiskBytes() const override;
+
+ private:
+  // All on the writer's thread.
+  size_t RunBatch(std::span<WriteOp> ops);
+  absl::Status RunTransaction(std::span<WriteOp> ops, std::vector<absl::Status>& fates);
+  void CheckpointIfDue();
+  void CheckpointAtEnd();
+  void TellIfFatal();
+
+  const SqliteJobDatabaseOptions options_;
+  // The writer's connection goes last: as the last one open it removes the log.
+  const std::unique_ptr<SqliteConnection> writer_;
+  const std::unique_ptr<ReaderPool> readers_;
+
+  // Used on the writer's thread only.
+  SqliteTransaction transaction_;
+  int checkpointed_at_ = 0;  // pages that were in the log then; 0: log started anew since
+  bool fatal_ = false;
+
+  std::mutex fatal_mutex_;
+  std::function<void(absl::Status)> on_fatal_;  // guarded by fatal_mutex_
+
+  WriteQueue queue_;  // last: its thread uses all of the above
+};
+
+// Returns the transaction's fate; `fates` has that of each operation it took.
+absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
+                                               std::vector<absl::Status>& fates) {
+  if (fatal_) {
+    fates.resize(ops.size());
+    return absl::UnavailableError("the job database stopped after a failed sync");
+  }
+  if (absl::Status status = transaction_.Begin(); !status.ok()) {
+    fates.resize(ops.size());
+    return status;
+  }
+  for (WriteOp& op : ops) {
+    fates.push_back(transaction_.RunOperation(op.apply));
+    op.apply = nullptr;  // a record it holds need not wait for the sync
+    if (!transaction_.open()) {
+      const absl::Status& cause = fates.back();
+      const absl::StatusCode code = absl::IsResourceExhausted(cause)
+                                        ? absl::StatusCode::kResourceExhausted
+                                        : absl::StatusCode::kUnavailable;
+      return absl::Status(code, absl::StrCat("rolled back with another operation: ",
+                                             cause.message()));
+    }
+    if (transaction_.bytes() >= options_.max_batch_bytes) break;
+  }
+  return transaction_.Commit();
+}
+
+size_t SqliteJobDatabase::RunBatch(std::span<WriteOp> ops) {
+  std::vector<absl::Status> fates;
+  fates.reserve(ops.size());
+  const absl::Status transaction = RunTransaction(ops, fates);
+  for (size_t i = 0; i < fates.size(); ++i) {
+    if (ops[i].done) ops[i].done(fates[i].ok() ? transaction : fates[i]);
+  }
+  // After the answers: nobody waits for it.
+  CheckpointIfDue();
+  TellIfFatal();
+  return fates.size();
+}
+
+// Readers may keep the log from starting anew, so that it is not its length that counts but its
+// growth: each checkpoint costs two syncs.
+void SqliteJobDatabase::CheckpointIfDue() {
+  if (fatal_ || writer_->sync_failed()) return;
+  const int pages = writer_->log_pages();
+  if (pages < checkpointed_at_) checkpointed_at_ = 0;
+  if (pages - checkpointed_at_ < options_.checkpoint_pages) return;
+  writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
+                          ? SqliteConnection::CheckpointMode::kPassive
+                          : SqliteConnection::CheckpointMode::kRestart);
+  checkpointed_at_ = pages;
+}
+
+void SqliteJobDatabase::CheckpointAtEnd() {
+  if (fatal_) return;
+  writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
+  TellIfFatal();
+}
+
+void SqliteJobDatabase::TellIfFatal() {
+  if (fatal_ || !writer_->sync_failed()) return;
+  fatal_ = true;
+  std::function<void(absl::Status)> callback;
+  {
+    std::lock_guard lock(fatal_mutex_);
+    callback = on_fatal_;
+  }
+  if (callback) {
+    callback(absl::DataLossError(absl::StrCat("a sync of ", options_.file.string(), " failed")));
+  }
+}
+
+uint64_t SqliteJobDatabase::DiskBytes() const {
+  uint64_t bytes = 0;
+  for (const char* suffix : {"", "-wal"}) {
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(options_.file.string() + suffix, error);
+    if (!error) bytes += size;
+  }
+  return bytes;
+}
+
+// Makes the writer's connection ready: the file's identity, its settings, its schema.
+absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
+  TIFFIN_RETURN_IF_ERROR(CheckIdentity(writer, static_cast<int>(Migrations().size())));
+  TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&]() -> absl::Status {
+    writer.Configure(options.writer_cache_kib);
+    SQLite::Database& database = writer.database();
+    if (database.execAndGet("PRAGMA journal_mode = WAL").getString() != "wal") {
+      return absl::FailedPreconditionError("the file system does not allow a write-ahead log");
+    }
+    database.exec("PRAGMA synchronous = FULL");  // NORMAL may forget commits at a power cut
+    database.exec("PRAGMA secure_delete = OFF");
+    const int64_t page = database.execAndGet("PRAGMA page_size").getInt64();
+    writer.OwnLog(/*keep_bytes=*/2 * page * options.checkpoint_pages);
+    return absl::OkStatus();
+  }));
+  TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
+  TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&] {
+    writer.database().exec("PRAGMA foreign_keys = ON");
+    return absl::OkStatus();
+  }));
+  return SyncFolder(options.file.parent_path());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<JobDatabase>> OpenSqliteJobDatabase(
+    const SqliteJobDatabaseOptions& options) {
+  const std::string where = absl::StrCat("opening ", options.file.string());
+  try {
+    auto writer =
+        std::make_unique<SqliteConnection>(options, SqliteConnection::Role::kWriter);
+    absl::Status status = PrepareWriter(*writer, options);
+    if (!status.ok()) return Annotate(status, where);
+    absl::StatusOr<Counters> counters = LoadCounters(*writer);
+    if (!counters.ok()) return Annotate(counters.status(), where);
+    auto readers = std::make_unique<ReaderPool>(options);
+    return std::make_unique<SqliteJobDatabase>(options, std::move(writer), std::move(readers),
+                                               *counters);
+  } catch (const SQLite::Exception& error) {
+    // Only from opening a connection: there is no handle to ask for more.
+    return absl::UnavailableError(absl::StrCat(where, ": ", error.what()));
+  }
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,287 @@
+#include "server/jobs/sqlite_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/jobs/sqlite_rows.h"
+
+namespace tiffin::server {
+namespace {
+
+RowId ReadId(const Query& query) { return query.Int(0); }
+
+// The first row, if there is one.
+template <typename Row>
+std::optional<Row> First(Query& query, Row (*read)(const Query&)) {
+  if (!query.Step()) return std::nullopt;
+  return read(query);
+}
+
+template <typename Row>
+std::vector<Row> All(Query& query, Row (*read)(const Query&)) {
+  std::vector<Row> rows;
+  while (query.Step()) rows.push_back(read(query));
+  return rows;
+}
+
+}  // namespace
+
+absl::StatusOr<Counters> LoadCounters(SqliteConnection& connection) {
+  return connection.Guard("reading the counters", [&]() -> absl::StatusOr<Counters> {
+    Query query(connection.Prepared(
+        "SELECT epoch, jobs, done, failed, leases, aliases, sessions, blobs, namespaces, "
+        "blob_bytes, evidence FROM counters WHERE id = 1"));
+    if (!query.Step()) return absl::DataLossError("the row of counters is missing");
+    return Counters{.epoch = query.Int(0),
+                    .rows = {.jobs = query.Int(1),
+                             .done = query.Int(2),
+                             .failed = query.Int(3),
+                             .leases = query.Int(4),
+                             .aliases = query.Int(5),
+                             .sessions = query.Int(6),
+                             .blobs = query.Int(7),
+                             .namespaces = query.Int(8),
+                             .blob_bytes = query.Int(9),
+                             .evidence = query.Int(10)}};
+  });
+}
+
+template <typename I>
+absl::StatusOr<RowId> SqliteLookups<I>::FindNamespace(std::string_view name) {
+  return connection_.Guard("looking up a namespace", [&]() -> absl::StatusOr<RowId> {
+    Query query(connection_.Prepared("SELECT id FROM namespaces WHERE name = ?"));
+    return First(query.BindName(name), ReadId).value_or(0);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId namespace_id,
+                                                                const Digest& key) {
+  return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE j.key = ? AND j.namespace = ?"));
+    return First(query.Bind(key).Bind(namespace_id), ReadJob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId id) {
+  return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE j.id = ?"));
+    return First(query.Bind(id), ReadJob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<ResultRow>> SqliteLookups<I>::FindResult(RowId job) {
+  return connection_.Guard("looking up a result", [&]() -> absl::StatusOr<std::optional<ResultRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_RESULT "WHERE job = ?"));
+    return First(query.Bind(job), ReadResult);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLease(RowId job) {
+  return connection_.Guard("looking up a lease", [&]() -> absl::StatusOr<std::optional<LeaseRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_LEASE "WHERE job = ?"));
+    return First(query.Bind(job), ReadLease);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLeaseById(
+    std::string_view lease_id) {
+  return connection_.Guard("looking up a lease", [&]() -> absl::StatusOr<std::optional<LeaseRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_LEASE "WHERE lease_id = ?"));
+    return First(query.BindName(lease_id), ReadLease);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<LeaseRow>> SqliteLookups<I>::AllLeases() {
+  return connection_.Guard("listing leases", [&]() -> absl::StatusOr<std::vector<LeaseRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_LEASE "ORDER BY job"));
+    return All(query, ReadLease);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsLinkedTo(RowId job) {
+  return connection_.Guard("listing linked jobs", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    // The second condition is what the partial index is for.
+    Query query(
+        connection_.Prepared("SELECT id FROM jobs WHERE link = ? AND link != 0 ORDER BY id"));
+    return All(query.Bind(job), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<SessionRow>> SqliteLookups<I>::FindSession(RowId id) {
+  using Found = absl::StatusOr<std::optional<SessionRow>>;
+  return connection_.Guard("looking up a session", [&]() -> Found {
+    Query query(connection_.Prepared(TIFFIN_SELECT_SESSION "WHERE id = ?"));
+    return First(query.Bind(id), ReadSession);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<SessionRow>> SqliteLookups<I>::FindSession(RowId namespace_id,
+                                                                        std::string_view token) {
+  using Found = absl::StatusOr<std::optional<SessionRow>>;
+  return connection_.Guard("looking up a session", [&]() -> Found {
+    Query query(connection_.Prepared(TIFFIN_SELECT_SESSION "WHERE token = ? AND namespace = ?"));
+    return First(query.BindName(token).Bind(namespace_id), ReadSession);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<AliasRow>> SqliteLookups<I>::FindAlias(RowId namespace_id,
+                                                                    std::string_view profile,
+                                                                    std::string_view name) {
+  return connection_.Guard("looking up an alias", [&]() -> absl::StatusOr<std::optional<AliasRow>> {
+    Query query(connection_.Prepared(
+        TIFFIN_SELECT_ALIAS "WHERE namespace = ? AND profile = ? AND name = ?"));
+    return First(query.Bind(namespace_id).BindName(profile).BindName(name), ReadAlias);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAliases(RowId namespace_id,
+                                                                    std::string_view profile,
+                                                                    std::string_view after_profile,
+                                                                    std::string_view after_name,
+                                                                    int limit) {
+  return connection_.Guard("listing aliases", [&]() -> absl::StatusOr<std::vector<AliasRow>> {
+    const int64_t rows = std::max(limit, 0);  // a negative LIMIT means none
+    if (profile.empty()) {
+      Query query(connection_.Prepared(
+          TIFFIN_SELECT_ALIAS
+          "WHERE namespace = ? AND (profile, name) > (?, ?) ORDER BY profile, name LIMIT ?"));
+      return All(
+          query.Bind(namespace_id).BindName(after_profile).BindName(after_name).Bind(rows),
+          ReadAlias);
+    }
+    Query query(connection_.Prepared(
+        TIFFIN_SELECT_ALIAS
+        "WHERE namespace = ? AND profile = ? AND (profile, name) > (?, ?) ORDER BY name LIMIT ?"));
+    query.Bind(namespace_id).BindName(profile).BindName(after_profile).BindName(after_name);
+    return All(query.Bind(rows), ReadAlias);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindBlob(const BlobName& name) {
+  return connection_.Guard("looking up a blob", [&]() -> absl::StatusOr<std::optional<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b WHERE key = ? AND dtype = ? AND shape = ?"));
+    query.Bind(name.key).BindText(name.dtype).BindName(ShapeText(name.shape));
+    return First(query, ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindBlob(RowId id) {
+  return connection_.Guard("looking up a blob", [&]() -> absl::StatusOr<std::optional<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE id = ?"));
+    return First(query.Bind(id), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::FindBlobsByKey(RowId namespace_id,
+                                                                      const Digest& key) {
+  return connection_.Guard("looking up blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b JOIN blob_views v ON v.blob = b.id "
+                                     "WHERE b.key = ? AND v.namespace = ? ORDER BY b.id"));
+    return All(query.Bind(key).Bind(namespace_id), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<bool> SqliteLookups<I>::BlobVisible(RowId namespace_id, RowId blob) {
+  return connection_.Guard("looking up a blob's view", [&]() -> absl::StatusOr<bool> {
+    Query query(
+        connection_.Prepared("SELECT 1 FROM blob_views WHERE blob = ? AND namespace = ?"));
+    return query.Bind(blob).Bind(namespace_id).Step();
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindValue(const Digest& value) {
+  return connection_.Guard("looking up a value", [&]() -> absl::StatusOr<std::optional<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM value_digests d JOIN blobs b ON b.id = d.blob "
+                                     "WHERE d.value = ?"));
+    return First(query.Bind(value), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::BlobsInPack(std::string_view pack) {
+  return connection_.Guard("listing a pack", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b WHERE pack = ? ORDER BY id"));
+    return All(query.BindName(pack), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsUsing(RowId namespace_id, RowId blob,
+                                                               BlobUse use, int limit) {
+  return connection_.Guard("listing a blob's jobs", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    // CROSS JOIN keeps the order of the look-ups: the uses of one blob, already sorted by job.
+    Query query(connection_.Prepared(
+        "SELECT u.job FROM uses u CROSS JOIN jobs j ON j.id = u.job "
+        "WHERE u.blob = ? AND u.use = ? AND j.namespace = ? ORDER BY u.job LIMIT ?"));
+    query.Bind(blob).Bind(static_cast<int64_t>(use)).Bind(namespace_id);
+    return All(query.Bind(int64_t{std::max(limit, 0)}), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<EvidenceRow>> SqliteLookups<I>::Evidence(RowId job) {
+  return connection_.Guard("listing evidence", [&]() -> absl::StatusOr<std::vector<EvidenceRow>> {
+    Query query(connection_.Prepared(
+        "SELECT job, digest, session, at FROM evidence WHERE job = ? ORDER BY at, digest"));
+    std::vector<EvidenceRow> rows;
+    query.Bind(job);
+    while (query.Step()) {
+      rows.push_back({.job = query.Int(0),
+                      .digest = query.Hash(1),
+                      .session = query.Int(2),
+                      .at = query.Time(3)});
+    }
+    return rows;
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<PackRow>> SqliteLookups<I>::AllPacks(PackState state) {
+  return connection_.Guard("listing packs", [&]() -> absl::StatusOr<std::vector<PackRow>> {
+    Query query(connection_.Prepared("SELECT name FROM packs WHERE state = ? ORDER BY name"));
+    query.Bind(static_cast<int64_t>(state));
+    std::vector<PackRow> rows;
+    while (query.Step()) rows.push_back({.name = query.Text(0), .state = state});
+    return rows;
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<PackRow>> SqliteLookups<I>::FindPack(std::string_view name) {
+  return connection_.Guard("looking up a pack", [&]() -> absl::StatusOr<std::optional<PackRow>> {
+    Query query(connection_.Prepared("SELECT state FROM packs WHERE name = ?"));
+    if (!query.BindName(name).Step()) return std::nullopt;
+    return PackRow{.name = std::string(name), .state = static_cast<PackState>(query.Int(0))};
+  });
+}
+
+template class SqliteLookups<JobReader>;
+template class SqliteLookups<JobTransaction>;
+
+absl::StatusOr<DatabaseCounts> SqliteReader::Counts() {
+  absl::StatusOr<Counters> counters = LoadCounters(connection_);
+  if (!counters.ok()) return counters.status();
+  return counters->rows;
+}
+
+}  // namespace tiffin::server

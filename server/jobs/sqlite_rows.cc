@@ -1,0 +1,107 @@
+#include "server/jobs/sqlite_rows.h"
+
+#include <sqlite3.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+
+namespace tiffin::server {
+
+JobRow ReadJob(const Query& query) {
+  JobRow row;
+  row.id = query.Int(0);
+  row.namespace_id = query.Int(1);
+  row.key = query.Hash(2);
+  row.state = static_cast<JobState>(query.Int(3));
+  row.epoch = query.Int(4);
+  row.valid_from = query.Int(5);
+  row.losses = query.Int(6);
+  row.lost_hosts = query.Text(7);
+  row.link = query.Int(8);
+  row.session = query.Int(9);
+  row.function = query.Text(10);
+  row.version = query.Text(11);
+  row.record = query.Text(12);
+  row.created = query.Time(13);
+  return row;
+}
+
+LeaseRow ReadLease(const Query& query) {
+  LeaseRow row;
+  row.job = query.Int(0);
+  row.lease_id = query.Text(1);
+  row.epoch = query.Int(2);
+  row.session = query.Int(3);
+  row.request_id = query.Text(4);
+  row.term = query.Span(5);
+  row.granted = query.Time(6);
+  row.keep = query.Int(7) != 0;
+  return row;
+}
+
+ResultRow ReadResult(const Query& query) {
+  ResultRow row;
+  row.job = query.Int(0);
+  row.kind = static_cast<ResultKind>(query.Int(1));
+  row.record = query.Text(2);
+  row.digest = query.Hash(3);
+  row.epoch = query.Int(4);
+  row.session = query.Int(5);
+  row.stored = query.Time(6);
+  row.retryable = query.Int(7) != 0;
+  row.compute_seconds = query.Double(8);
+  row.exit_status = static_cast<int32_t>(query.Int(9));
+  row.log = query.Text(10);
+  return row;
+}
+
+SessionRow ReadSession(const Query& query) {
+  SessionRow row;
+  row.id = query.Int(0);
+  row.namespace_id = query.Int(1);
+  row.token = query.Text(2);
+  row.name = query.Text(3);
+  row.user = query.Text(4);
+  row.host = query.Text(5);
+  row.script = query.Text(6);
+  row.since = query.Time(7);
+  return row;
+}
+
+BlobRow ReadBlob(const Query& query) {
+  BlobRow row;
+  row.id = query.Int(0);
+  row.name.key = query.Hash(1);
+  row.name.dtype = query.Text(2);
+  row.name.shape = ParseShape(query.Text(3));
+  row.size = static_cast<uint64_t>(query.Int(4));
+  row.location = query.Text(5);
+  row.checksums = query.Text(6);
+  row.created = query.Time(7);
+  return row;
+}
+
+AliasRow ReadAlias(const Query& query) {
+  return {.namespace_id = query.Int(0),
+          .profile = query.Text(1),
+          .name = query.Text(2),
+          .job = query.Int(3)};
+}
+
+std::string ShapeText(const Shape& shape) { return absl::StrJoin(shape, ","); }
+
+Shape ParseShape(const std::string& text) {
+  Shape shape;
+  if (text.empty()) return shape;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    uint64_t dimension = 0;
+    if (!absl::SimpleAtoi(part, &dimension)) {
+      throw SQLite::Exception("a shape is not a list of numbers", SQLITE_CORRUPT);
+    }
+    shape.push_back(dimension);
+  }
+  return shape;
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,46 @@
+// Private to this folder: rows of the tables as the structs of job_database.h. Each Read… takes the
+// current row of a statement that selects the columns named beside it, in that order.
+#ifndef TIFFIN_SERVER_JOBS_SQLITE_ROWS_H_
+#define TIFFIN_SERVER_JOBS_SQLITE_ROWS_H_
+
+#include <string>
+
+#include "server/jobs/job_database.h"
+#include "server/jobs/sqlite_connection.h"
+
+namespace tiffin::server {
+
+#define TIFFIN_SELECT_JOB                                                                     \
+  "SELECT j.id, j.namespace, j.key, j.state, j.epoch, j.valid_from, j.losses, j.lost_hosts, " \
+  "j.link, j.session, j.function, j.version, r.record, j.created "                            \
+  "FROM jobs j JOIN job_records r ON r.job = j.id "
+JobRow ReadJob(const Query& query);
+
+#define TIFFIN_SELECT_LEASE \
+  "SELECT job, lease_id, epoch, session, request_id, term, granted, keep FROM leases "
+LeaseRow ReadLease(const Query& query);
+
+#define TIFFIN_SELECT_RESULT                                                            \
+  "SELECT job, kind, record, digest, epoch, session, stored, retryable, "               \
+  "compute_seconds, exit_status, log FROM results "
+ResultRow ReadResult(const Query& query);
+
+#define TIFFIN_SELECT_SESSION \
+  "SELECT id, namespace, token, name, user, host, script, since FROM sessions "
+SessionRow ReadSession(const Query& query);
+
+#define TIFFIN_BLOB_COLUMNS \
+  "b.id, b.key, b.dtype, b.shape, b.size, b.location, b.checksums, b.created "
+BlobRow ReadBlob(const Query& query);
+
+#define TIFFIN_SELECT_ALIAS "SELECT namespace, profile, name, job FROM aliases "
+AliasRow ReadAlias(const Query& query);
+
+// Stored: dimensions in decimal with commas between; empty for a scalar.
+std::string ShapeText(const Shape& shape);
+// Throws SQLite::Exception (SQLITE_CORRUPT).
+Shape ParseShape(const std::string& text);
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_JOBS_SQLITE_ROWS_H_

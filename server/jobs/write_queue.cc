@@ -1,0 +1,61 @@
+#include "server/jobs/write_queue.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace tiffin::server {
+
+WriteQueue::WriteQueue(size_t max_batch, RunBatch run, std::function<void()> last)
+    : max_batch_(std::max<size_t>(max_batch, 1)),
+      run_(std::move(run)),
+      last_(std::move(last)),
+      thread_([this] { Run(); }) {}
+
+WriteQueue::~WriteQueue() { Close(); }
+
+void WriteQueue::Push(WriteOp op) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!closed_) {
+      queue_.push_back(std::move(op));
+      changed_.notify_one();
+      return;
+    }
+  }
+  if (op.done) op.done(absl::UnavailableError("the job database is closed"));
+}
+
+void WriteQueue::Close() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_one();
+  }
+  std::lock_guard lock(join_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void WriteQueue::Run() {
+  std::vector<WriteOp> batch;
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      // What the last batch left over goes first; it is never longer than a batch.
+      if (batch.empty()) changed_.wait(lock, [&] { return closed_ || !queue_.empty(); });
+      const size_t room = max_batch_ - batch.size();
+      const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(room, queue_.size()));
+      std::move(queue_.begin(), end, std::back_inserter(batch));
+      queue_.erase(queue_.begin(), end);
+    }
+    if (batch.empty()) break;  // closed, and nothing is left
+    const size_t finished = run_(batch);
+    batch.erase(batch.begin(), batch.begin() + static_cast<ptrdiff_t>(finished));
+  }
+  last_();
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,44 @@
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <memory>
+
+#include "server/config.h"
+#include "server/server.h"
+
+int main(int argc, char** argv) {
+  int exit_code = 0;
+  const auto config = tiffin::server::ReadConfig(argc, argv, &exit_code);
+  if (!config) return exit_code;
+
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "tiffin", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  spdlog::set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l %v", spdlog::pattern_time_type::utc);
+  spdlog::set_level(spdlog::level::from_str(config->log_level));
+  spdlog::flush_on(spdlog::level::info);
+
+  // Before any thread starts, so that all inherit it and only sigwait takes the signals.
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTERM);
+  sigaddset(&stop, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  auto server = tiffin::server::Server::Start(*config);
+  if (!server.ok()) {
+    spdlog::critical("event=start error=\"{}\"", std::string(server.status().message()));
+    return EXIT_FAILURE;
+  }
+  spdlog::info("event=serving address={} data=\"{}\" backend={} version={}", (*server)->address(),
+               config->data, config->backend, TIFFIN_VERSION);
+  int signal_number = 0;
+  sigwait(&stop, &signal_number);
+  spdlog::info("event=draining signal={}", signal_number);
+  (*server)->Drain();
+  server->reset();
+  spdlog::info("event=stopped");
+  return EXIT_SUCCESS;
+}

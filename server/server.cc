@@ -1,0 +1,143 @@
+// The one file that names all backends.
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "common/status.h"
+#include "server/blobs/hdf5_blob_store.h"
+#include "server/blobs/memory_blob_store.h"
+#include "server/data_folder.h"
+#include "server/jobs/memory_job_database.h"
+#include "server/jobs/sqlite_job_database.h"
+#include "server/service/admin_service.h"
+#include "server/service/blobs_service.h"
+#include "server/service/jobs_service.h"
+
+namespace tiffin::server {
+namespace {
+
+constexpr auto kDrainTime = std::chrono::seconds(6);
+
+class ServerImpl : public Server {
+ public:
+  explicit ServerImpl(const Config& config) : config_(config) {}
+
+  ~ServerImpl() override {
+    Drain();
+    server_.reset();
+    if (jobs_) jobs_->Stop();
+    if (blobs_) blobs_->Stop();
+    if (database_) database_->Close();
+  }
+
+  absl::Status Open() {
+    if (config_.backend == "memory") {
+      database_ = MakeMemoryJobDatabase();
+      bytes_ = MakeMemoryBlobStore();
+    } else {
+      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data));
+      SqliteJobDatabaseOptions database;
+      database.file = folder_->path() / "tiffin.db";
+      TIFFIN_ASSIGN_OR_RETURN(database_, OpenSqliteJobDatabase(database));
+      Hdf5BlobStoreOptions bytes;
+      bytes.data = folder_->path();
+      bytes.open_pack_bytes = config_.open_pack;
+      TIFFIN_ASSIGN_OR_RETURN(bytes_, OpenHdf5BlobStore(bytes));
+    }
+    database_->OnFatal([](const absl::Status& status) {
+      // What was acknowledged is safe; what is queued was not. Nothing more may be promised.
+      spdlog::critical("event=fatal error=\"{}\"", std::string(status.message()));
+      spdlog::shutdown();
+      _exit(70);
+    });
+    blobs_ = std::make_unique<BlobCatalogue>(database_.get(), bytes_.get(), &clock_);
+    TIFFIN_RETURN_IF_ERROR(blobs_->Start());
+    jobs_ = std::make_unique<JobStore>(
+        database_.get(), blobs_.get(), &clock_,
+        JobStore::Options{config_.limits, config_.allow_unversioned_main});
+    return jobs_->Start();
+  }
+
+  absl::Status Listen() {
+    jobs_service_ = std::make_unique<JobsService>(jobs_.get(), &calls_);
+    blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits, &calls_);
+    admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
+                                                    config_.backend, &calls_);
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(config_.listen, grpc::InsecureServerCredentials(), &port);
+    builder.SetMaxReceiveMessageSize(static_cast<int>(config_.limits.max_message_bytes));
+    builder.SetMaxSendMessageSize(static_cast<int>(config_.limits.max_message_bytes));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, config_.max_streams);
+    // Two servers on one port would each get half of the calls.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    grpc::ResourceQuota quota("tiffin");
+    quota.Resize(config_.max_memory);
+    builder.SetResourceQuota(quota);
+    builder.RegisterService(jobs_service_.get());
+    builder.RegisterService(blobs_service_.get());
+    builder.RegisterService(admin_service_.get());
+    server_ = builder.BuildAndStart();
+    if (!server_ || port == 0) {
+      return absl::FailedPreconditionError(
+          StrCat("cannot listen on ", config_.listen, ": in use, or no address of this machine"));
+    }
+    address_ = config_.listen.substr(0, config_.listen.rfind(':') + 1) + std::to_string(port);
+    return absl::OkStatus();
+  }
+
+  const std::string& address() const override { return address_; }
+
+  void Drain() override {
+    if (drained_) return;
+    drained_ = true;
+    if (server_) {
+      if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
+      calls_.Drain();
+      server_->Shutdown(std::chrono::system_clock::now() + kDrainTime);
+    }
+    if (blobs_ && server_) {
+      const absl::StatusOr<SealCounts> sealed = blobs_->Seal(true);
+      if (!sealed.ok()) {
+        // Nothing is lost: the next start seals them.
+        spdlog::warn("event=seal error=\"{}\"", std::string(sealed.status().message()));
+      }
+    }
+  }
+
+ private:
+  const Config config_;
+  SystemClock clock_;
+  std::unique_ptr<DataFolder> folder_;
+  std::unique_ptr<JobDatabase> database_;
+  std::unique_ptr<BlobStore> bytes_;
+  std::unique_ptr<BlobCatalogue> blobs_;
+  std::unique_ptr<JobStore> jobs_;
+  Calls calls_;
+  std::unique_ptr<JobsService> jobs_service_;
+  std::unique_ptr<BlobsService> blobs_service_;
+  std::unique_ptr<AdminService> admin_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+  bool drained_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config) {
+  auto server = std::make_unique<ServerImpl>(config);
+  TIFFIN_RETURN_IF_ERROR(server->Open());
+  TIFFIN_RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,99 @@
+// How every rpc is run: refused while draining, done on an executor, logged in one line.
+#ifndef TIFFIN_SERVER_SERVICE_CALLS_H_
+#define TIFFIN_SERVER_SERVICE_CALLS_H_
+
+#include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "server/service/executor.h"
+#include "tiffin/v1/common.pb.h"
+
+namespace tiffin::server {
+
+// A stream that a drain ends.
+class OpenStream {
+ public:
+  virtual ~OpenStream() = default;
+  // Ends the stream with UNAVAILABLE. May be called from any thread.
+  virtual void Drain() = 0;
+};
+
+inline grpc::Status DrainingStatus() {
+  return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
+}
+
+// Threads: all methods may be called from any thread.
+class Calls {
+ public:
+  // Reads never queue behind writes: they have threads of their own.
+  Calls() : reads_(8), writes_(64), streams_(16) {}
+
+  Executor& reads() { return reads_; }
+  Executor& writes() { return writes_; }
+  Executor& streams() { return streams_; }
+  bool draining() const { return draining_; }
+
+  // New calls and open streams end with UNAVAILABLE from now on.
+  void Drain() {
+    std::set<std::shared_ptr<OpenStream>> open;
+    {
+      std::lock_guard lock(mutex_);
+      draining_ = true;
+      open.swap(open_);
+    }
+    for (const auto& stream : open) stream->Drain();
+  }
+  // False: draining, the stream must end at once.
+  bool Add(std::shared_ptr<OpenStream> stream) {
+    std::lock_guard lock(mutex_);
+    if (draining_) return false;
+    open_.insert(std::move(stream));
+    return true;
+  }
+  void Remove(const std::shared_ptr<OpenStream>& stream) {
+    std::lock_guard lock(mutex_);
+    open_.erase(stream);
+  }
+
+  // Runs `work` on `executor` and finishes the call with what it returns.
+  template <typename Request>
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* name,
+                                  const Request* request, Executor& executor,
+                                  std::function<grpc::Status()> work) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (draining_) {
+      reactor->Finish(DrainingStatus());
+      return reactor;
+    }
+    executor.Add([reactor, context, name, request, work = std::move(work)] {
+      const absl::Time start = absl::Now();
+      const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED : work();
+      Log(name, request->caller(), status, absl::Now() - start);
+      reactor->Finish(status);
+    });
+    return reactor;
+  }
+
+  // One line for each call: what, for whom, how it ended, how long it took.
+  static void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
+                  absl::Duration took);
+
+ private:
+  std::mutex mutex_;  // guards open_, and the change of draining_
+  std::set<std::shared_ptr<OpenStream>> open_;
+  std::atomic<bool> draining_{false};
+  Executor reads_, writes_, streams_;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_SERVICE_CALLS_H_

@@ -1,0 +1,258 @@
+#include "server/service/jobs_service.h"
+
+#include "common/status.h"
+#include "server/service/convert.h"
+
+namespace tiffin::server {
+namespace {
+
+absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
+  if (n <= limits.max_batch) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
+}
+
+// Page tokens: profile NUL name of the last entry told.
+std::string TokenOf(const AliasKey& alias) { return alias.profile + '\0' + alias.name; }
+AliasKey FromToken(const std::string& token) {
+  const size_t at = token.find('\0');
+  if (at == std::string::npos) return {};
+  return {token.substr(0, at), token.substr(at + 1)};
+}
+
+absl::Status ListAliases(JobStore& store, const std::string& name_space,
+                         const v1::AliasRequest::List& list, v1::AliasResponse* response) {
+  const int size = list.page_size() == 0 ? 100 : static_cast<int>(std::min(list.page_size(), 1000u));
+  TIFFIN_ASSIGN_OR_RETURN(
+      const std::vector<JobStore::AliasEntry> entries,
+      store.ListAliases(name_space, list.profile(), FromToken(list.page_token()), size));
+  for (const JobStore::AliasEntry& entry : entries) {
+    v1::AliasResponse::Entry* out = response->add_aliases();
+    out->mutable_alias()->set_profile(entry.alias.profile);
+    out->mutable_alias()->set_name(entry.alias.name);
+    out->set_key(std::string(entry.key.view()));
+  }
+  if (entries.size() == static_cast<size_t>(size)) {
+    response->set_next_page_token(TokenOf(entries.back().alias));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AliasKey> AliasFromProto(const v1::AliasName& alias, std::string_view where) {
+  if (alias.name().empty() || alias.name().size() > 1024 || alias.profile().size() > 128) {
+    return absl::InvalidArgumentError(
+        StrCat(where, ": a name of 1 to 1024 bytes and a profile of at most 128"));
+  }
+  if (alias.profile().find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError(StrCat(where, ".profile: a NUL"));
+  }
+  return AliasKey{alias.profile(), alias.name()};
+}
+
+}  // namespace
+
+absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bulk,
+                       v1::Result* result) {
+  if (bulk != v1::BULK_INLINE || !result->has_record()) return absl::OkStatus();
+  TIFFIN_ASSIGN_OR_RETURN(std::string json, store.Inline(name_space, result->record().json()));
+  result->mutable_record()->set_json(std::move(json));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SubmitOptions> OptionsFromProto(const v1::SubmitOptions& options,
+                                               const Limits& limits) {
+  SubmitOptions out;
+  out.can_compute = options.can_compute();
+  out.discard_result = options.discard_result();
+  TIFFIN_ASSIGN_OR_RETURN(
+      out.term, TermFromProto(options.has_term(), options.term(), limits, "options.term"));
+  return out;
+}
+
+absl::Status SubmitOne(JobStore& store, const CallerInfo& caller, const v1::Record& job,
+                       const SubmitOptions& options, v1::Bulk bulk,
+                       v1::SubmitResponse* response) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(job, "job"));
+  TIFFIN_ASSIGN_OR_RETURN(const SubmitAnswer answer, store.Submit(caller, json, options));
+  ToProto(answer, response);
+  if (response->has_result()) {
+    TIFFIN_RETURN_IF_ERROR(
+        ApplyBulk(store, caller.name_space, bulk, response->mutable_result()));
+  }
+  if (response->has_workflow()) {
+    return ApplyBulk(store, caller.name_space, bulk, response->mutable_workflow());
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* context,
+                                              const v1::SubmitRequest* request,
+                                              v1::SubmitResponse* response) {
+  return calls_->Unary(context, "Submit", request, calls_->writes(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(const SubmitOptions options,
+                              OptionsFromProto(request->options(), store_->limits()));
+      return SubmitOne(*store_, caller, request->job(), options, request->options().bulk(),
+                       response);
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* context,
+                                                 const v1::GetResultRequest* request,
+                                                 v1::GetResultResponse* response) {
+  return calls_->Unary(context, "GetResult", request, calls_->reads(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
+      Digest key;
+      TIFFIN_ASSIGN_OR_RETURN(const auto result,
+                              store_->GetResult(caller.name_space, address, &key));
+      response->set_key(std::string(key.view()));
+      ToProto(result, response->mutable_result());
+      return ApplyBulk(*store_, caller.name_space, request->bulk(), response->mutable_result());
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::BatchGetResults(grpc::CallbackServerContext* context,
+                                                       const v1::BatchGetResultsRequest* request,
+                                                       v1::BatchGetResultsResponse* response) {
+  return calls_->Unary(context, "BatchGetResults", request, calls_->reads(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->jobs_size(), store_->limits(), "jobs"));
+      size_t budget = store_->limits().max_reply_bytes;
+      for (int i = 0; i < request->jobs_size(); ++i) {
+        v1::BatchGetResultsResponse::Item* item = response->add_items();
+        const absl::Status status = [&]() -> absl::Status {
+          TIFFIN_ASSIGN_OR_RETURN(const JobAddress address,
+                                  FromProto(request->jobs(i), StrCat("jobs[", i, "]")));
+          Digest key;
+          TIFFIN_ASSIGN_OR_RETURN(const auto result,
+                                  store_->GetResult(caller.name_space, address, &key));
+          item->set_key(std::string(key.view()));
+          ToProto(result, item->mutable_result());
+          TIFFIN_RETURN_IF_ERROR(ApplyBulk(*store_, caller.name_space, request->bulk(),
+                                           item->mutable_result()));
+          const size_t bytes = item->ByteSizeLong();
+          if (bytes > budget) {
+            item->clear_result();
+            item->set_present(true);
+          } else {
+            budget -= bytes;
+          }
+          return absl::OkStatus();
+        }();
+        if (!status.ok()) {
+          item->clear_result();
+          ToProto(status, item->mutable_status());
+        }
+      }
+      return absl::OkStatus();
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* context,
+                                             const v1::RenewRequest* request,
+                                             v1::RenewResponse* response) {
+  return calls_->Unary(context, "Renew", request, calls_->reads(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
+      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
+      for (const std::string& lease : request->leases()) {
+        switch (store_->Renew(lease)) {
+          case Renewal::kRenewed: response->add_outcomes(v1::RenewResponse::RENEWED); break;
+          case Renewal::kDoneElsewhere:
+            response->add_outcomes(v1::RenewResponse::DONE_ELSEWHERE);
+            break;
+          case Renewal::kLost: response->add_outcomes(v1::RenewResponse::LOST); break;
+        }
+      }
+      return absl::OkStatus();
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::Release(grpc::CallbackServerContext* context,
+                                               const v1::ReleaseRequest* request,
+                                               v1::ReleaseResponse* response) {
+  return calls_->Unary(context, "Release", request, calls_->writes(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
+      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
+      std::atomic<uint32_t> released{0};
+      std::mutex mutex;
+      absl::Status failed;
+      calls_->writes().ForEach(request->leases_size(), [&](size_t i) {
+        const absl::StatusOr<bool> live = store_->Release(request->leases(static_cast<int>(i)));
+        if (live.ok()) {
+          released += *live;
+        } else {
+          std::lock_guard lock(mutex);
+          failed = live.status();
+        }
+      });
+      response->set_released(released);
+      return failed;
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::StoreResult(grpc::CallbackServerContext* context,
+                                                   const v1::StoreResultRequest* request,
+                                                   v1::StoreResultResponse* response) {
+  return calls_->Unary(context, "StoreResult", request, calls_->writes(), [=, this] {
+    StoreAnswer answer;
+    const absl::Status status = [&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(StoreRequest store, FromProto(*request));
+      return store_->StoreResult(caller, std::move(store), &answer);
+    }();
+    if (!status.ok()) return ToGrpc(status, answer.missing);
+    response->set_key(std::string(answer.key.view()));
+    response->set_digest(std::string(answer.digest.view()));
+    response->set_repeated_store(answer.repeated);
+    for (const BlobName& blob : answer.blobs) ToProto(blob, response->add_stored_blobs());
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::Link(grpc::CallbackServerContext* context,
+                                            const v1::LinkRequest* request, v1::LinkResponse*) {
+  return calls_->Unary(context, "Link", request, calls_->writes(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(const Digest key, KeyFromProto(request->key(), "key"));
+      TIFFIN_ASSIGN_OR_RETURN(const Digest target, KeyFromProto(request->target(), "target"));
+      return store_->Link(caller, key, request->lease(), target);
+    }());
+  });
+}
+
+grpc::ServerUnaryReactor* JobsService::Alias(grpc::CallbackServerContext* context,
+                                             const v1::AliasRequest* request,
+                                             v1::AliasResponse* response) {
+  Executor& executor = request->has_list() ? calls_->reads() : calls_->writes();
+  return calls_->Unary(context, "Alias", request, executor, [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      if (request->has_set()) {
+        TIFFIN_ASSIGN_OR_RETURN(const AliasKey alias,
+                                AliasFromProto(request->set().alias(), "set.alias"));
+        TIFFIN_ASSIGN_OR_RETURN(const Digest key, KeyFromProto(request->set().key(), "set.key"));
+        return store_->SetAlias(caller, alias, key, request->set().replace());
+      }
+      if (request->has_delete_()) {
+        TIFFIN_ASSIGN_OR_RETURN(const AliasKey alias, AliasFromProto(request->delete_(), "delete"));
+        return store_->DeleteAlias(caller.name_space, alias);
+      }
+      if (!request->has_list()) return absl::InvalidArgumentError("action: none of set, list, delete");
+      return ListAliases(*store_, caller.name_space, request->list(), response);
+    }());
+  });
+}
+
+}  // namespace tiffin::server

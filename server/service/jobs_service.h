@@ -1,0 +1,61 @@
+// tiffin.v1.Jobs: from the wire to JobStore and back.
+#ifndef TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_
+#define TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_
+
+#include "server/service/calls.h"
+#include "server/store/job_store.h"
+#include "tiffin/v1/jobs.grpc.pb.h"
+
+namespace tiffin::server {
+
+class JobsService : public v1::Jobs::CallbackService {
+ public:
+  // Both outlive the service.
+  JobsService(JobStore* store, Calls* calls) : store_(store), calls_(calls) {}
+
+  grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
+                                   const v1::SubmitRequest* request,
+                                   v1::SubmitResponse* response) override;
+  grpc::ServerBidiReactor<v1::SubmitBatchRequest, v1::SubmitBatchResponse>* SubmitBatch(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* GetResult(grpc::CallbackServerContext* context,
+                                      const v1::GetResultRequest* request,
+                                      v1::GetResultResponse* response) override;
+  grpc::ServerUnaryReactor* BatchGetResults(grpc::CallbackServerContext* context,
+                                            const v1::BatchGetResultsRequest* request,
+                                            v1::BatchGetResultsResponse* response) override;
+  grpc::ServerBidiReactor<v1::AwaitRequest, v1::AwaitResponse>* Await(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context,
+                                  const v1::RenewRequest* request,
+                                  v1::RenewResponse* response) override;
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
+                                    const v1::ReleaseRequest* request,
+                                    v1::ReleaseResponse* response) override;
+  grpc::ServerUnaryReactor* StoreResult(grpc::CallbackServerContext* context,
+                                        const v1::StoreResultRequest* request,
+                                        v1::StoreResultResponse* response) override;
+  grpc::ServerUnaryReactor* Link(grpc::CallbackServerContext* context,
+                                 const v1::LinkRequest* request,
+                                 v1::LinkResponse* response) override;
+  grpc::ServerUnaryReactor* Alias(grpc::CallbackServerContext* context,
+                                  const v1::AliasRequest* request,
+                                  v1::AliasResponse* response) override;
+
+ private:
+  JobStore* const store_;
+  Calls* const calls_;
+};
+
+// Puts the bulk of a result back if the caller asked for that.
+absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bulk,
+                       v1::Result* result);
+// Submits one job; used by Submit and SubmitBatch.
+absl::Status SubmitOne(JobStore& store, const CallerInfo& caller, const v1::Record& job,
+                       const SubmitOptions& options, v1::Bulk bulk, v1::SubmitResponse* response);
+absl::StatusOr<SubmitOptions> OptionsFromProto(const v1::SubmitOptions& options,
+                                               const Limits& limits);
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_

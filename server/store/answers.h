@@ -1,0 +1,98 @@
+// What callers say and what the store answers, in its own words: no gRPC, no SQL, no HDF5.
+#ifndef TIFFIN_SERVER_STORE_ANSWERS_H_
+#define TIFFIN_SERVER_STORE_ANSWERS_H_
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/record.h"
+#include "server/jobs/job_database.h"
+
+namespace tiffin::server {
+
+struct CallerInfo {
+  std::string name_space = "default";
+  SessionRow session;  // id and namespace_id are not set
+  std::string request_id;
+};
+
+// A result and where it came from.
+struct StoredResult {
+  ResultRow row;
+  std::string session;  // its token
+  std::string host;
+  std::optional<Digest> linked_to;  // the job whose result it is, if another's
+};
+
+struct HolderInfo {
+  SessionRow session;
+  absl::Time since;
+  int64_t epoch = 0;
+};
+
+// Refs that nothing in the namespace stands behind.
+struct Missing {
+  std::vector<BlobName> blobs;
+  std::vector<Digest> values;
+  bool empty() const { return blobs.empty() && values.empty(); }
+  // "2 blobs are absent: …", naming the first ones.
+  std::string ToText() const;
+};
+
+struct SubmitOptions {
+  bool can_compute = false;
+  absl::Duration term = absl::Seconds(30);
+  bool discard_result = false;
+};
+
+struct SubmitAnswer {
+  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen };
+  Digest key;
+  Outcome outcome = Outcome::kOpen;
+  std::optional<StoredResult> result;    // kRetrieved
+  std::optional<LeaseRow> lease;         // kGranted
+  std::optional<HolderInfo> holder;      // kAttached
+  std::optional<StoredResult> workflow;  // kGranted of an unfolding job
+  Missing missing;                       // kGranted: of the arguments
+};
+
+struct StoreRequest {
+  std::optional<Digest> key;
+  std::string lease_id;  // empty: none
+  int64_t epoch = 0;
+  std::optional<ResultKind> kind;  // absent: a workflow if the record is one, else a value
+  std::string record;              // JSON text
+  bool retryable = false;
+  double compute_seconds = 0;
+  int32_t exit_status = 0;
+  std::string log;
+  std::vector<Array> blobs;
+  std::string job;  // JSON text; empty: the job was submitted before
+};
+
+struct StoreAnswer {
+  Digest key;
+  Digest digest;
+  bool repeated = false;
+  std::vector<BlobName> blobs;
+  Missing missing;  // filled in when the status is FAILED_PRECONDITION for it
+};
+
+// What a waiter is told. The first two go on, the others end.
+struct WaitEvent {
+  enum class Kind { kAttached, kOpen, kResult, kFailed, kGranted, kError };
+  Kind kind = Kind::kOpen;
+  Digest key;
+  std::optional<StoredResult> result;
+  std::optional<HolderInfo> holder;
+  std::optional<LeaseRow> lease;
+  std::optional<StoredResult> workflow;
+  absl::Status error;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_STORE_ANSWERS_H_

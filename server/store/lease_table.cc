@@ -1,0 +1,106 @@
+#include "server/store/lease_table.h"
+
+#include <utility>
+#include <vector>
+
+namespace tiffin::server {
+namespace {
+// Enough for every lease that a holder may still try to renew after a burst of results.
+constexpr size_t kEndedKept = 100'000;
+}  // namespace
+
+void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse) {
+  on_lapse_ = std::move(on_lapse);
+  thread_ = std::thread([this] { Run(); });
+}
+
+void LeaseTable::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+    wake_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void LeaseTable::Schedule(const std::string& id, Live& live) {
+  deadlines_.erase({live.deadline, id});
+  live.deadline = clock_->Steady() + live.term;
+  const bool first = deadlines_.empty() || live.deadline < deadlines_.begin()->first;
+  deadlines_.insert({live.deadline, id});
+  if (first) wake_.notify_all();
+}
+
+void LeaseTable::Add(const LeaseRow& lease) {
+  std::lock_guard lock(mutex_);
+  Live& live = live_[lease.lease_id];
+  live.job = lease.job;
+  live.term = std::chrono::duration_cast<SteadyTime::duration>(
+      absl::ToChronoNanoseconds(lease.term));
+  Schedule(lease.lease_id, live);
+}
+
+void LeaseTable::Remove(std::string_view lease_id, Renewal why) {
+  std::lock_guard lock(mutex_);
+  const std::string id(lease_id);
+  auto it = live_.find(id);
+  if (it == live_.end()) return;
+  deadlines_.erase({it->second.deadline, id});
+  live_.erase(it);
+  if (why == Renewal::kLost) return;  // what is not known is lost
+  if (ended_.emplace(id, why).second) ended_order_.push_back(id);
+  if (ended_order_.size() > kEndedKept) {
+    ended_.erase(ended_order_.front());
+    ended_order_.pop_front();
+  }
+}
+
+Renewal LeaseTable::Renew(std::string_view lease_id) {
+  std::lock_guard lock(mutex_);
+  const std::string id(lease_id);
+  if (auto it = live_.find(id); it != live_.end()) {
+    Schedule(id, it->second);
+    return Renewal::kRenewed;
+  }
+  auto it = ended_.find(id);
+  return it == ended_.end() ? Renewal::kLost : it->second;
+}
+
+bool LeaseTable::Lapsed(std::string_view lease_id) {
+  std::lock_guard lock(mutex_);
+  auto it = live_.find(std::string(lease_id));
+  return it != live_.end() && it->second.deadline <= clock_->Steady();
+}
+
+size_t LeaseTable::size() {
+  std::lock_guard lock(mutex_);
+  return live_.size();
+}
+
+void LeaseTable::Run() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    if (deadlines_.empty()) {
+      wake_.wait(lock);
+      continue;
+    }
+    const SteadyTime now = clock_->Steady();
+    if (deadlines_.begin()->first > now) {
+      clock_->WaitUntil(lock, wake_, deadlines_.begin()->first);
+      continue;
+    }
+    // Taken off the schedule, not out of the table: whoever renews before the database has let it
+    // lapse keeps it.
+    std::vector<std::pair<RowId, std::string>> lapsed;
+    while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+      const std::string& id = deadlines_.begin()->second;
+      lapsed.emplace_back(live_.at(id).job, id);
+      deadlines_.erase(deadlines_.begin());
+    }
+    lock.unlock();
+    for (const auto& [job, id] : lapsed) on_lapse_(job, id);
+    lock.lock();
+  }
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,29 @@
+#include "server/store/record_gate.h"
+
+#include <utility>
+
+#include "common/status.h"
+
+namespace tiffin::server {
+
+absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs) {
+  BulkOptions options;
+  options.inline_limit = limits.inline_limit;
+  TIFFIN_ASSIGN_OR_RETURN(TakenRecord taken, TakeBulk(std::move(value), options));
+  TakenIn in;
+  in.json = PrintJson(taken.record);
+  in.refs = std::move(taken.refs);
+  TIFFIN_ASSIGN_OR_RETURN(in.blobs, blobs.MakeDurable(std::move(taken.taken)));
+  return in;
+}
+
+absl::StatusOr<std::string> Inlined(std::string_view json, RowId namespace_id, const Limits& limits,
+                                    BlobCatalogue& blobs) {
+  TIFFIN_ASSIGN_OR_RETURN(Value value, ParseJson(json, limits.json));
+  const BulkFetcher fetch = [&](const Ref& ref) { return blobs.ReadWhole(namespace_id, ref); };
+  TIFFIN_ASSIGN_OR_RETURN(
+      value, PutBulkBack(std::move(value), fetch, limits.json.max_text_bytes));
+  return PrintJson(value);
+}
+
+}  // namespace tiffin::server

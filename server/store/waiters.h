@@ -1,0 +1,98 @@
+// Who waits for which job, on which stream. In memory only: a waiter asks again after a restart.
+#ifndef TIFFIN_SERVER_STORE_WAITERS_H_
+#define TIFFIN_SERVER_STORE_WAITERS_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/store/answers.h"
+
+namespace tiffin::server {
+
+// One open Await. Events are told in order; `tell` must not block and may be called from the writer's
+// thread. After Waiters::Close returns, it is not called again.
+struct AwaitSession {
+  bool can_compute = false;
+  absl::Duration term;
+  CallerInfo caller;
+  std::function<void(uint64_t index, WaitEvent event)> tell;
+};
+
+// A job as waiters know it; it need not be in the database.
+struct WaitKey {
+  RowId namespace_id = 0;
+  Digest key;
+  friend auto operator<=>(const WaitKey&, const WaitKey&) = default;
+};
+
+// Threads: all methods may be called from any thread. Events for one job are told in the order of the
+// calls, which the store makes on the writer's thread, after COMMIT.
+class Waiters {
+ public:
+  using SessionId = uint64_t;
+
+  SessionId Open(AwaitSession session);
+  void Close(SessionId session);
+
+  // Adds to what may still be granted on the stream.
+  void AddCapacity(SessionId session, uint64_t leases);
+  // Takes one from the capacity; false if the stream is gone or has none left.
+  bool TakeCapacity(SessionId session);
+
+  // Waits from now on. False: the stream is gone.
+  bool Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch);
+  // Jobs the stream still waits for.
+  std::vector<std::pair<uint64_t, WaitKey>> Pending(SessionId session);
+
+  // Tells all who wait for the job, who then have their ending.
+  void End(const WaitKey& key, const WaitEvent& event);
+  // Tells all who wait for the job; they go on waiting.
+  void Tell(const WaitKey& key, const WaitEvent& event);
+  // Ends one waiter. False: it is gone, nobody heard.
+  bool EndOne(SessionId session, uint64_t index, const WaitKey& key, WaitEvent event);
+  // Tells one who need not be waiting (what it asked about has ended already).
+  bool TellOne(SessionId session, uint64_t index, WaitEvent event);
+
+  // The one who waits longest, can compute and has capacity, which is taken from it. It goes on
+  // waiting until EndOne.
+  struct Candidate {
+    SessionId session;
+    uint64_t index;
+    CallerInfo caller;
+    absl::Duration term;
+  };
+  std::optional<Candidate> TakeCandidate(const WaitKey& key);
+  std::optional<Candidate> AsCandidate(SessionId session, uint64_t index);
+
+  size_t waiting();
+
+ private:
+  struct Waiter {
+    SessionId session;
+    uint64_t index;
+    int64_t after_epoch;
+  };
+  struct Open_ {
+    AwaitSession session;
+    uint64_t capacity = 0;
+    std::map<uint64_t, WaitKey> items;
+  };
+  void TellLocked(SessionId session, uint64_t index, WaitEvent event);
+
+  std::mutex mutex_;  // guards all below; `tell` is called under it, so that Close is a barrier
+  SessionId next_ = 1;
+  std::map<SessionId, Open_> open_;
+  std::map<WaitKey, std::list<Waiter>> by_key_;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_STORE_WAITERS_H_

@@ -1,0 +1,218 @@
+// What every BlobStore promises, and what the HDF5 one does on disk.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "common/crypto.h"
+#include "server/blobs/hdf5_blob_store.h"
+#include "server/blobs/memory_blob_store.h"
+
+namespace tiffin::server {
+namespace {
+
+// Remembers what was announced, as the index would.
+class Journal : public PackJournal {
+ public:
+  absl::Status Announce(std::string_view pack, bool open) override {
+    std::lock_guard lock(mutex_);
+    packs.push_back({std::string(pack), !open, open});
+    return absl::OkStatus();
+  }
+  std::mutex mutex_;
+  std::vector<KnownPack> packs;
+};
+
+class Folder {
+ public:
+  Folder() {
+    std::string text = (std::filesystem::temp_directory_path() / "tiffin-XXXXXX").string();
+    path = mkdtemp(text.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::filesystem::path path;
+};
+
+Array BytesOf(size_t n, char seed) {
+  std::string bytes(n, '\0');
+  for (size_t i = 0; i < n; ++i) bytes[i] = static_cast<char>(i * 31 + seed + i / 251);
+  return {"uint8", {n}, std::move(bytes)};
+}
+
+class BlobStoreContract : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override { Open({}); }
+  void Open(std::vector<KnownPack> known) {
+    store_.reset();
+    if (GetParam()) {
+      absl::StatusOr<std::unique_ptr<BlobStore>> opened =
+          OpenHdf5BlobStore({.data = folder_.path, .open_pack_bytes = 4 << 20});
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      store_ = *std::move(opened);
+    } else {
+      store_ = MakeMemoryBlobStore();
+    }
+    ASSERT_TRUE(store_->Start(&journal_, known).ok());
+  }
+  StoredBlob StoreSmall(const Array& array) {
+    const BlobBytes blob{array.Name(), array.bytes};
+    absl::StatusOr<std::vector<StoredBlob>> stored = store_->Store({&blob, 1});
+    EXPECT_TRUE(stored.ok()) << stored.status();
+    return stored.ok() ? (*stored)[0] : StoredBlob{};
+  }
+  StoredBlob StoreLarge(const Array& array) {
+    auto writer = store_->Create(array.dtype, array.shape, array.bytes.size());
+    EXPECT_TRUE(writer.ok()) << writer.status();
+    const std::string_view bytes = array.bytes;
+    for (size_t at = 0; at < bytes.size(); at += 300'000) {
+      EXPECT_TRUE((*writer)->Append(bytes.substr(at, 300'000)).ok());
+    }
+    auto stored = (*writer)->Commit(array.Name().key);
+    EXPECT_TRUE(stored.ok()) << stored.status();
+    return stored.ok() ? *stored : StoredBlob{};
+  }
+  std::string ReadAll(const StoredBlob& blob, size_t size) {
+    auto slice = store_->Read(blob, size, 0, size);
+    EXPECT_TRUE(slice.ok()) << slice.status();
+    return slice.ok() ? std::string(slice->bytes) : "";
+  }
+  size_t FilesIn(const char* folder) {
+    size_t n = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path / folder)) {
+      n += entry.is_regular_file();
+    }
+    return n;
+  }
+
+  Folder folder_;
+  Journal journal_;
+  std::unique_ptr<BlobStore> store_;
+};
+
+TEST_P(BlobStoreContract, SmallLargeEmptyAndSingleValuesComeBackEqual) {
+  for (const Array& array :
+       {BytesOf(1, 1), BytesOf(5000, 2), Array{"float64", {}, std::string(8, 'x')},
+        Array{"int64", {1, 0}, ""}}) {
+    EXPECT_EQ(ReadAll(StoreSmall(array), array.bytes.size()), array.bytes);
+  }
+  for (const size_t n : {size_t{1} << 20, (size_t{3} << 20) + 17}) {
+    const Array array = BytesOf(n, 3);
+    EXPECT_EQ(ReadAll(StoreLarge(array), n), array.bytes);
+  }
+}
+
+TEST_P(BlobStoreContract, RangesAreCutAnywhere) {
+  const Array array = BytesOf((3 << 20) + 5, 4);
+  const StoredBlob blob = StoreLarge(array);
+  const std::pair<uint64_t, uint64_t> ranges[] = {
+      {0, 0}, {0, 1}, {(1 << 20) - 1, 2}, {5, 3 << 20}, {array.bytes.size(), 0}};
+  for (const auto& [offset, length] : ranges) {
+    auto slice = store_->Read(blob, array.bytes.size(), offset, length);
+    ASSERT_TRUE(slice.ok()) << slice.status();
+    EXPECT_EQ(slice->bytes, std::string_view(array.bytes).substr(offset, length)) << offset;
+  }
+}
+
+TEST_P(BlobStoreContract, TooManyOrTooFewBytesAreRefused) {
+  for (const size_t n : {size_t{100}, size_t{2} << 20}) {
+    auto writer = store_->Create("uint8", {n}, n);
+    ASSERT_TRUE(writer.ok());
+    EXPECT_TRUE(absl::IsInvalidArgument((*writer)->Append(std::string(n + 1, 'x'))));
+    ASSERT_TRUE((*writer)->Append("x").ok());
+    EXPECT_TRUE(absl::IsInvalidArgument((*writer)->Commit(Digest()).status()));
+  }
+  if (GetParam()) {
+    EXPECT_EQ(FilesIn("tmp"), 0u);
+    EXPECT_EQ(FilesIn("packs"), 0u);
+  }
+}
+
+TEST_P(BlobStoreContract, SealingMovesEveryBlobAndTheOldPackCanGo) {
+  std::vector<Array> arrays;
+  std::vector<BlobToMove> moves;
+  for (int i = 0; i < 20; ++i) {
+    arrays.push_back(BytesOf(1000 + i, static_cast<char>(i)));
+    const StoredBlob stored = StoreSmall(arrays.back());
+    moves.push_back({arrays.back().Name(), arrays.back().bytes.size(), stored.location,
+                     stored.checksums});
+  }
+  const std::vector<std::string> packs = store_->PacksToSeal(true);
+  ASSERT_EQ(packs.size(), 1u);
+  auto moved = store_->Seal(moves);
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  store_->Drop(packs[0]);
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    EXPECT_EQ(ReadAll((*moved)[i], arrays[i].bytes.size()), arrays[i].bytes);
+    EXPECT_TRUE(absl::IsNotFound(
+        store_->Read({moves[i].location, moves[i].checksums, nullptr}, moves[i].size, 0, 1)
+            .status()));
+  }
+  EXPECT_TRUE(store_->PacksToSeal(true).empty());
+}
+
+TEST_P(BlobStoreContract, ManyThreadsStoreAtOnce) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 30; ++i) {
+        const Array array = BytesOf(20'000 + 100 * t + i, static_cast<char>(t));
+        EXPECT_EQ(ReadAll(StoreSmall(array), array.bytes.size()), array.bytes);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_P(BlobStoreContract, WhatWasStoredIsThereAfterARestart) {
+  if (!GetParam()) return;  // memory keeps nothing, and says so in Start
+  const Array small = BytesOf(5000, 5), large = BytesOf(2 << 20, 6), lost = BytesOf(2 << 20, 7);
+  StoredBlob small_at = StoreSmall(small), large_at = StoreLarge(large), lost_at = StoreLarge(lost);
+  std::vector<KnownPack> known;
+  for (const KnownPack& pack : journal_.packs) {
+    // The index knows of the first large blob; of the second nothing was committed.
+    if (pack.open || pack.name == PackOf(lost_at.location)) known.push_back(pack);
+  }
+  small_at.pin = nullptr;
+  { std::ofstream(folder_.path / "tmp" / "left.h5") << "half"; }
+  Open(known);
+  EXPECT_EQ(ReadAll(small_at, small.bytes.size()), small.bytes);
+  EXPECT_EQ(ReadAll(large_at, large.bytes.size()), large.bytes);
+  EXPECT_TRUE(absl::IsNotFound(store_->Read(lost_at, lost.bytes.size(), 0, 1).status()));
+  EXPECT_EQ(FilesIn("tmp"), 0u);
+  // The open pack is sealed, never appended to again.
+  const StoredBlob next = StoreSmall(BytesOf(10, 8));
+  EXPECT_NE(PackOf(next.location), PackOf(small_at.location));
+  const std::vector<std::string> packs = store_->PacksToSeal(false);
+  EXPECT_EQ(packs, std::vector<std::string>{std::string(PackOf(small_at.location))});
+}
+
+TEST_P(BlobStoreContract, DamageIsFoundAndNeverServed) {
+  if (!GetParam()) return;
+  const Array array = BytesOf(3 << 20, 9);
+  const StoredBlob blob = StoreLarge(array);
+  std::filesystem::path file;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(folder_.path / "packs")) {
+    if (entry.is_regular_file()) file = entry.path();
+  }
+  const uint64_t base = std::stoull(blob.location.substr(blob.location.rfind(':') + 1));
+  {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(static_cast<std::streamoff>(base + (1 << 20) + 7));
+    stream.put(static_cast<char>(array.bytes[(1 << 20) + 7] ^ 1));
+  }
+  const size_t n = array.bytes.size();
+  EXPECT_TRUE(store_->Read(blob, n, 0, 1 << 20).ok()) << "the first block is sound";
+  EXPECT_TRUE(absl::IsDataLoss(store_->Read(blob, n, (1 << 20) + 100, 1).status()));
+  std::filesystem::resize_file(file, base + (2 << 20));
+  EXPECT_TRUE(absl::IsDataLoss(store_->Read(blob, n, 2 << 20, 1).status()));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract, testing::Bool(),
+                         [](const auto& param) { return param.param ? "Hdf5" : "Memory"; });
+
+}  // namespace
+}  // namespace tiffin::server

@@ -1,0 +1,344 @@
+// The rules of a job's life, on backends in memory and a clock that the test moves.
+#include "server/store/job_store.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <deque>
+
+#include "common/strings.h"
+#include "server/blobs/memory_blob_store.h"
+#include "server/jobs/memory_job_database.h"
+
+namespace tiffin::server {
+namespace {
+
+using Outcome = SubmitAnswer::Outcome;
+using Kind = WaitEvent::Kind;
+
+class ManualClock : public Clock {
+ public:
+  absl::Time Now() override { return absl::FromUnixSeconds(1'700'000'000); }
+  SteadyTime Steady() override {
+    std::lock_guard lock(mutex_);
+    return now_;
+  }
+  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& wake,
+                 SteadyTime) override {
+    {
+      std::lock_guard guard(mutex_);
+      waiting_ = &wake;
+    }
+    // Advance cannot know when this waits: looked at again soon, whatever is notified.
+    wake.wait_for(lock, std::chrono::milliseconds(5));
+  }
+  void Advance(std::chrono::seconds by) {
+    std::lock_guard lock(mutex_);
+    now_ += by;
+    if (waiting_) waiting_->notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  SteadyTime now_{};
+  std::condition_variable* waiting_ = nullptr;
+};
+
+// What one Await stream is told, in order.
+class Ear {
+ public:
+  void Tell(WaitEvent event) {
+    std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+    ready_.notify_all();
+  }
+  WaitEvent Next() {
+    std::unique_lock lock(mutex_);
+    ready_.wait(lock, [this] { return !events_.empty(); });
+    WaitEvent event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+  }
+  // The next event that ends the wait.
+  WaitEvent End() {
+    while (true) {
+      WaitEvent event = Next();
+      if (event.kind != Kind::kAttached && event.kind != Kind::kOpen) return event;
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<WaitEvent> events_;
+};
+
+class JobStoreTest : public testing::Test {
+ protected:
+  JobStoreTest()
+      : database_(MakeMemoryJobDatabase()), bytes_(MakeMemoryBlobStore()),
+        blobs_(database_.get(), bytes_.get(), &clock_),
+        store_(database_.get(), &blobs_, &clock_, {}) {
+    EXPECT_TRUE(blobs_.Start().ok());
+    EXPECT_TRUE(store_.Start().ok());
+  }
+  ~JobStoreTest() override {
+    store_.Stop();
+    blobs_.Stop();
+    database_->Close();
+  }
+
+  static CallerInfo Caller(const std::string& host) {
+    CallerInfo caller;
+    caller.session.token = "session-" + host;
+    caller.session.host = host;
+    return caller;
+  }
+  static std::string Job(int n) {
+    return StrCat(R"({"function": "f", "arguments": [)", n, "]}");
+  }
+  SubmitAnswer Submit(const std::string& host, const std::string& job, std::string request = "") {
+    CallerInfo caller = Caller(host);
+    caller.request_id = std::move(request);
+    auto answer = store_.Submit(caller, job, {.can_compute = true});
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return answer.ok() ? *answer : SubmitAnswer();
+  }
+  absl::Status Store(const Digest& key, const std::optional<LeaseRow>& lease,
+                     const std::string& record, std::optional<ResultKind> kind = std::nullopt) {
+    StoreRequest request;
+    request.key = key;
+    if (lease) {
+      request.lease_id = lease->lease_id;
+      request.epoch = lease->epoch;
+    }
+    request.record = record;
+    request.kind = kind;
+    return store_.StoreResult(Caller("a"), request, &stored_);
+  }
+  std::shared_ptr<Ear> Await(const Digest& key, uint64_t capacity, int64_t after_epoch = 0) {
+    auto ear = std::make_shared<Ear>();
+    AwaitSession session;
+    session.can_compute = capacity > 0;
+    session.term = absl::Seconds(30);
+    session.caller = Caller("waiter");
+    session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
+    const auto id = store_.OpenAwait(std::move(session));
+    store_.AddCapacity(id, Caller("waiter"), capacity);
+    store_.Await(id, Caller("waiter"), {{0, key, after_epoch}});
+    return ear;
+  }
+  static std::string Workflow(int n) {
+    return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": )",
+                  R"("noodles.workflow.model.Workflow", "data": {"root": )", n,
+                  R"(, "nodes": [], "links": []}})");
+  }
+
+  ManualClock clock_;
+  std::unique_ptr<JobDatabase> database_;
+  std::unique_ptr<BlobStore> bytes_;
+  BlobCatalogue blobs_;
+  JobStore store_;
+  StoreAnswer stored_;
+};
+
+TEST_F(JobStoreTest, TheFirstIsGrantedTheSecondAttachedTheThirdRetrieves) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  ASSERT_EQ(first.outcome, Outcome::kGranted);
+  const SubmitAnswer second = Submit("b", Job(1));
+  ASSERT_EQ(second.outcome, Outcome::kAttached);
+  EXPECT_EQ(second.holder->session.host, "a");
+  EXPECT_EQ(second.holder->epoch, first.lease->epoch);
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  const SubmitAnswer third = Submit("c", Job(1));
+  ASSERT_EQ(third.outcome, Outcome::kRetrieved);
+  EXPECT_EQ(third.result->row.record, "42");
+}
+
+TEST_F(JobStoreTest, TheSameRequestIdFindsTheSameLease) {
+  const SubmitAnswer first = Submit("a", Job(1), "r1");
+  const SubmitAnswer again = Submit("a", Job(1), "r1");
+  ASSERT_EQ(again.outcome, Outcome::kGranted);
+  EXPECT_EQ(again.lease->lease_id, first.lease->lease_id);
+  EXPECT_EQ(Submit("a", Job(1), "r2").outcome, Outcome::kAttached);
+}
+
+TEST_F(JobStoreTest, NamespacesAreApart) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  CallerInfo other = Caller("a");
+  other.name_space = "other";
+  auto answer = store_.Submit(other, Job(1), {.can_compute = true});
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->outcome, Outcome::kGranted);
+}
+
+TEST_F(JobStoreTest, WaitersArePushedTheResult) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  const auto ear = Await(first.key, 0);
+  EXPECT_EQ(ear->Next().kind, Kind::kAttached);
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  const WaitEvent event = ear->Next();
+  ASSERT_EQ(event.kind, Kind::kResult);
+  EXPECT_EQ(event.result->row.record, "42");
+}
+
+TEST_F(JobStoreTest, ALapsedLeaseGoesToTheFirstWaiterThatCanCompute) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  const auto reader = Await(first.key, 0);
+  const auto computer = Await(first.key, 1);
+  EXPECT_EQ(computer->Next().kind, Kind::kAttached);
+  clock_.Advance(std::chrono::seconds(31));
+  const WaitEvent granted = computer->End();
+  ASSERT_EQ(granted.kind, Kind::kGranted);
+  EXPECT_GT(granted.lease->epoch, first.lease->epoch);
+  // The old holder's value is welcome all the same, and ends the new lease.
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  EXPECT_EQ(reader->End().result->row.record, "42");
+  EXPECT_EQ(store_.Renew(granted.lease->lease_id), Renewal::kDoneElsewhere);
+}
+
+TEST_F(JobStoreTest, ARenewedLeaseDoesNotLapse) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  clock_.Advance(std::chrono::seconds(20));
+  EXPECT_EQ(store_.Renew(first.lease->lease_id), Renewal::kRenewed);
+  clock_.Advance(std::chrono::seconds(20));
+  EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kAttached);
+  EXPECT_EQ(store_.Renew("no such lease"), Renewal::kLost);
+}
+
+TEST_F(JobStoreTest, AJobWhoseHoldersAreLostThreeTimesFailsWithTheirHosts) {
+  const Digest key = Submit("host-a", Job(1)).key;
+  const auto ear = Await(key, 2);
+  EXPECT_EQ(ear->Next().kind, Kind::kAttached);
+  clock_.Advance(std::chrono::seconds(31));
+  ASSERT_EQ(ear->End().kind, Kind::kGranted);
+  const auto second = Await(key, 1);
+  EXPECT_EQ(second->Next().kind, Kind::kAttached);
+  clock_.Advance(std::chrono::seconds(31));
+  ASSERT_EQ(second->End().kind, Kind::kGranted);
+  const auto third = Await(key, 1);
+  EXPECT_EQ(third->Next().kind, Kind::kAttached);
+  clock_.Advance(std::chrono::seconds(31));
+  const WaitEvent failed = third->End();
+  ASSERT_EQ(failed.kind, Kind::kFailed);
+  EXPECT_NE(failed.result->row.record.find("host-a,waiter,waiter"), std::string::npos);
+}
+
+TEST_F(JobStoreTest, FailuresAreToldButNeverHits) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  const auto ear = Await(first.key, 0);
+  ASSERT_TRUE(Store(first.key, first.lease, R"({"error": "x"})", ResultKind::kError).ok());
+  EXPECT_EQ(ear->End().kind, Kind::kFailed);
+  // Who asks late, but knows the epoch, hears of it too.
+  EXPECT_EQ(Await(first.key, 0, first.lease->epoch)->End().kind, Kind::kFailed);
+  EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kGranted);
+}
+
+TEST_F(JobStoreTest, StoringAgainIsOkAndAnotherValueIsEvidence) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  EXPECT_TRUE(stored_.repeated);
+  EXPECT_TRUE(absl::IsAlreadyExists(Store(first.key, first.lease, "43")));
+  EXPECT_EQ(store_.Counts()->evidence, 1);
+  EXPECT_EQ(Submit("b", Job(1)).result->row.record, "42");
+}
+
+TEST_F(JobStoreTest, ErrorsNeedTheLiveLeaseAndValuesAKnownEpoch) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  LeaseRow forged = *first.lease;
+  forged.lease_id = "forged";
+  EXPECT_TRUE(absl::IsFailedPrecondition(Store(first.key, forged, "{}", ResultKind::kError)));
+  forged.epoch = first.lease->epoch + 7;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Store(first.key, forged, "1")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Store(first.key, std::nullopt, "1")))
+      << "somebody computes it";
+  EXPECT_TRUE(absl::IsNotFound(Store(Digest(), std::nullopt, "1")));
+}
+
+TEST_F(JobStoreTest, AReleasedJobIsGrantedAtOnce) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  const auto ear = Await(first.key, 1);
+  EXPECT_EQ(ear->Next().kind, Kind::kAttached);
+  EXPECT_TRUE(*store_.Release(first.lease->lease_id));
+  EXPECT_EQ(ear->End().kind, Kind::kGranted);
+  EXPECT_FALSE(*store_.Release(first.lease->lease_id));
+}
+
+TEST_F(JobStoreTest, ALinkedJobFollowsItsTarget) {
+  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
+  ASSERT_TRUE(Store(job.key, job.lease, Workflow(0)).ok());
+  EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kAttached) << "unfolding";
+  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
+  const auto ear = Await(job.key, 0);
+  ASSERT_TRUE(Store(target.key, target.lease, "7").ok());
+  const WaitEvent event = ear->End();
+  ASSERT_EQ(event.kind, Kind::kResult);
+  EXPECT_EQ(event.result->row.record, "7");
+  EXPECT_EQ(event.result->linked_to, target.key);
+  EXPECT_EQ(Submit("c", Job(1)).outcome, Outcome::kRetrieved);
+}
+
+TEST_F(JobStoreTest, WhenTheTargetIsLostTheWorkflowIsGoneOnWith) {
+  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
+  ASSERT_TRUE(Store(job.key, job.lease, Workflow(3)).ok());
+  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
+  ASSERT_TRUE(*store_.Release(target.lease->lease_id));
+  const SubmitAnswer again = Submit("b", Job(1));
+  ASSERT_EQ(again.outcome, Outcome::kGranted);
+  ASSERT_TRUE(again.workflow.has_value());
+  EXPECT_NE(again.workflow->row.record.find("\"root\":3"), std::string::npos);
+}
+
+TEST_F(JobStoreTest, LoopsOfLinksAreRefused) {
+  const SubmitAnswer a = Submit("a", Job(1)), b = Submit("a", Job(2));
+  ASSERT_TRUE(Store(a.key, a.lease, Workflow(0)).ok());
+  ASSERT_TRUE(Store(b.key, b.lease, Workflow(0)).ok());
+  ASSERT_TRUE(store_.Link(Caller("a"), a.key, a.lease->lease_id, b.key).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      store_.Link(Caller("a"), b.key, b.lease->lease_id, a.key)));
+}
+
+TEST_F(JobStoreTest, AResultWithAbsentBlobsIsRefusedAndListsThem) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  const Array array{"uint8", {3}, "abc"};
+  const std::string record = StrCat(
+      R"({"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": true, "data": )",
+      R"({"hdf5_path": ")", array.Name().key.ToText(), R"(", "dtype": "uint8", "shape": [3]}})");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Store(first.key, first.lease, record)));
+  EXPECT_EQ(stored_.missing.blobs, std::vector<BlobName>{array.Name()});
+  ASSERT_TRUE(blobs_.PutSmall("default", {{array.Name(), true, array.bytes}})[0].ok());
+  EXPECT_TRUE(Store(first.key, first.lease, record).ok());
+}
+
+TEST_F(JobStoreTest, BulkLeavesTheRecordAndComesBackInline) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  std::string base64;
+  for (int i = 0; i < 3000; ++i) base64 += "AAEC";
+  const std::string record =
+      StrCat(R"({"_noodles":"0.3.0","type":"<object>","class":"builtins.bytes","data":")", base64,
+             R"("})");
+  ASSERT_TRUE(Store(first.key, first.lease, record).ok());
+  ASSERT_EQ(stored_.blobs.size(), 1u);
+  const std::string stored = Submit("b", Job(1)).result->row.record;
+  EXPECT_LT(stored.size(), 300u);
+  EXPECT_EQ(*store_.Inline("default", stored), record);
+}
+
+TEST_F(JobStoreTest, AliasesPointToOneJobUnlessReplaced) {
+  const SubmitAnswer a = Submit("a", Job(1)), b = Submit("a", Job(2));
+  ASSERT_TRUE(Store(a.key, a.lease, "1").ok());
+  ASSERT_TRUE(store_.SetAlias(Caller("a"), {"p", "n"}, a.key, false).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(store_.SetAlias(Caller("a"), {"p", "n"}, b.key, false)));
+  Digest key;
+  EXPECT_EQ(store_.GetResult("default", AliasKey{"p", "n"}, &key)->row.record, "1");
+  EXPECT_EQ(key, a.key);
+  ASSERT_TRUE(store_.SetAlias(Caller("a"), {"p", "n"}, b.key, true).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_.GetResult("default", AliasKey{"p", "n"}, &key).status()));
+  ASSERT_TRUE(store_.DeleteAlias("default", {"p", "n"}).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_.DeleteAlias("default", {"p", "n"})));
+}
+
+}  // namespace
+}  // namespace tiffin::server
