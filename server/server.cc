@@ -24,6 +24,8 @@ namespace tiffin::server {
 namespace {
 
 constexpr auto kDrainTime = std::chrono::seconds(6);
+// For what was finished to reach the clients. gRPC would also wait for idle connections to close.
+constexpr auto kFlushTime = std::chrono::milliseconds(300);
 
 class ServerImpl : public Server {
  public:
@@ -103,7 +105,10 @@ class ServerImpl : public Server {
     if (server_) {
       if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(false);
       calls_.Drain();
-      server_->Shutdown(std::chrono::system_clock::now() + kDrainTime);
+      if (!calls_.WaitUntilIdle(kDrainTime)) {
+        spdlog::warn("event=draining note=\"calls that still run are cut\"");
+      }
+      server_->Shutdown(std::chrono::system_clock::now() + kFlushTime);
     }
     if (blobs_ && server_) {
       const absl::StatusOr<SealCounts> sealed = blobs_->Seal(true);

@@ -163,7 +163,9 @@ class PutReactor : public grpc::ServerReadReactor<v1::PutRequest>,
 
   void Begin() {
     self_ = shared_from_this();
+    added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
+      added_ = false;
       End(DrainingStatus());
     } else {
       StartRead(&request_);
@@ -197,7 +199,7 @@ class PutReactor : public grpc::ServerReadReactor<v1::PutRequest>,
   }
 
   void OnDone() override {
-    calls_->Remove(self_);
+    if (added_) calls_->Remove(self_);
     upload_.reset();
     self_.reset();  // may delete this
   }
@@ -259,6 +261,7 @@ class PutReactor : public grpc::ServerReadReactor<v1::PutRequest>,
   BlobCatalogue* const blobs_;
   v1::PutResponse* const response_;
   std::shared_ptr<PutReactor> self_;
+  bool added_ = false;
   v1::PutRequest request_;
   bool begun_ = false;
   std::string name_space_;
@@ -280,7 +283,9 @@ class DerefReactor : public grpc::ServerWriteReactor<v1::DerefResponse>,
 
   void Begin() {
     self_ = shared_from_this();
+    added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
+      added_ = false;
       Finish(DrainingStatus());
       return;
     }
@@ -294,7 +299,7 @@ class DerefReactor : public grpc::ServerWriteReactor<v1::DerefResponse>,
     Step();
   }
   void OnDone() override {
-    calls_->Remove(self_);
+    if (added_) calls_->Remove(self_);
     self_.reset();  // may delete this
   }
 
@@ -345,6 +350,7 @@ class DerefReactor : public grpc::ServerWriteReactor<v1::DerefResponse>,
   const Limits& limits_;
   const v1::DerefRequest* const request_;
   std::shared_ptr<DerefReactor> self_;
+  bool added_ = false;
   std::atomic<bool> drained_{false}, cancelled_{false};
   BlobView blob_;
   uint64_t at_ = 0, end_ = 0;

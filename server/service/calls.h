@@ -6,6 +6,8 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -57,11 +59,20 @@ class Calls {
     std::lock_guard lock(mutex_);
     if (draining_) return false;
     open_.insert(std::move(stream));
+    ++running_;
     return true;
   }
+  // Of a stream for which Add gave true.
   void Remove(const std::shared_ptr<OpenStream>& stream) {
     std::lock_guard lock(mutex_);
     open_.erase(stream);
+    EndLocked();
+  }
+
+  // Waits until no call and no stream is running. False: it took longer.
+  bool WaitUntilIdle(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex_);
+    return idle_.wait_for(lock, limit, [this] { return running_ == 0; });
   }
 
   // Runs `work` on `executor` and finishes the call with what it returns.
@@ -70,15 +81,17 @@ class Calls {
                                   const Request* request, Executor& executor,
                                   std::function<grpc::Status()> work) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (draining_) {
+    if (!Begin()) {
       reactor->Finish(DrainingStatus());
       return reactor;
     }
-    executor.Add([reactor, context, name, request, work = std::move(work)] {
+    executor.Add([this, reactor, context, name, request, work = std::move(work)] {
       const absl::Time start = absl::Now();
       const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED : work();
       Log(name, request->caller(), status, absl::Now() - start);
       reactor->Finish(status);
+      std::lock_guard lock(mutex_);
+      EndLocked();
     });
     return reactor;
   }
@@ -88,7 +101,19 @@ class Calls {
                   absl::Duration took);
 
  private:
-  std::mutex mutex_;  // guards open_, and the change of draining_
+  bool Begin() {
+    std::lock_guard lock(mutex_);
+    if (draining_) return false;
+    ++running_;
+    return true;
+  }
+  void EndLocked() {
+    if (--running_ == 0) idle_.notify_all();
+  }
+
+  std::mutex mutex_;  // guards what follows, and the change of draining_
+  std::condition_variable idle_;
+  int running_ = 0;
   std::set<std::shared_ptr<OpenStream>> open_;
   std::atomic<bool> draining_{false};
   Executor reads_, writes_, streams_;

@@ -20,7 +20,9 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
 
   void Begin() {
     self_ = this->shared_from_this();
+    added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
+      added_ = false;
       End(DrainingStatus());
       return;
     }
@@ -56,7 +58,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
 
   void OnDone() override {
     Closed();
-    calls_->Remove(self_);
+    if (added_) calls_->Remove(self_);
     self_.reset();  // may delete this
   }
 
@@ -113,6 +115,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
   }
 
   std::shared_ptr<Stream> self_;
+  bool added_ = false;
   Request request_;
   std::mutex mutex_;  // guards all below
   std::deque<Response> queue_;

@@ -81,7 +81,7 @@ TEST_P(JobTransactions, AnEpochThatWasUndoneWasGivenToNobody) {
 }
 
 TEST_P(JobTransactions, DoneIsCalledInOrderAndNeverInsideAnOperation) {
-  constexpr int kOps = 3000;  // more than one batch
+  constexpr int kOps = 1500;  // more than one batch
   std::vector<int> order;     // the writer's
   bool inside = false;        // the writer's
   auto last = std::make_shared<std::promise<void>>();
