@@ -178,13 +178,10 @@ std::future<absl::StatusOr<Value>> Client::RunAsync(Value job, JobFunction funct
   // The pool belongs to Impl, so that the task must not keep Impl alive: a raw Client on it would.
   const std::weak_ptr<Impl> weak = impl_;
   impl_->RunOnPool([weak, promise, job = std::move(job), function = std::move(function), bulk] {
-    const std::shared_ptr<Impl> impl = weak.lock();
-    if (!impl) {
-      promise->set_value(absl::CancelledError("the client is gone"));
-      return;
-    }
-    Client client(impl);
-    promise->set_value(client.Run(job, function, bulk));
+    absl::StatusOr<Value> value = absl::CancelledError("the client is gone");
+    if (std::shared_ptr<Impl> impl = weak.lock()) value = Client(std::move(impl)).Run(job, function, bulk);
+    // Only now, when this thread has let go of Impl: who waits may destroy the last Client.
+    promise->set_value(std::move(value));
   });
   return future;
 }

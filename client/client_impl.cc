@@ -84,11 +84,17 @@ Client::Impl::Impl(std::shared_ptr<Connection> used, ClientOptions given)
 
 Client::Impl::~Impl() {
   {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    wake_.notify_all();
+    std::lock_guard lock(pool_->mutex);
+    pool_->stop = true;
+    pool_->wake.notify_all();
   }
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : pool_->threads) {
+    if (thread.get_id() == std::this_thread::get_id()) {
+      thread.detach();
+    } else {
+      thread.join();
+    }
+  }
 }
 
 v1::Caller Client::Impl::caller(const std::string& request_id) const {
@@ -112,23 +118,24 @@ absl::Status Client::Impl::Repeat(const std::function<absl::Status()>& call) {
 }
 
 void Client::Impl::RunOnPool(std::function<void()> task) {
-  std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  if (threads_.size() < static_cast<size_t>(std::max(1, options.threads))) {
-    threads_.emplace_back([this] { Work(); });
+  std::lock_guard lock(pool_->mutex);
+  pool_->tasks.push_back(std::move(task));
+  if (pool_->threads.size() < static_cast<size_t>(std::max(1, options.threads))) {
+    pool_->threads.emplace_back([pool = pool_] { pool->Work(); });
   }
-  wake_.notify_one();
+  pool_->wake.notify_one();
 }
 
-void Client::Impl::Work() {
-  std::unique_lock lock(mutex_);
+void Client::Impl::Pool::Work() {
+  std::unique_lock lock(mutex);
   while (true) {
-    wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
-    if (tasks_.empty()) return;
-    const std::function<void()> task = std::move(tasks_.front());
-    tasks_.pop_front();
+    wake.wait(lock, [this] { return stop || !tasks.empty(); });
+    if (tasks.empty()) return;
+    std::function<void()> task = std::move(tasks.front());
+    tasks.pop_front();
     lock.unlock();
     task();
+    task = nullptr;
     lock.lock();
   }
 }

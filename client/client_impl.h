@@ -62,14 +62,21 @@ class Client::Impl {
   LeaseKeeper keeper;
 
  private:
-  void Work();
+  // Threads that outlive Impl for a moment if the last Client was destroyed on one of them.
+  struct Pool {
+    void Work();
+    std::mutex mutex;  // guards all below
+    std::condition_variable wake;
+    std::deque<std::function<void()>> tasks;
+    std::vector<std::thread> threads;
+    bool stop = false;
+  };
+
   v1::Caller caller_;
+  const std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   std::mutex mutex_;  // guards all below
-  std::condition_variable wake_, uploaded_;
+  std::condition_variable uploaded_;
   std::set<BlobName> known_, uploading_;
-  std::deque<std::function<void()>> tasks_;
-  std::vector<std::thread> threads_;
-  bool stop_ = false;
 };
 
 }  // namespace tiffin

@@ -138,12 +138,15 @@ absl::StatusOr<int> RunSubmit(const SubmitCommand& options, Context& context) {
   ClientOptions client_options;
   if (options.term.has_value()) client_options.lease_term = *options.term;
   Client client = context.MakeClient(client_options);
+  SubmitOptions submit_options;
+  submit_options.can_compute = options.compute;
+  submit_options.bulk = options.bulk;
   SubmitPrinter printer(&context, options.compute, jobs.size() == 1);
   for (size_t start = 0; start < jobs.size(); start += kBatch) {
     const auto batch = std::span(jobs).subspan(start, std::min(kBatch, jobs.size() - start));
     TIFFIN_ASSIGN_OR_RETURN(
         std::vector<absl::StatusOr<Submitted>> answers,
-        client.SubmitBatch(batch, {.can_compute = options.compute, .bulk = options.bulk}));
+        client.SubmitBatch(batch, submit_options));
     for (absl::StatusOr<Submitted>& answer : answers) {
       // Results over the budget of one reply are fetched alone.
       if (answer.ok() && answer->outcome == Submitted::Outcome::kRetrieved &&

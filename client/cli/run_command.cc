@@ -129,8 +129,9 @@ class Runner {
       : options_(options), context_(*context), client_(std::move(client)), relay_(*relay) {}
 
   absl::StatusOr<int> Run(const Value& job) {
-    TIFFIN_ASSIGN_OR_RETURN(const Submitted answer,
-                            client_.Submit(job, {.can_compute = true, .bulk = options_.bulk}));
+    SubmitOptions submit_options;
+    submit_options.bulk = options_.bulk;
+    TIFFIN_ASSIGN_OR_RETURN(const Submitted answer, client_.Submit(job, submit_options));
     key_ = answer.key;
     if (answer.result.has_value()) return Report("RETRIEVED", *answer.result);
     if (answer.lease.has_value()) return Compute(*answer.lease);

@@ -1,6 +1,7 @@
 // The whole program in this process, over a connection that answers from a script.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "client/cli/context.h"
@@ -210,7 +211,8 @@ TEST_F(Cli, AliasListReadsAllPages) {
   EXPECT_EQ(connection_->alias_requests[1].list().page_token(), "more");
   EXPECT_EQ(connection_->alias_requests[1].list().profile(), "p");
   EXPECT_EQ(connection_->alias_requests[1].caller().namespace_(), "ns");
-  EXPECT_EQ(std::count(out_.str().begin(), out_.str().end(), '\n'), 3) << out_.str();
+  const std::string text = out_.str();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
 }
 
 TEST_F(Cli, KeysAreThoseOfTheVectors) {
