@@ -143,11 +143,11 @@ Value ArrayRecord(const std::string& npy_base64) {
 TEST(EqualInline, SeesEqualArraysInBothOrders) {
   // numpy.save of [[1, 2], [3, 4]] as uint8, in C and in Fortran order.
   const std::string c_order =
-      "k05VTVBZAQB2AHsnZGVzY3InOiAnfHUxJywgJ2ZvcnRyYW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDIsIDIpLCB9"
-      "ICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAKAQIDBA==";
+      "k05VTVBZAQB2AHsnZGVzY3InOiAnfHUxJywgJ2ZvcnRyYW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDIsIDIp"
+      "LCB9ICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIAoBAgME";
   const std::string fortran_order =
-      "k05VTVBZAQB2AHsnZGVzY3InOiAnfHUxJywgJ2ZvcnRyYW5fb3JkZXInOiBUcnVlLCAnc2hhcGUnOiAoMiwgMiksIH0g"
-      "ICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAKAQMCBA==";
+      "k05VTVBZAQB2AHsnZGVzY3InOiAnfHUxJywgJ2ZvcnRyYW5fb3JkZXInOiBUcnVlLCAnc2hhcGUnOiAoMiwgMiks"
+      "IH0gICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIAoBAwIE";
   EXPECT_TRUE(EqualInline(List{ArrayRecord(fortran_order)}, List{ArrayRecord(c_order)}));
   EXPECT_FALSE(EqualInline(List{ArrayRecord(c_order)}, List{ArrayRecord("AA==")}));
   EXPECT_FALSE(EqualInline(List{1}, List{1.0}));
