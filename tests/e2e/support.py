@@ -1,5 +1,5 @@
 """Starts the real server on a free port and a fresh folder, and speaks to it with generated stubs."""
-import json, os, re, signal, subprocess, tempfile, threading, uuid
+import json, os, re, signal, subprocess, tempfile, uuid
 
 import grpc
 from tiffin.v1 import (admin_pb2_grpc, blobs_pb2_grpc, common_pb2, jobs_pb2,
@@ -15,22 +15,17 @@ class Server:
         self.flags = flags
         self.start()
 
-    def start(self, listen="127.0.0.1:0"):
+    def start(self):
         self.process = subprocess.Popen(
-            [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", listen,
+            [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", "127.0.0.1:0",
              *self.flags], stderr=subprocess.PIPE, text=True)
-        self.log = []
         for line in self.process.stderr:  # ends when the server does
-            self.log.append(line)
             found = re.search(r"event=serving address=(\S+)", line)
             if found:
                 self.address = found.group(1)
                 break
         else:
-            raise RuntimeError("the server did not start: " + "".join(self.log))
-        # Read on: a full pipe would stop a server that logs.
-        self.reader = threading.Thread(target=self.log.extend, args=(self.process.stderr,))
-        self.reader.start()
+            raise RuntimeError("the server did not start")
         self.channel = grpc.insecure_channel(
             self.address, options=[("grpc.max_receive_message_length", 20 << 20),
                                    ("grpc.max_send_message_length", 20 << 20)])
@@ -42,7 +37,6 @@ class Server:
         """Ends the server by its id; returns its exit code."""
         self.process.send_signal(sig)
         code = self.process.wait(timeout=60)
-        self.reader.join()
         self.process.stderr.close()
         self.channel.close()
         return code
