@@ -160,10 +160,16 @@ absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAliases(RowId namesp
           query.Bind(namespace_id).BindName(after_profile).BindName(after_name).Bind(rows),
           ReadAlias);
     }
+    if (profile < after_profile) return std::vector<AliasRow>();
+    if (profile > after_profile) {
+      Query query(connection_.Prepared(
+          TIFFIN_SELECT_ALIAS "WHERE namespace = ? AND profile = ? ORDER BY name LIMIT ?"));
+      return All(query.Bind(namespace_id).BindName(profile).Bind(rows), ReadAlias);
+    }
     Query query(connection_.Prepared(
         TIFFIN_SELECT_ALIAS
-        "WHERE namespace = ? AND profile = ? AND (profile, name) > (?, ?) ORDER BY name LIMIT ?"));
-    query.Bind(namespace_id).BindName(profile).BindName(after_profile).BindName(after_name);
+        "WHERE namespace = ? AND profile = ? AND name > ? ORDER BY name LIMIT ?"));
+    query.Bind(namespace_id).BindName(profile).BindName(after_name);
     return All(query.Bind(rows), ReadAlias);
   });
 }

@@ -9,6 +9,8 @@ grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* co
                                                  const v1::DescribeRequest* request,
                                                  v1::DescribeResponse* response) {
   return calls_->Unary(context, "Describe", request, calls_->reads(), [=, this] {
+    const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
+    if (!caller.ok()) return ToGrpc(caller.status());
     const Limits& limits = jobs_->limits();
     const auto add = [&](const char* type, const char* name, const char* keeps) {
       v1::DescribeResponse::Serialiser* serialiser = response->add_serialisers();
@@ -42,6 +44,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
                                               v1::StatsResponse* response) {
   return calls_->Unary(context, "Stats", request, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
+      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_ASSIGN_OR_RETURN(const DatabaseCounts counts, jobs_->Counts());
       response->set_namespaces(counts.namespaces);
       response->set_jobs(counts.jobs);
@@ -74,6 +77,7 @@ grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* contex
                                              v1::SealResponse* response) {
   return calls_->Unary(context, "Seal", request, calls_->streams(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
+      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_ASSIGN_OR_RETURN(const SealCounts counts, blobs_->Seal(true));
       response->set_packs(counts.packs);
       response->set_blobs(counts.blobs);

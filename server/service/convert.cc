@@ -208,7 +208,9 @@ absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request) {
     TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name.dtype));
     TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, ArrayBytes(dtype, name.shape));
     if (dtype.has_object()) return Invalid(where + ".name.dtype", "arrays of objects");
-    if (size != array.bytes.size()) return Invalid(where + ".data", "not of dtype and shape");
+    if (size != array.bytes.size()) {
+      return Invalid(where + ".data", StrCat(array.bytes.size(), " bytes, dtype and shape tell ", size));
+    }
     if (size >= kSmallBlob) return Invalid(where + ".data", "1 MiB or more, use Put");
     if (known && array.Name() != name) return Invalid(where + ".name.key", "not that of the data");
     out.blobs.push_back(std::move(array));

@@ -156,8 +156,8 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const Calle
       TIFFIN_RETURN_IF_ERROR(
           tx.AddEvidence({job->id, result.digest, session_id, clock_->Now()}));
       *refused = absl::AlreadyExistsError(
-          absl::StrCat("the job is done with another value: stored ", before->digest.ToText(),
-                       ", sent ", result.digest.ToText()));
+          absl::StrCat("the job is done with another value: the stored digest is ",
+                       before->digest.ToText(), ", that of the record ", result.digest.ToText()));
     } else {
       *refused = absl::AlreadyExistsError("the job is done with a value");
     }
