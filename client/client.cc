@@ -1,5 +1,6 @@
 #include "client/client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -12,7 +13,10 @@
 namespace tiffin {
 namespace {
 
-constexpr size_t kBatchBytes = 1 << 20;  // of one message of a batch
+constexpr size_t kMessageBytes = 1 << 20;  // of jobs in one message of a batch
+// Of jobs in one call: what is held in memory as text, and sent again after a broken stream.
+constexpr size_t kCallBytes = 32 << 20;
+constexpr size_t kMaxKeys = 10'000;  // of one BatchGetResults
 
 std::string NewRequestId() { return absl::BytesToHexString(RandomBytes(16)); }
 
@@ -42,42 +46,99 @@ absl::StatusOr<Submitted> Client::Submit(const Value& job, const SubmitOptions& 
   *request.mutable_caller() = impl_->caller(NewRequestId());
   request.mutable_job()->set_json(PrintJson(job));
   FillOptions(impl_->options, options, request.mutable_options());
-  absl::StatusOr<v1::SubmitResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->Submit(request);
-    return response.status();
-  }));
-  return FromProto(*response);
+  TIFFIN_ASSIGN_OR_RETURN(const v1::SubmitResponse response,
+                          impl_->Call(&Connection::Submit, request));
+  return FromProto(response);
 }
+
+namespace {
+
+// One call of SubmitBatch: the first jobs of those that are left, as many as kCallBytes take.
+class BatchCall {
+ public:
+  // `requests[0]` has what the first message says beside jobs.
+  BatchCall(v1::SubmitBatchRequest first, std::span<const Value> jobs) {
+    requests_.push_back(std::move(first));
+    size_t call_bytes = 0;
+    size_t message_bytes = 0;
+    for (; count_ < jobs.size() && call_bytes < kCallBytes; ++count_) {
+      std::string json = PrintJson(jobs[count_]);
+      call_bytes += json.size();
+      if (message_bytes > 0 && message_bytes + json.size() > kMessageBytes) {
+        requests_.emplace_back();
+        message_bytes = 0;
+      }
+      message_bytes += json.size();
+      requests_.back().add_jobs()->set_json(std::move(json));
+    }
+    answers_.resize(count_);
+  }
+
+  const std::vector<v1::SubmitBatchRequest>& requests() const { return requests_; }
+
+  // True if it answers a job for the first time.
+  bool Take(const v1::SubmitBatchResponse& response) {
+    bool news = false;
+    for (const auto& item : response.items()) {
+      if (item.index() >= count_) continue;
+      std::optional<absl::StatusOr<Submitted>>& answer = answers_[item.index()];
+      news |= !answer.has_value();
+      const absl::Status status = FromProto(item.status());
+      answer = status.ok() ? FromProto(item.response()) : status;
+    }
+    return news;
+  }
+
+  bool answered_any() const {
+    return std::any_of(answers_.begin(), answers_.end(),
+                       [](const auto& a) { return a.has_value(); });
+  }
+  uint32_t granted() const {
+    return static_cast<uint32_t>(std::count_if(answers_.begin(), answers_.end(), [](const auto& a) {
+      return a.has_value() && a->ok() && (*a)->outcome == Submitted::Outcome::kGranted;
+    }));
+  }
+  // Appends one answer for each job: `otherwise` for those that got none.
+  void MoveTo(std::vector<absl::StatusOr<Submitted>>* out, const absl::Status& otherwise) {
+    for (auto& answer : answers_) {
+      out->push_back(answer.has_value() ? *std::move(answer) : otherwise);
+    }
+  }
+
+ private:
+  std::vector<v1::SubmitBatchRequest> requests_;
+  size_t count_ = 0;
+  std::vector<std::optional<absl::StatusOr<Submitted>>> answers_;
+};
+
+}  // namespace
 
 absl::StatusOr<std::vector<absl::StatusOr<Submitted>>> Client::SubmitBatch(
     std::span<const Value> jobs, const SubmitOptions& options) {
-  std::vector<v1::SubmitBatchRequest> requests(1);
-  *requests[0].mutable_caller() = impl_->caller(NewRequestId());
-  FillOptions(impl_->options, options, requests[0].mutable_options());
-  if (options.max_grants) requests[0].set_max_grants(*options.max_grants);
-  size_t bytes = 0;
-  for (const Value& job : jobs) {
-    std::string json = PrintJson(job);
-    if (bytes > 0 && bytes + json.size() > kBatchBytes) {
-      requests.emplace_back();
-      bytes = 0;
-    }
-    bytes += json.size();
-    requests.back().add_jobs()->set_json(std::move(json));
-  }
   std::vector<absl::StatusOr<Submitted>> out;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    out.assign(jobs.size(), absl::InternalError("the server did not answer this job"));
-    return impl_->connection->SubmitBatch(requests, [&](const v1::SubmitBatchResponse& response) {
-      for (const auto& item : response.items()) {
-        if (item.index() >= out.size()) continue;
-        const absl::Status status = FromProto(item.status());
-        if (status.ok()) out[item.index()] = FromProto(item.response());
-        else out[item.index()] = status;
-      }
+  out.reserve(jobs.size());
+  std::optional<uint32_t> grants = options.max_grants;
+  while (out.size() < jobs.size()) {
+    v1::SubmitBatchRequest first;
+    *first.mutable_caller() = impl_->caller(NewRequestId());
+    FillOptions(impl_->options, options, first.mutable_options());
+    if (grants) first.set_max_grants(*grants);
+    BatchCall call(std::move(first), jobs.subspan(out.size()));
+    const absl::Status status = impl_->Repeat([&](bool* progress) {
+      return impl_->connection->SubmitBatch(
+          call.requests(),
+          [&](const v1::SubmitBatchResponse& response) { *progress |= call.Take(response); });
     });
-  }));
+    if (status.ok()) {
+      if (grants) *grants -= std::min(*grants, call.granted());
+      call.MoveTo(&out, absl::InternalError("the server did not answer this job"));
+      continue;
+    }
+    if (out.empty() && !call.answered_any()) return status;
+    // What was answered is kept, since there may be leases in it.
+    call.MoveTo(&out, status);
+    out.resize(jobs.size(), status);
+  }
   return out;
 }
 
@@ -86,12 +147,9 @@ absl::StatusOr<StoredResult> Client::Get(const Digest& key, Bulk bulk) {
   *request.mutable_caller() = impl_->caller();
   request.mutable_job()->set_key(std::string(key.view()));
   request.set_bulk(ToProto(bulk));
-  absl::StatusOr<v1::GetResultResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->GetResult(request);
-    return response.status();
-  }));
-  return FromProto(response->result());
+  TIFFIN_ASSIGN_OR_RETURN(const v1::GetResultResponse response,
+                          impl_->Call(&Connection::GetResult, request));
+  return FromProto(response.result());
 }
 
 absl::StatusOr<StoredResult> Client::GetByAlias(std::string_view profile, std::string_view name,
@@ -101,52 +159,42 @@ absl::StatusOr<StoredResult> Client::GetByAlias(std::string_view profile, std::s
   request.mutable_job()->mutable_alias()->set_profile(std::string(profile));
   request.mutable_job()->mutable_alias()->set_name(std::string(name));
   request.set_bulk(ToProto(bulk));
-  absl::StatusOr<v1::GetResultResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->GetResult(request);
-    return response.status();
-  }));
-  return FromProto(response->result());
+  TIFFIN_ASSIGN_OR_RETURN(const v1::GetResultResponse response,
+                          impl_->Call(&Connection::GetResult, request));
+  return FromProto(response.result());
 }
 
 absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> Client::BatchGet(
     std::span<const Digest> keys, Bulk bulk) {
-  v1::BatchGetResultsRequest request;
-  *request.mutable_caller() = impl_->caller();
-  request.set_bulk(ToProto(bulk));
-  for (const Digest& key : keys) request.add_jobs()->set_key(std::string(key.view()));
-  absl::StatusOr<v1::BatchGetResultsResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->BatchGetResults(request);
-    return response.status();
-  }));
-  if (response->items_size() != static_cast<int>(keys.size())) {
-    return absl::InternalError("the server answered another number of jobs");
-  }
   std::vector<absl::StatusOr<StoredResult>> out;
-  for (int i = 0; i < response->items_size(); ++i) {
-    const auto& item = response->items(i);
-    const absl::Status status = FromProto(item.status());
-    if (!status.ok()) out.push_back(status);
-    else if (item.present()) out.push_back(Get(keys[i], bulk));  // over the reply's budget
-    else out.push_back(FromProto(item.result()));
+  out.reserve(keys.size());
+  while (out.size() < keys.size()) {
+    const auto part = keys.subspan(out.size(), std::min(kMaxKeys, keys.size() - out.size()));
+    v1::BatchGetResultsRequest request;
+    *request.mutable_caller() = impl_->caller();
+    request.set_bulk(ToProto(bulk));
+    for (const Digest& key : part) request.add_jobs()->set_key(std::string(key.view()));
+    TIFFIN_ASSIGN_OR_RETURN(const v1::BatchGetResultsResponse response,
+                            impl_->Call(&Connection::BatchGetResults, request));
+    if (response.items_size() != request.jobs_size()) {
+      return absl::InternalError("the server answered another number of jobs");
+    }
+    for (int i = 0; i < response.items_size(); ++i) {
+      const auto& item = response.items(i);
+      const absl::Status status = FromProto(item.status());
+      if (!status.ok()) {
+        out.push_back(status);
+      } else if (item.present()) {
+        out.push_back(Get(part[i], bulk));  // over the reply's budget
+      } else {
+        out.push_back(FromProto(item.result()));
+      }
+    }
   }
   return out;
 }
 
 namespace {
-
-absl::StatusOr<Stored> FromProto(const v1::StoreResultResponse& response) {
-  Stored stored;
-  TIFFIN_ASSIGN_OR_RETURN(stored.key, Digest::FromBytes(response.key()));
-  TIFFIN_ASSIGN_OR_RETURN(stored.digest, Digest::FromBytes(response.digest()));
-  stored.repeated = response.repeated_store();
-  for (const v1::BlobName& name : response.stored_blobs()) {
-    TIFFIN_ASSIGN_OR_RETURN(BlobName blob, tiffin::FromProto(name));
-    stored.blobs.push_back(std::move(blob));
-  }
-  return stored;
-}
 
 void Fill(const Value& value, const StoreOptions& options, v1::StoreResultRequest* request) {
   request->mutable_record()->set_json(PrintJson(value));
@@ -168,12 +216,9 @@ absl::StatusOr<Stored> Client::Store(const Digest& key, const std::optional<Leas
     request.set_epoch(lease->epoch);
   }
   Fill(value, options, &request);
-  absl::StatusOr<v1::StoreResultResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->StoreResult(request);
-    return response.status();
-  }));
-  return FromProto(*response);
+  TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
+                          impl_->Call(&Connection::StoreResult, request));
+  return FromProto(response);
 }
 
 absl::StatusOr<Stored> Client::StoreJob(const Value& job, const Value& value,
@@ -182,12 +227,9 @@ absl::StatusOr<Stored> Client::StoreJob(const Value& job, const Value& value,
   *request.mutable_caller() = impl_->caller();
   request.mutable_job()->set_json(PrintJson(job));
   Fill(value, options, &request);
-  absl::StatusOr<v1::StoreResultResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->StoreResult(request);
-    return response.status();
-  }));
-  return FromProto(*response);
+  TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
+                          impl_->Call(&Connection::StoreResult, request));
+  return FromProto(response);
 }
 
 absl::StatusOr<Stored> Client::StoreFailure(const Digest& key, const Lease& lease,
@@ -199,12 +241,9 @@ absl::StatusOr<Stored> Client::StoreFailure(const Digest& key, const Lease& leas
   request.set_epoch(lease.epoch);
   request.set_kind(v1::RESULT_KIND_ERROR);
   Fill(error, options, &request);
-  absl::StatusOr<v1::StoreResultResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->StoreResult(request);
-    return response.status();
-  }));
-  return FromProto(*response);
+  TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
+                          impl_->Call(&Connection::StoreResult, request));
+  return FromProto(response);
 }
 
 absl::Status Client::Link(const Digest& key, const Lease& lease, const Digest& target) {
@@ -213,30 +252,34 @@ absl::Status Client::Link(const Digest& key, const Lease& lease, const Digest& t
   request.set_key(std::string(key.view()));
   request.set_lease(lease.id);
   request.set_target(std::string(target.view()));
-  return impl_->Repeat([&] { return impl_->connection->Link(request).status(); });
+  return impl_->Call(&Connection::Link, request).status();
 }
 
 absl::Status Client::Release(const Lease& lease) {
   v1::ReleaseRequest request;
   *request.mutable_caller() = impl_->caller();
   request.add_leases(lease.id);
-  return impl_->Repeat([&] { return impl_->connection->Release(request).status(); });
+  return impl_->Call(&Connection::Release, request).status();
 }
 
 absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease> leases) {
-  v1::RenewRequest request;
-  *request.mutable_caller() = impl_->caller();
-  for (const Lease& lease : leases) request.add_leases(lease.id);
-  absl::StatusOr<v1::RenewResponse> response;
-  TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&] {
-    response = impl_->connection->Renew(request);
-    return response.status();
-  }));
   std::vector<Renewal> out;
-  for (const int outcome : response->outcomes()) {
-    out.push_back(outcome == v1::RenewResponse::RENEWED          ? Renewal::kRenewed
-                  : outcome == v1::RenewResponse::DONE_ELSEWHERE ? Renewal::kDoneElsewhere
-                                                                 : Renewal::kLost);
+  out.reserve(leases.size());
+  while (out.size() < leases.size()) {
+    const auto part =
+        leases.subspan(out.size(), std::min(kMaxRenewals, leases.size() - out.size()));
+    std::vector<std::string> ids;
+    absl::Duration term = absl::InfiniteDuration();
+    for (const Lease& lease : part) {
+      ids.push_back(lease.id);
+      term = std::min(term, TermOf(lease));
+    }
+    std::vector<Renewal> outcomes;
+    TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&](bool*) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(outcomes, impl_->RenewOnce(ids, RenewTimeout(term)));
+      return absl::OkStatus();
+    }));
+    out.insert(out.end(), outcomes.begin(), outcomes.end());
   }
   return out;
 }
@@ -249,7 +292,7 @@ absl::Status Client::SetAlias(std::string_view profile, std::string_view name, c
   request.mutable_set()->mutable_alias()->set_name(std::string(name));
   request.mutable_set()->set_key(std::string(key.view()));
   request.mutable_set()->set_replace(replace);
-  return impl_->Repeat([&] { return impl_->connection->Alias(request).status(); });
+  return impl_->Call(&Connection::Alias, request).status();
 }
 
 }  // namespace tiffin

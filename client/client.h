@@ -5,6 +5,7 @@
 #ifndef TIFFIN_CLIENT_CLIENT_H_
 #define TIFFIN_CLIENT_CLIENT_H_
 
+#include <cstddef>
 #include <functional>
 #include <future>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,9 +33,11 @@ struct SessionInfo {
 };
 
 struct RetryOptions {
-  // How long calls that may be repeated are tried again after UNAVAILABLE, with exponential backoff
-  // and jitter between the two delays. Zero: once.
+  // How long a call waits, in all its pauses between tries, for a server that does not bring it
+  // further; counted anew whenever a try got further than those before (a job ended, bytes came).
+  // Zero: one try.
   absl::Duration patience = absl::Seconds(30);
+  // Pauses grow from one to the other, with jitter. A server may ask for longer ones.
   absl::Duration first_delay = absl::Milliseconds(50);
   absl::Duration max_delay = absl::Seconds(5);
 };
@@ -42,10 +46,10 @@ struct ClientOptions {
   std::string name_space;  // empty: `default`
   SessionInfo session;
   RetryOptions retry;
-  absl::Duration lease_term = absl::Seconds(30);  // 5 s to 1 h; renewed at a third of it
-  bool verify = true;           // whole blobs are checked against their key
-  bool allow_unversioned_main = false;  // as the server's flag; for keys computed here
-  int threads = 8;              // of RunAsync
+  absl::Duration lease_term = absl::Seconds(30);  // 5 s to 1 h; `Run` renews at a third of it
+  bool verify = true;                             // whole blobs are checked against their key
+  bool allow_unversioned_main = false;            // as the server's flag; for keys computed here
+  int threads = 8;                                // of RunAsync
 };
 
 enum class Bulk { kRefs, kInline };
@@ -127,8 +131,11 @@ struct Awaited {
 struct AwaitOptions {
   uint32_t capacity = 0;  // leases that may be granted; 0: only results and failures
   Bulk bulk = Bulk::kRefs;
+  // Failures of this epoch and later ones are told even if they came before the call; 0: none are.
+  // `holder->epoch` of an attached Submit leaves no gap between the two.
   int64_t after_epoch = 0;
-  absl::Time deadline = absl::InfiniteFuture();  // DEADLINE_EXCEEDED after it
+  // DEADLINE_EXCEEDED after it; UNAVAILABLE if the server was away then.
+  absl::Time deadline = absl::InfiniteFuture();
 };
 
 // The function of a job: returns its value, or a status that is stored as its failure.
@@ -136,9 +143,12 @@ using JobFunction = std::function<absl::StatusOr<Value>()>;
 
 // Cheap to copy: copies share session, renewals and memory of uploads. Thread-safe.
 //
-// Errors have the server's codes and messages (proto/tiffin/v1). Calls whose repetition does no harm
-// are repeated while the server is UNAVAILABLE, as RetryOptions says; every call a Client makes is
-// such a call, since Submit carries a request id.
+// Errors have the server's codes and messages (proto/tiffin/v1). Calls whose repetition does no
+// harm are repeated while the server is UNAVAILABLE, or RESOURCE_EXHAUSTED with a time to come
+// back, as RetryOptions says; every call a Client makes is such a call, since Submit carries a
+// request id.
+//
+// Functions given to a client may destroy it: the call that runs them goes on to its end.
 class Client {
  private:
   class Impl;
@@ -146,19 +156,22 @@ class Client {
  public:
   explicit Client(std::shared_ptr<Connection> connection, ClientOptions options = {});
 
-  // The stored result; or that of whoever computes it now, waited for; or else calls `function` under a
-  // lease that is renewed meanwhile, stores what it returns and gives that back.
-  // What comes back has passed through the store: equal to what `function` returned, apart from bulk
-  // that became refs (Bulk::kInline brings it back).
-  // ABORTED: the job failed, here or elsewhere; the message is the error's.
-  absl::StatusOr<Value> Run(const Value& job, const JobFunction& function,
-                            Bulk bulk = Bulk::kRefs);
-  // The same on a thread of the client's pool.
+  // The stored result; or that of whoever computes it now, waited for; or else calls `function` under
+  // a lease that is renewed meanwhile, stores what it returns and gives that back.
+  // What comes back has passed through the store: equal to what `function` returned, apart from
+  // bulk that became refs (Bulk::kInline brings it back).
+  // ABORTED: the job failed, here or elsewhere; the message is the error's. A function fails by a
+  // status or by an exception; both are stored as the job's failure.
+  // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
+  absl::StatusOr<Value> Run(const Value& job, const JobFunction& function, Bulk bulk = Bulk::kRefs);
+  // The same on a thread of the client's pool. CANCELLED: the last copy of the client was destroyed
+  // before the job's turn came.
   std::future<absl::StatusOr<Value>> RunAsync(Value job, JobFunction function,
                                               Bulk bulk = Bulk::kRefs);
 
   absl::StatusOr<Submitted> Submit(const Value& job, const SubmitOptions& options = {});
-  // In the order given, each with its own status.
+  // In the order given, each with its own status. Should the server be lost on the way, jobs that
+  // it has answered keep their answers; the call itself fails only if there are none.
   absl::StatusOr<std::vector<absl::StatusOr<Submitted>>> SubmitBatch(
       std::span<const Value> jobs, const SubmitOptions& options = {});
 
@@ -173,6 +186,8 @@ class Client {
   // restarts of the server.
   absl::StatusOr<Awaited> Await(const Digest& key, const AwaitOptions& options = {});
   // Of many jobs: calls back as each ends, from this thread; an error from `on_end` ends the call.
+  // So does an error of a single job (a result that is damaged, or too large to be brought inline).
+  // Leases that are granted are the caller's to renew.
   absl::Status AwaitAll(std::span<const Digest> keys, const AwaitOptions& options,
                         const std::function<absl::Status(const Awaited&)>& on_end);
 
@@ -187,30 +202,39 @@ class Client {
                                       const StoreOptions& options = {});
   absl::Status Link(const Digest& key, const Lease& lease, const Digest& target);
   absl::Status Release(const Lease& lease);
-  // Per lease: kRenewed, kDoneElsewhere, kLost.
+  // Per lease: kRenewed, kDoneElsewhere, kLost. DEADLINE_EXCEEDED if the server took so long (a
+  // sixth of the shortest term) that it is better asked again.
   enum class Renewal { kRenewed, kDoneElsewhere, kLost };
   absl::StatusOr<std::vector<Renewal>> Renew(std::span<const Lease> leases);
   absl::Status SetAlias(std::string_view profile, std::string_view name, const Digest& key,
                         bool replace = false);
 
-  // Uploads an array unless the server has it (asked by key: an array is hashed once, and sent once).
-  // Equal uploads from threads of one client are sent once. Starts again after a broken stream.
+  // Uploads an array unless the server has it (asked by key: an array is hashed once, and sent
+  // once). Equal uploads from threads of one client are sent once. After a broken stream it goes on
+  // with what the server has kept, or else starts again.
   absl::StatusOr<BlobName> Put(std::string_view dtype, const Shape& shape,
                                std::string_view c_order_bytes);
   absl::StatusOr<BlobName> Put(const Array& array);
+  // Many: small ones travel together. The names in the order given; the first error ends it, and
+  // says which array (`arrays[3]: …`); others may have been stored.
+  absl::StatusOr<std::vector<BlobName>> PutBatch(std::span<const Array> arrays);
   // The ref record that stands for an uploaded array, to be used in jobs and results.
   static Value RefRecord(const BlobName& name, std::string_view class_name = "numpy.ndarray");
 
   // The array a ref record (or a blob's name) stands for. Goes on where a broken stream stopped.
   // DATA_LOSS if the bytes do not match the key.
   absl::StatusOr<Array> Deref(const BlobName& name);
+  // The same into memory of just the array's size (else INVALID_ARGUMENT). After an error its
+  // contents are undefined.
+  absl::Status DerefInto(const BlobName& name, std::span<std::byte> memory);
   // A ref record of the first form.
   absl::StatusOr<Array> DerefArray(const Value& ref_record);
   // A ref record of the second form: the record's data.
   absl::StatusOr<Value> DerefValue(const Value& ref_record);
   // Bytes [offset, offset+limit) of a blob.
   absl::StatusOr<std::string> DerefRange(const BlobName& name, uint64_t offset, uint64_t limit);
-  // Streams the bytes [offset, end) to `on_chunk` without holding them.
+  // Streams the bytes [offset, offset+limit) to `on_chunk` without holding or checking them. An
+  // error from it ends the call and is returned.
   absl::StatusOr<v1::DerefResponse::Header> DerefTo(
       const v1::BlobRef& ref, uint64_t offset, std::optional<uint64_t> limit,
       const std::function<absl::Status(std::string_view)>& on_chunk);
@@ -224,6 +248,9 @@ class Client {
 
  private:
   explicit Client(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  // The part of Run that holds the lease.
+  absl::StatusOr<Value> Compute(const Digest& key, const Lease& lease, const JobFunction& function,
+                                Bulk bulk);
   std::shared_ptr<Impl> impl_;
 };
 

@@ -5,14 +5,16 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <random>
+#include <cstdlib>
+#include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "common/status.h"
+#include "common/utf8.h"
 
 namespace tiffin {
 namespace {
-
-constexpr size_t kKnownBlobs = 100'000;
 
 std::string HostName() {
   if (const char* name = std::getenv("TIFFIN_HOST")) return name;
@@ -21,56 +23,25 @@ std::string HostName() {
 }
 
 std::string UserName() {
-  const passwd* user = getpwuid(getuid());
-  return user ? user->pw_name : std::to_string(getuid());
+  char buffer[4096];
+  passwd user;
+  passwd* found = nullptr;
+  getpwuid_r(getuid(), &user, buffer, sizeof buffer, &found);
+  return found ? found->pw_name : std::to_string(getuid());
 }
 
+// What the system says may be any bytes; the wire takes UTF-8 only.
 std::string Or(const std::string& given, const std::string& found) {
-  return given.empty() ? found : given;
+  return ToValidUtf8(given.empty() ? found : given);
 }
 
 }  // namespace
 
-LeaseKeeper::~LeaseKeeper() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    wake_.notify_all();
-  }
-  if (thread_.joinable()) thread_.join();
-}
-
-void LeaseKeeper::Add(const std::string& lease) {
-  std::lock_guard lock(mutex_);
-  leases_.insert(lease);
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-}
-
-void LeaseKeeper::Remove(const std::string& lease) {
-  std::lock_guard lock(mutex_);
-  leases_.erase(lease);
-}
-
-void LeaseKeeper::Run() {
-  std::unique_lock lock(mutex_);
-  while (!stop_) {
-    wake_.wait_for(lock, absl::ToChronoNanoseconds(period_), [this] { return stop_; });
-    if (stop_ || leases_.empty()) continue;
-    const std::vector<std::string> leases(leases_.begin(), leases_.end());
-    lock.unlock();
-    renew_(leases);
-    lock.lock();
-  }
-}
-
 Client::Impl::Impl(std::shared_ptr<Connection> used, ClientOptions given)
-    : connection(std::move(used)), options(std::move(given)),
-      keeper(options.lease_term / 3, [this](const std::vector<std::string>& leases) {
-        v1::RenewRequest request;
-        *request.mutable_caller() = caller_;
-        for (const std::string& lease : leases) request.add_leases(lease);
-        // A lost lease does not stop the work: its value may still be stored.
-        (void)connection->Renew(request);
+    : connection(std::move(used)),
+      options(std::move(given)),
+      keeper([this](const std::vector<std::string>& ids, absl::Duration timeout) {
+        return RenewOnce(ids, timeout);
       }) {
   caller_.set_namespace_(options.name_space);
   v1::Session* session = caller_.mutable_session();
@@ -103,18 +74,23 @@ v1::Caller Client::Impl::caller(const std::string& request_id) const {
   return caller;
 }
 
-absl::Status Client::Impl::Repeat(const std::function<absl::Status()>& call) {
-  const RetryOptions& retry = options.retry;
-  const absl::Time until = absl::Now() + retry.patience;
-  absl::Duration delay = retry.first_delay;
-  std::minstd_rand random(std::random_device{}());
-  while (true) {
-    const absl::Status status = call();
-    if (!absl::IsUnavailable(status) || absl::Now() + delay > until) return status;
-    // Half to all of it, so that clients of a restarted server do not come all at once.
-    absl::SleepFor(delay * (0.5 + 0.5 * (random() % 1000) / 1000.0));
-    delay = std::min(delay * 2, retry.max_delay);
+absl::StatusOr<std::vector<Client::Renewal>> Client::Impl::RenewOnce(
+    const std::vector<std::string>& ids, absl::Duration timeout) const {
+  v1::RenewRequest request;
+  *request.mutable_caller() = caller_;
+  for (const std::string& id : ids) request.add_leases(id);
+  TIFFIN_ASSIGN_OR_RETURN(const v1::RenewResponse response,
+                          connection->RenewWithin(timeout, request));
+  if (response.outcomes_size() != request.leases_size()) {
+    return absl::InternalError("the server answered another number of leases");
   }
+  std::vector<Renewal> outcomes;
+  for (const int outcome : response.outcomes()) {
+    outcomes.push_back(outcome == v1::RenewResponse::RENEWED          ? Renewal::kRenewed
+                       : outcome == v1::RenewResponse::DONE_ELSEWHERE ? Renewal::kDoneElsewhere
+                                                                      : Renewal::kLost);
+  }
+  return outcomes;
 }
 
 void Client::Impl::RunOnPool(std::function<void()> task) {
@@ -138,29 +114,6 @@ void Client::Impl::Pool::Work() {
     task = nullptr;
     lock.lock();
   }
-}
-
-bool Client::Impl::Knows(const BlobName& name) {
-  std::lock_guard lock(mutex_);
-  return known_.contains(name);
-}
-
-void Client::Impl::Learn(const BlobName& name) {
-  std::lock_guard lock(mutex_);
-  if (known_.size() >= kKnownBlobs) known_.clear();
-  known_.insert(name);
-}
-
-void Client::Impl::BeginUpload(const BlobName& name) {
-  std::unique_lock lock(mutex_);
-  uploaded_.wait(lock, [&] { return !uploading_.contains(name); });
-  uploading_.insert(name);
-}
-
-void Client::Impl::EndUpload(const BlobName& name) {
-  std::lock_guard lock(mutex_);
-  uploading_.erase(name);
-  uploaded_.notify_all();
 }
 
 }  // namespace tiffin

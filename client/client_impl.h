@@ -5,61 +5,78 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/client.h"
+#include "client/lease_keeper.h"
+#include "client/repeat.h"
 
 namespace tiffin {
 
-// Renews the leases of one client in one call, at a third of their term.
 // Threads: all methods may be called from any thread.
-class LeaseKeeper {
- public:
-  using RenewCall = std::function<void(const std::vector<std::string>&)>;
-  LeaseKeeper(absl::Duration period, RenewCall renew)
-      : period_(period), renew_(std::move(renew)) {}
-  ~LeaseKeeper();
-  void Add(const std::string& lease);
-  void Remove(const std::string& lease);
-
- private:
-  void Run();
-  const absl::Duration period_;
-  const RenewCall renew_;
-  std::mutex mutex_;  // guards all below
-  std::condition_variable wake_;
-  std::set<std::string> leases_;
-  bool stop_ = false;
-  std::thread thread_;  // started with the first lease
-};
-
 class Client::Impl {
  public:
   Impl(std::shared_ptr<Connection> connection, ClientOptions options);
   ~Impl();
 
-  // Calls until the status is not UNAVAILABLE, or patience is over.
-  absl::Status Repeat(const std::function<absl::Status()>& call);
   v1::Caller caller(const std::string& request_id = "") const;
   void RunOnPool(std::function<void()> task);
 
-  // Names of blobs known to be on the server; bounded.
+  // Calls one rpc as often as the options say.
+  absl::Status Repeat(const Try& call) const {
+    return tiffin::Repeat(options.retry, absl::InfiniteFuture(), call);
+  }
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(absl::StatusOr<Response> (Connection::*rpc)(const Request&),
+                                const Request& request) const {
+    absl::StatusOr<Response> response;
+    const absl::Status status = Repeat([&](bool*) {
+      response = (connection.get()->*rpc)(request);
+      return response.status();
+    });
+    if (!status.ok()) return status;
+    return response;
+  }
+  // One Renew, not repeated.
+  absl::StatusOr<std::vector<Renewal>> RenewOnce(const std::vector<std::string>& ids,
+                                                 absl::Duration timeout) const;
+
+  // ---- put.cc
+  // Sends a blob unless it is known to be there. Waits while another thread sends the same.
+  absl::Status Upload(const BlobName& name, std::string_view bytes);
+  // Of blobs known to be on the server; bounded, and forgotten before the server may collect them.
   bool Knows(const BlobName& name);
   void Learn(const BlobName& name);
-  // One upload of a name at a time: waits while another thread sends the same.
+  // One upload of a name at a time. Try: false, and nothing begun, while another is under way.
   void BeginUpload(const BlobName& name);
+  bool TryBeginUpload(const BlobName& name);
   void EndUpload(const BlobName& name);
+
+  // ---- deref.cc
+  using OnHeader = std::function<absl::Status(const v1::DerefResponse::Header&)>;
+  using OnChunk = std::function<absl::Status(std::string_view)>;
+  // Brings [offset, offset + limit) of a blob over as many streams as it takes. An error of the two
+  // functions ends it and is returned.
+  absl::StatusOr<v1::DerefResponse::Header> Stream(const v1::BlobRef& ref, uint64_t offset,
+                                                   std::optional<uint64_t> limit,
+                                                   const OnHeader& on_header,
+                                                   const OnChunk& on_chunk) const;
+  // Brings a whole array of `size` bytes, checked against its key if the options say so.
+  absl::Status Fetch(const BlobName& name, uint64_t size, const std::function<void()>& begin,
+                     const std::function<void(std::string_view)>& take) const;
 
   const std::shared_ptr<Connection> connection;
   const ClientOptions options;
-  LeaseKeeper keeper;
 
  private:
   // Threads that outlive Impl for a moment if the last Client was destroyed on one of them.
@@ -72,11 +89,19 @@ class Client::Impl {
     bool stop = false;
   };
 
+  absl::Status Send(const BlobName& name, std::string_view bytes) const;
+  // How many bytes of a broken upload the server has kept.
+  absl::StatusOr<size_t> Received(const BlobName& name, size_t size) const;
+
   v1::Caller caller_;
   const std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
   std::mutex mutex_;  // guards all below
   std::condition_variable uploaded_;
-  std::set<BlobName> known_, uploading_;
+  std::map<BlobName, absl::Time> known_;  // since when
+  std::set<BlobName> uploading_;
+
+ public:
+  LeaseKeeper keeper;  // last: its thread uses what stands above
 };
 
 }  // namespace tiffin

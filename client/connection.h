@@ -28,12 +28,13 @@ class AwaitStream {
   virtual void WritesDone() = 0;
   // The next event; OUT_OF_RANGE when all have ended; else why the stream broke.
   virtual absl::StatusOr<v1::AwaitResponse> Read() = 0;
-  // Ends a Read that waits (CANCELLED). From any thread.
+  // Ends a Read (CANCELLED) or Write that waits. From any thread.
   virtual void Cancel() = 0;
 };
 
 // Threads: all methods may be called from any thread. No retries here: Client does those.
-// A failed call has the server's code and message.
+// A failed call has the server's code and message, and as payloads what the server attached (a
+// google.rpc.RetryInfo, or the tiffin.v1.MissingBlobs of a StoreResult).
 class Connection {
  public:
   virtual ~Connection() = default;
@@ -48,6 +49,12 @@ class Connection {
       const v1::BatchGetResultsRequest& request) = 0;
   virtual std::unique_ptr<AwaitStream> Await() = 0;
   virtual absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) = 0;
+  // The same, given up after `timeout`: who keeps leases must not wait longer than they last.
+  virtual absl::StatusOr<v1::RenewResponse> RenewWithin(absl::Duration timeout,
+                                                        const v1::RenewRequest& request) {
+    (void)timeout;
+    return Renew(request);
+  }
   virtual absl::StatusOr<v1::ReleaseResponse> Release(const v1::ReleaseRequest& request) = 0;
   virtual absl::StatusOr<v1::StoreResultResponse> StoreResult(
       const v1::StoreResultRequest& request) = 0;
@@ -56,11 +63,16 @@ class Connection {
 
   virtual absl::StatusOr<v1::FindMissingResponse> FindMissing(
       const v1::FindMissingRequest& request) = 0;
-  // `next_chunk` is called for the bytes after the header, until it returns an empty view. An answer
-  // that comes early ends the upload.
+  // `next_chunk` is called for the bytes after the header (and its offset), until it returns an empty
+  // view. An answer that comes early ends the upload.
   virtual absl::StatusOr<v1::PutResponse> Put(
       const v1::PutRequest::Header& header,
       const std::function<std::string_view()>& next_chunk) = 0;
+  // UNIMPLEMENTED, as it is here: nothing of a broken upload is kept, it starts again.
+  virtual absl::StatusOr<v1::QueryPutResponse> QueryPut(const v1::QueryPutRequest& request) {
+    (void)request;
+    return absl::UnimplementedError("QueryPut");
+  }
   virtual absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) = 0;
   // Calls `on_header` once, then `on_chunk`; an error from either cancels the call and is returned.
   virtual absl::Status Deref(
@@ -74,7 +86,7 @@ class Connection {
   virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
   virtual absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) = 0;
   virtual absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) = 0;
-  // OK: serving. UNAVAILABLE: not reachable, or draining.
+  // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };
 
@@ -84,7 +96,9 @@ struct ConnectionOptions {
   absl::Duration call_timeout = absl::Seconds(60);
 };
 
-// A connection over gRPC. Connects with the first call.
+// A connection over gRPC. Connects with the first call, and again when it is broken. While calls
+// are open, a server that vanished without a word is noticed within half a minute: they end with
+// UNAVAILABLE.
 std::shared_ptr<Connection> MakeGrpcConnection(const ConnectionOptions& options);
 
 }  // namespace tiffin

@@ -1,5 +1,7 @@
 #include "client/convert.h"
 
+#include <utility>
+
 #include "common/json.h"
 #include "common/status.h"
 
@@ -12,15 +14,15 @@ absl::StatusOr<Digest> DigestOf(std::string_view bytes) {
   return digest;
 }
 
-absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-
 absl::Time FromProto(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
 }  // namespace
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
 
 absl::StatusOr<StoredResult> FromProto(const v1::Result& result) {
   StoredResult out;
@@ -64,19 +66,31 @@ absl::StatusOr<Submitted> FromProto(const v1::SubmitResponse& response) {
   Submitted out;
   TIFFIN_ASSIGN_OR_RETURN(out.key, DigestOf(response.key()));
   switch (response.outcome()) {
-    case v1::RETRIEVED: out.outcome = Submitted::Outcome::kRetrieved; break;
-    case v1::GRANTED: out.outcome = Submitted::Outcome::kGranted; break;
-    case v1::ATTACHED: out.outcome = Submitted::Outcome::kAttached; break;
-    case v1::OPEN: out.outcome = Submitted::Outcome::kOpen; break;
-    default: return absl::InternalError("the server's answer has an unknown outcome");
+    case v1::RETRIEVED:
+      out.outcome = Submitted::Outcome::kRetrieved;
+      break;
+    case v1::GRANTED:
+      out.outcome = Submitted::Outcome::kGranted;
+      break;
+    case v1::ATTACHED:
+      out.outcome = Submitted::Outcome::kAttached;
+      break;
+    case v1::OPEN:
+      out.outcome = Submitted::Outcome::kOpen;
+      break;
+    default:
+      return absl::InternalError("the server's answer has an unknown outcome");
   }
   if (response.has_result()) {
     TIFFIN_ASSIGN_OR_RETURN(out.result, FromProto(response.result()));
   }
   if (response.has_lease()) out.lease = FromProto(response.lease());
+  if (out.outcome == Submitted::Outcome::kGranted && !out.lease) {
+    return absl::InternalError("the server granted a job without a lease");
+  }
   if (response.has_holder()) {
     const v1::Holder& holder = response.holder();
-    out.holder = Holder{holder.session(), holder.name(), holder.user(), holder.host(),
+    out.holder = Holder{holder.session(),          holder.name(), holder.user(), holder.host(),
                         FromProto(holder.since()), holder.epoch()};
   }
   if (response.has_workflow()) {
@@ -89,6 +103,37 @@ absl::StatusOr<Submitted> FromProto(const v1::SubmitResponse& response) {
   for (const std::string& value : response.missing().values()) {
     TIFFIN_ASSIGN_OR_RETURN(const Digest digest, DigestOf(value));
     out.missing_values.push_back(digest);
+  }
+  return out;
+}
+
+absl::StatusOr<Stored> FromProto(const v1::StoreResultResponse& response) {
+  Stored stored;
+  TIFFIN_ASSIGN_OR_RETURN(stored.key, DigestOf(response.key()));
+  TIFFIN_ASSIGN_OR_RETURN(stored.digest, DigestOf(response.digest()));
+  stored.repeated = response.repeated_store();
+  for (const v1::BlobName& name : response.stored_blobs()) {
+    TIFFIN_ASSIGN_OR_RETURN(BlobName blob, FromProto(name));
+    stored.blobs.push_back(std::move(blob));
+  }
+  return stored;
+}
+
+absl::StatusOr<Awaited> FromProto(const v1::AwaitResponse& response) {
+  Awaited out;
+  TIFFIN_ASSIGN_OR_RETURN(out.key, DigestOf(response.key()));
+  out.event = response.event() == v1::AWAIT_RESULT   ? Awaited::Event::kResult
+              : response.event() == v1::AWAIT_FAILED ? Awaited::Event::kFailed
+                                                     : Awaited::Event::kGranted;
+  if (response.has_result()) {
+    TIFFIN_ASSIGN_OR_RETURN(out.result, FromProto(response.result()));
+  }
+  if (response.has_lease()) out.lease = FromProto(response.lease());
+  if (response.has_workflow()) {
+    TIFFIN_ASSIGN_OR_RETURN(out.workflow, FromProto(response.workflow()));
+  }
+  if (out.event == Awaited::Event::kGranted ? !out.lease : !out.result) {
+    return absl::InternalError("the server ended a job with neither result nor lease");
   }
   return out;
 }
@@ -107,8 +152,8 @@ void ToProto(const BlobName& name, v1::BlobName* out) {
 
 void ToProto(absl::Duration duration, google::protobuf::Duration* out) {
   out->set_seconds(absl::ToInt64Seconds(duration));
-  out->set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(duration - absl::Seconds(out->seconds()))));
+  out->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(out->seconds()))));
 }
 
 std::string ErrorText(const StoredResult& failure) {

@@ -10,7 +10,11 @@ namespace tiffin {
 // INTERNAL if the server's answer cannot be read.
 absl::StatusOr<StoredResult> FromProto(const v1::Result& result);
 absl::StatusOr<Submitted> FromProto(const v1::SubmitResponse& response);
+absl::StatusOr<Stored> FromProto(const v1::StoreResultResponse& response);
+// Of an event that ends a job; `index` is left to the caller.
+absl::StatusOr<Awaited> FromProto(const v1::AwaitResponse& response);
 absl::StatusOr<BlobName> FromProto(const v1::BlobName& name);
+absl::Duration FromProto(const google::protobuf::Duration& duration);
 Lease FromProto(const v1::Lease& lease);
 absl::Status FromProto(const v1::ItemStatus& status);
 

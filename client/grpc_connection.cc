@@ -1,12 +1,13 @@
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
-#include <chrono>
-#include <mutex>
+#include <algorithm>
 #include <thread>
 #include <utility>
 
 #include "client/connection.h"
+#include "client/foreign.pb.h"
+#include "client/grpc_status.h"
 #include "common/strings.h"
 #include "tiffin/v1/admin.grpc.pb.h"
 #include "tiffin/v1/blobs.grpc.pb.h"
@@ -16,10 +17,6 @@ namespace tiffin {
 namespace {
 
 constexpr int kMaxMessageBytes = 20 << 20;
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
 
 class GrpcAwaitStream : public AwaitStream {
  public:
@@ -53,15 +50,22 @@ class GrpcConnection : public Connection {
  public:
   explicit GrpcConnection(const ConnectionOptions& options) : options_(options) {
     grpc::ChannelArguments arguments;
-    // Client repeats what may be repeated; gRPC's own retries would hold back each stream's buffers.
+    // Client repeats what may be repeated; gRPC's own retries would hold each stream's buffers
+    // back.
     arguments.SetInt("grpc.enable_retries", 0);
     arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
     arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+    // Notices, while calls are open, a server that vanished without closing the connection. Servers
+    // of tiffin permit pings this often.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit: an Await may be silent
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-    channel_ = grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(),
-                                         arguments);
+    channel_ =
+        grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
     jobs_ = v1::Jobs::NewStub(channel_);
     blobs_ = v1::Blobs::NewStub(channel_);
     admin_ = v1::Admin::NewStub(channel_);
@@ -80,6 +84,10 @@ class GrpcConnection : public Connection {
   absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) override {
     return Unary<v1::RenewResponse>(*jobs_, &v1::Jobs::Stub::Renew, request);
   }
+  absl::StatusOr<v1::RenewResponse> RenewWithin(absl::Duration timeout,
+                                                const v1::RenewRequest& request) override {
+    return Unary<v1::RenewResponse>(*jobs_, &v1::Jobs::Stub::Renew, request, timeout);
+  }
   absl::StatusOr<v1::ReleaseResponse> Release(const v1::ReleaseRequest& request) override {
     return Unary<v1::ReleaseResponse>(*jobs_, &v1::Jobs::Stub::Release, request);
   }
@@ -97,11 +105,13 @@ class GrpcConnection : public Connection {
       const v1::FindMissingRequest& request) override {
     return Unary<v1::FindMissingResponse>(*blobs_, &v1::Blobs::Stub::FindMissing, request);
   }
+  absl::StatusOr<v1::QueryPutResponse> QueryPut(const v1::QueryPutRequest& request) override {
+    return Unary<v1::QueryPutResponse>(*blobs_, &v1::Blobs::Stub::QueryPut, request);
+  }
   absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) override {
     return Unary<v1::BatchPutResponse>(*blobs_, &v1::Blobs::Stub::BatchPut, request);
   }
-  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(
-      const v1::BatchDerefRequest& request) override {
+  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(const v1::BatchDerefRequest& request) override {
     return Unary<v1::BatchDerefResponse>(*blobs_, &v1::Blobs::Stub::BatchDeref, request);
   }
   absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) override {
@@ -160,10 +170,9 @@ class GrpcConnection : public Connection {
     return response;
   }
 
-  absl::Status Deref(
-      const v1::DerefRequest& request,
-      const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
-      const std::function<absl::Status(std::string_view)>& on_chunk) override {
+  absl::Status Deref(const v1::DerefRequest& request,
+                     const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
+                     const std::function<absl::Status(std::string_view)>& on_chunk) override {
     grpc::ClientContext context;
     auto stream = blobs_->Deref(&context, request);
     v1::DerefResponse response;
@@ -181,25 +190,43 @@ class GrpcConnection : public Connection {
   }
 
   absl::Status CheckHealth(absl::Duration timeout) override {
-    // The stub of grpc.health.v1 is not installed with gRPC; any answer of ours tells as much.
+    // gRPC has the service, but no stub of it is installed.
+    grpc::TemplatedGenericStub<foreign::HealthCheckRequest, foreign::HealthCheckResponse> health(
+        channel_);
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-    v1::DescribeResponse response;
-    const grpc::Status status = admin_->Describe(&context, {}, &response);
+    SetTimeout(timeout, &context);
+    grpc::CompletionQueue queue;
+    foreign::HealthCheckResponse response;
+    grpc::Status status;
+    const auto call = health.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &queue);
+    call->StartCall();
+    call->Finish(&response, &status, nullptr);
+    void* tag;
+    bool ok;
+    queue.Next(&tag, &ok);
     if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       return absl::UnavailableError(StrCat("no answer from ", options_.server));
+    }
+    if (status.ok() && response.status() != foreign::HealthCheckResponse::SERVING) {
+      return absl::UnavailableError(
+          StrCat("the server answers ",
+                 foreign::HealthCheckResponse::ServingStatus_Name(response.status())));
     }
     return FromGrpc(status);
   }
 
  private:
+  static void SetTimeout(absl::Duration timeout, grpc::ClientContext* context) {
+    if (timeout == absl::InfiniteDuration()) return;
+    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  }
+
   template <typename Response, typename Stub, typename Request>
-  absl::StatusOr<Response> Unary(Stub& stub,
-                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                              Response*),
-                                 const Request& request) {
+  absl::StatusOr<Response> Unary(
+      Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+      const Request& request, absl::Duration timeout = absl::InfiniteDuration()) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + options_.call_timeout));
+    SetTimeout(std::min(timeout, options_.call_timeout), &context);
     Response response;
     const grpc::Status status = (stub.*method)(&context, request, &response);
     if (!status.ok()) return FromGrpc(status);

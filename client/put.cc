@@ -1,0 +1,201 @@
+// Arrays to the server.
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "client/client.h"
+#include "client/client_impl.h"
+#include "client/convert.h"
+#include "common/record.h"
+#include "common/status.h"
+
+namespace tiffin {
+namespace {
+
+constexpr size_t kSmallBlob = 1 << 20;   // below it, one message takes it whole
+constexpr size_t kChunk = 1 << 20;       // of larger ones
+constexpr size_t kBatchBytes = 8 << 20;  // of one BatchPut
+constexpr int kBatchItems = 10'000;
+constexpr size_t kKnownBlobs = 100'000;
+// The server keeps what was put for an hour, even if nothing refers to it.
+constexpr absl::Duration kKnownFor = absl::Minutes(30);
+
+// The array's name, its key computed.
+absl::StatusOr<BlobName> NameOf(std::string_view dtype_text, const Shape& shape,
+                                std::string_view bytes) {
+  TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(dtype_text));
+  TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, ArrayBytes(dtype, shape));
+  if (size != bytes.size()) {
+    return absl::InvalidArgumentError(StrCat(bytes.size(), " bytes, dtype and shape tell ", size));
+  }
+  BlobName name{{}, DTypeName(dtype), shape};
+  name.key = BlobKey(name.dtype, shape, bytes);
+  return name;
+}
+
+void Add(const BlobName& name, std::string_view bytes, v1::BatchPutRequest* request) {
+  v1::BatchPutRequest::Item* item = request->add_items();
+  ToProto(name, item->mutable_name());
+  item->set_data(bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+absl::StatusOr<BlobName> Client::Put(const Array& array) {
+  return Put(array.dtype, array.shape, array.bytes);
+}
+
+absl::StatusOr<BlobName> Client::Put(std::string_view dtype, const Shape& shape,
+                                     std::string_view bytes) {
+  TIFFIN_ASSIGN_OR_RETURN(BlobName name, NameOf(dtype, shape, bytes));
+  TIFFIN_RETURN_IF_ERROR(impl_->Upload(name, bytes));
+  return name;
+}
+
+absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> arrays) {
+  const auto at = [](size_t i) { return StrCat("arrays[", i, "]"); };
+  std::vector<BlobName> names;
+  names.reserve(arrays.size());
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    absl::StatusOr<BlobName> name = NameOf(arrays[i].dtype, arrays[i].shape, arrays[i].bytes);
+    if (!name.ok()) return Annotate(name.status(), at(i));
+    names.push_back(*std::move(name));
+  }
+  std::vector<size_t> sent;  // in the next message; claimed
+  size_t bytes = 0;
+  const auto flush = [&]() -> absl::Status {
+    if (sent.empty()) return absl::OkStatus();
+    v1::BatchPutRequest request;
+    *request.mutable_caller() = impl_->caller();
+    for (const size_t i : sent) Add(names[i], arrays[i].bytes, &request);
+    const absl::StatusOr<v1::BatchPutResponse> response =
+        impl_->Call(&Connection::BatchPut, request);
+    for (size_t i = 0; i < sent.size(); ++i) {
+      const bool stored = response.ok() && static_cast<int>(i) < response->items_size() &&
+                          FromProto(response->items(static_cast<int>(i)).status()).ok();
+      if (stored) impl_->Learn(names[sent[i]]);
+      impl_->EndUpload(names[sent[i]]);
+    }
+    sent.clear();
+    bytes = 0;
+    return response.status();
+  };
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const size_t size = arrays[i].bytes.size();
+    if (size >= kSmallBlob || impl_->Knows(names[i])) continue;
+    if (bytes + size > kBatchBytes || sent.size() == kBatchItems) TIFFIN_RETURN_IF_ERROR(flush());
+    // Not waited for here, where others may wait for what this thread has claimed.
+    if (!impl_->TryBeginUpload(names[i])) continue;
+    sent.push_back(i);
+    bytes += size;
+  }
+  TIFFIN_RETURN_IF_ERROR(flush());
+  // What is left: the large ones, what other threads were sending, what was refused.
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(names[i], arrays[i].bytes), at(i)));
+  }
+  return names;
+}
+
+Value Client::RefRecord(const BlobName& name, std::string_view class_name) {
+  return Value(Object{{"_noodles", Value("0.3.0")},
+                      {"type", Value(kObjectType)},
+                      {"class", Value(class_name)},
+                      {"ref", Value(true)},
+                      {"data", RefData(Ref(name))}});
+}
+
+absl::Status Client::Impl::Upload(const BlobName& name, std::string_view bytes) {
+  if (Knows(name)) return absl::OkStatus();
+  BeginUpload(name);
+  // Asked again: another thread may have sent it meanwhile.
+  const absl::Status status = Knows(name) ? absl::OkStatus() : Send(name, bytes);
+  if (status.ok()) Learn(name);
+  EndUpload(name);
+  return status;
+}
+
+absl::Status Client::Impl::Send(const BlobName& name, std::string_view bytes) const {
+  if (bytes.size() < kSmallBlob) {
+    v1::BatchPutRequest request;
+    *request.mutable_caller() = caller_;
+    Add(name, bytes, &request);
+    TIFFIN_ASSIGN_OR_RETURN(const v1::BatchPutResponse response,
+                            Call(&Connection::BatchPut, request));
+    if (response.items_size() != 1) return absl::InternalError("no answer for the blob");
+    return FromProto(response.items(0).status());
+  }
+  v1::PutRequest::Header header;
+  *header.mutable_caller() = caller_;
+  ToProto(name, header.mutable_name());
+  size_t furthest = 0;
+  bool resumes = false;  // the first try starts at the front
+  return Repeat([&](bool* progress) -> absl::Status {
+    size_t at = 0;
+    if (resumes) {
+      TIFFIN_ASSIGN_OR_RETURN(at, Received(name, bytes.size()));
+    }
+    header.set_offset(at);
+    const auto next_chunk = [&] {
+      if (at > furthest) {  // the chunk before this one was taken
+        furthest = at;
+        *progress = true;
+      }
+      const std::string_view chunk = bytes.substr(at, kChunk);
+      at += chunk.size();
+      return chunk;
+    };
+    const absl::Status status = connection->Put(header, next_chunk).status();
+    // Somebody else goes on with the same upload, or it has expired: from the front there is no
+    // clash.
+    const bool lost =
+        absl::IsAborted(status) || (absl::IsFailedPrecondition(status) && header.offset() > 0);
+    resumes = !lost;
+    return lost ? absl::UnavailableError(status.message()) : status;
+  });
+}
+
+absl::StatusOr<size_t> Client::Impl::Received(const BlobName& name, size_t size) const {
+  v1::QueryPutRequest request;
+  *request.mutable_caller() = caller_;
+  ToProto(name, request.mutable_name());
+  const absl::StatusOr<v1::QueryPutResponse> response = connection->QueryPut(request);
+  if (absl::IsUnimplemented(response.status())) return 0;
+  if (!response.ok()) return response.status();
+  // If all is there, the header alone is answered.
+  return response->exists() || response->received() > size ? 0 : response->received();
+}
+
+bool Client::Impl::Knows(const BlobName& name) {
+  std::lock_guard lock(mutex_);
+  const auto known = known_.find(name);
+  if (known == known_.end()) return false;
+  if (absl::Now() - known->second < kKnownFor) return true;
+  known_.erase(known);
+  return false;
+}
+
+void Client::Impl::Learn(const BlobName& name) {
+  std::lock_guard lock(mutex_);
+  if (known_.size() >= kKnownBlobs) known_.clear();
+  known_[name] = absl::Now();
+}
+
+void Client::Impl::BeginUpload(const BlobName& name) {
+  std::unique_lock lock(mutex_);
+  uploaded_.wait(lock, [&] { return !uploading_.contains(name); });
+  uploading_.insert(name);
+}
+
+bool Client::Impl::TryBeginUpload(const BlobName& name) {
+  std::lock_guard lock(mutex_);
+  return uploading_.insert(name).second;
+}
+
+void Client::Impl::EndUpload(const BlobName& name) {
+  std::lock_guard lock(mutex_);
+  uploading_.erase(name);
+  uploaded_.notify_all();
+}
+
+}  // namespace tiffin

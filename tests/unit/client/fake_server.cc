@@ -1,0 +1,637 @@
+#include "tests/unit/client/fake_server.h"
+
+#include <algorithm>
+
+#include "client/convert.h"
+#include "common/job.h"
+#include "common/json.h"
+#include "common/status.h"
+
+namespace tiffin::testing {
+namespace {
+
+constexpr int kMaxBatch = 10'000;  // as the server has it
+
+v1::Result ResultOf(const std::string& json, v1::ResultKind kind) {
+  v1::Result result;
+  result.set_kind(kind);
+  result.mutable_record()->set_json(json);
+  result.set_digest(std::string(Sha256::Of(json).view()));
+  return result;
+}
+
+Digest DigestOf(const std::string& bytes) { return *Digest::FromBytes(bytes); }
+
+BlobName NameOf(const v1::BlobName& name) {
+  return {DigestOf(name.key()), name.dtype(), {name.shape().begin(), name.shape().end()}};
+}
+
+}  // namespace
+
+// ---- Await --------------------------------------------------------------------------------------
+
+class FakeServer::Stream : public AwaitStream {
+ public:
+  explicit Stream(FakeServer* server) : server_(*server) {
+    std::lock_guard lock(server_.mutex_);
+    const absl::Status status = server_.Begin("Await");
+    if (!status.ok()) end_ = status;
+    server_.streams_.insert(this);
+  }
+  ~Stream() override {
+    std::lock_guard lock(server_.mutex_);
+    server_.streams_.erase(this);
+  }
+
+  bool Write(const v1::AwaitRequest& request) override {
+    std::lock_guard lock(server_.mutex_);
+    if (end_) return false;
+    server_.awaits_.push_back(request);
+    capacity_ += request.capacity();
+    for (const auto& item : request.items()) Add(DigestOf(item.job().key()), item.after_epoch());
+    server_.Changed();
+    return true;
+  }
+  void WritesDone() override {
+    std::lock_guard lock(server_.mutex_);
+    half_closed_ = true;
+    server_.Changed();
+  }
+  absl::StatusOr<v1::AwaitResponse> Read() override {
+    std::unique_lock lock(server_.mutex_);
+    while (true) {
+      if (!queue_.empty()) {
+        v1::AwaitResponse response = queue_.front();
+        queue_.pop_front();
+        return response;
+      }
+      if (end_) return *end_;
+      if (half_closed_ && Over()) return absl::OutOfRangeError("all jobs have ended");
+      server_.changed_.wait(lock);
+    }
+  }
+  void Cancel() override {
+    std::lock_guard lock(server_.mutex_);
+    Break(absl::CancelledError("cancelled"));
+  }
+
+  // The rest needs the server's mutex.
+
+  void Break(const absl::Status& status) {
+    if (!end_) end_ = status;
+    server_.Changed();
+  }
+  // Tells all items of that job; a grant only the first, if there is capacity. True: granted.
+  bool Tell(const Digest& key, v1::AwaitResponse response) {
+    const bool grant = response.event() == v1::AWAIT_GRANTED;
+    if (grant && capacity_ == 0) return false;
+    bool told = false;
+    for (size_t i = 0; i < items_.size(); ++i) {
+      if (items_[i].first != key || items_[i].second || (grant && told)) continue;
+      response.set_index(i);
+      response.set_key(std::string(key.view()));
+      queue_.push_back(response);
+      items_[i].second =
+          response.event() != v1::AWAIT_ATTACHED && response.event() != v1::AWAIT_OPEN;
+      told = true;
+    }
+    if (grant && told) --capacity_;
+    server_.Changed();
+    return told;
+  }
+  bool Over() const {
+    return std::all_of(items_.begin(), items_.end(), [](const auto& item) { return item.second; });
+  }
+
+ private:
+  void Add(const Digest& key, int64_t after_epoch) {
+    items_.emplace_back(key, false);
+    const Job& job = server_.jobs_[key];
+    v1::AwaitResponse response;
+    if (const auto error = server_.await_errors.find(key); error != server_.await_errors.end()) {
+      response.set_event(v1::AWAIT_ERROR);
+      response.mutable_status()->set_code(static_cast<int>(error->second.code()));
+      response.mutable_status()->set_message(std::string(error->second.message()));
+    } else if (job.result) {
+      response.set_event(v1::AWAIT_RESULT);
+      *response.mutable_result() = *job.result;
+    } else if (job.failure && after_epoch > 0 && job.failure_epoch >= after_epoch) {
+      response.set_event(v1::AWAIT_FAILED);
+      *response.mutable_result() = *job.failure;
+    } else if (job.lease) {
+      response.set_event(v1::AWAIT_ATTACHED);
+      *response.mutable_holder() = server_.HolderOf(job);
+    } else {
+      response.set_event(v1::AWAIT_OPEN);
+    }
+    const bool open = response.event() == v1::AWAIT_OPEN;
+    TellLast(key, std::move(response));
+    if (open) server_.Offer(key);
+  }
+  void TellLast(const Digest& key, v1::AwaitResponse response) {
+    response.set_index(items_.size() - 1);
+    response.set_key(std::string(key.view()));
+    items_.back().second =
+        response.event() != v1::AWAIT_ATTACHED && response.event() != v1::AWAIT_OPEN;
+    queue_.push_back(std::move(response));
+  }
+
+  FakeServer& server_;
+  std::vector<std::pair<Digest, bool>> items_;  // and whether they have ended
+  uint32_t capacity_ = 0;
+  bool half_closed_ = false;
+  std::deque<v1::AwaitResponse> queue_;
+  std::optional<absl::Status> end_;
+};
+
+std::unique_ptr<AwaitStream> FakeServer::Await() {
+  CallOnce(&on_await);
+  return std::make_unique<Stream>(this);
+}
+
+void FakeServer::Tell(const Digest& key, v1::AwaitResponse response) {
+  for (Stream* stream : streams_) stream->Tell(key, response);
+}
+
+void FakeServer::Offer(const Digest& key) {
+  v1::AwaitResponse response;
+  response.set_event(v1::AWAIT_GRANTED);
+  *response.mutable_lease() = NewLease();
+  for (Stream* stream : streams_) {
+    if (!stream->Tell(key, response)) continue;
+    jobs_[key].lease = response.lease();
+    return;
+  }
+}
+
+void FakeServer::BreakStreams(const absl::Status& status) {
+  std::lock_guard lock(mutex_);
+  for (Stream* stream : streams_) stream->Break(status);
+}
+
+// ---- faults and what was seen -------------------------------------------------------------------
+
+void FakeServer::FailNext(const std::string& rpc, const absl::Status& status, int times) {
+  std::lock_guard lock(mutex_);
+  failures_[rpc].insert(failures_[rpc].end(), times, status);
+}
+
+void FakeServer::LoseNextAnswer(const std::string& rpc) {
+  std::lock_guard lock(mutex_);
+  lost_answers_.insert(rpc);
+}
+
+void FakeServer::CallOnce(std::function<void()>* function) {
+  std::unique_lock lock(mutex_);
+  const std::function<void()> taken = std::exchange(*function, nullptr);
+  lock.unlock();  // it may ask this server for something
+  if (taken) taken();
+}
+
+absl::Status FakeServer::Begin(const std::string& rpc) {
+  ++calls_[rpc];
+  Changed();
+  std::deque<absl::Status>& failures = failures_[rpc];
+  if (failures.empty()) return absl::OkStatus();
+  const absl::Status status = failures.front();
+  failures.pop_front();
+  return status;
+}
+
+absl::Status FakeServer::End(const std::string& rpc) {
+  Changed();
+  if (lost_answers_.erase(rpc) == 0) return absl::OkStatus();
+  return absl::UnavailableError("the connection broke before the answer");
+}
+
+int FakeServer::Calls(const std::string& rpc) {
+  std::lock_guard lock(mutex_);
+  return calls_[rpc];
+}
+
+std::vector<v1::SubmitRequest> FakeServer::submits() {
+  std::lock_guard lock(mutex_);
+  return submits_;
+}
+std::vector<std::vector<v1::SubmitBatchRequest>> FakeServer::submit_batches() {
+  std::lock_guard lock(mutex_);
+  return submit_batches_;
+}
+std::vector<v1::AwaitRequest> FakeServer::awaits() {
+  std::lock_guard lock(mutex_);
+  return awaits_;
+}
+std::vector<v1::StoreResultRequest> FakeServer::stores() {
+  std::lock_guard lock(mutex_);
+  return stores_;
+}
+std::vector<v1::RenewRequest> FakeServer::renews() {
+  std::lock_guard lock(mutex_);
+  return renews_;
+}
+std::vector<v1::BatchPutRequest> FakeServer::batch_puts() {
+  std::lock_guard lock(mutex_);
+  return batch_puts_;
+}
+std::vector<v1::DerefRequest> FakeServer::derefs() {
+  std::lock_guard lock(mutex_);
+  return derefs_;
+}
+std::vector<uint64_t> FakeServer::put_offsets() {
+  std::lock_guard lock(mutex_);
+  return put_offsets_;
+}
+
+int FakeServer::Renewals(const std::string& lease) {
+  std::lock_guard lock(mutex_);
+  return renewals_[lease];
+}
+
+void FakeServer::WaitUntil(const std::function<bool()>& condition) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    // Asked without the lock, which it takes itself.
+    const uint64_t before = changes_;
+    lock.unlock();
+    if (condition()) return;
+    lock.lock();
+    changed_.wait(lock, [&] { return changes_ != before; });
+  }
+}
+
+// ---- jobs ---------------------------------------------------------------------------------------
+
+v1::Lease FakeServer::NewLease() {
+  v1::Lease lease;
+  lease.set_epoch(++epochs_);
+  lease.set_id(StrCat("lease-", lease.epoch()));
+  ToProto(term, lease.mutable_term());
+  return lease;
+}
+
+v1::Holder FakeServer::HolderOf(const Job& job) const {
+  v1::Holder holder;
+  holder.set_session("somebody");
+  holder.set_epoch(job.lease->epoch());
+  return holder;
+}
+
+int64_t FakeServer::HoldElsewhere(const Digest& key) {
+  std::lock_guard lock(mutex_);
+  jobs_[key].lease = NewLease();
+  return epochs_;
+}
+
+void FakeServer::StoreElsewhere(const Digest& key, const Value& value) {
+  std::lock_guard lock(mutex_);
+  Job& job = jobs_[key];
+  job.lease.reset();
+  job.result = ResultOf(PrintJson(value), v1::RESULT_KIND_VALUE);
+  v1::AwaitResponse response;
+  response.set_event(v1::AWAIT_RESULT);
+  *response.mutable_result() = *job.result;
+  Tell(key, response);
+}
+
+void FakeServer::FailElsewhere(const Digest& key, const std::string& message) {
+  std::lock_guard lock(mutex_);
+  Job& job = jobs_[key];
+  job.failure = ResultOf(PrintJson(Object{{"message", message}}), v1::RESULT_KIND_ERROR);
+  job.failure_epoch = job.lease->epoch();
+  job.lease.reset();
+  v1::AwaitResponse response;
+  response.set_event(v1::AWAIT_FAILED);
+  *response.mutable_result() = *job.failure;
+  Tell(key, response);
+}
+
+void FakeServer::Lapse(const Digest& key) {
+  std::lock_guard lock(mutex_);
+  jobs_[key].lease.reset();
+  Offer(key);
+}
+
+absl::StatusOr<v1::SubmitResponse> FakeServer::SubmitOne(const std::string& json, bool can_compute,
+                                                         const std::string& request_id) {
+  TIFFIN_ASSIGN_OR_RETURN(const Value record, ParseJson(json));
+  TIFFIN_ASSIGN_OR_RETURN(const Digest key, JobKey(record));
+  Job& job = jobs_[key];
+  v1::SubmitResponse response;
+  response.set_key(std::string(key.view()));
+  if (job.result) {
+    response.set_outcome(v1::RETRIEVED);
+    *response.mutable_result() = *job.result;
+    return response;
+  }
+  if (job.lease && job.request_id != request_id) {
+    response.set_outcome(v1::ATTACHED);
+    *response.mutable_holder() = HolderOf(job);
+    return response;
+  }
+  if (!can_compute) {
+    response.set_outcome(v1::OPEN);
+    return response;
+  }
+  if (!job.lease) job.lease = NewLease();
+  job.request_id = request_id;
+  response.set_outcome(v1::GRANTED);
+  *response.mutable_lease() = *job.lease;
+  return response;
+}
+
+absl::StatusOr<v1::SubmitResponse> FakeServer::Submit(const v1::SubmitRequest& request) {
+  std::lock_guard lock(mutex_);
+  submits_.push_back(request);
+  TIFFIN_RETURN_IF_ERROR(Begin("Submit"));
+  auto response = SubmitOne(request.job().json(), request.options().can_compute(),
+                            request.caller().request_id());
+  TIFFIN_RETURN_IF_ERROR(End("Submit"));
+  return response;
+}
+
+absl::Status FakeServer::SubmitBatch(
+    const std::vector<v1::SubmitBatchRequest>& requests,
+    const std::function<void(const v1::SubmitBatchResponse&)>& on_response) {
+  std::lock_guard lock(mutex_);
+  submit_batches_.push_back(requests);
+  TIFFIN_RETURN_IF_ERROR(Begin("SubmitBatch"));
+  int breaks_after = -1;
+  if (!submit_batch_breaks_after.empty()) {
+    breaks_after = submit_batch_breaks_after.front();
+    submit_batch_breaks_after.pop_front();
+  }
+  const v1::SubmitBatchRequest& first = requests.at(0);
+  int64_t grants = first.has_max_grants() ? first.max_grants() : kMaxBatch;
+  int index = 0;
+  for (const v1::SubmitBatchRequest& request : requests) {
+    for (const v1::Record& job : request.jobs()) {
+      if (index == breaks_after) return absl::UnavailableError("broken");
+      v1::SubmitBatchResponse response;
+      auto* item = response.add_items();
+      item->set_index(index);
+      const auto answer = SubmitOne(job.json(), first.options().can_compute() && grants > 0,
+                                    StrCat(first.caller().request_id(), "#", index));
+      ++index;
+      if (answer.ok()) {
+        *item->mutable_response() = *answer;
+        if (answer->outcome() == v1::GRANTED) --grants;
+      } else {
+        item->mutable_status()->set_code(static_cast<int>(answer.status().code()));
+        item->mutable_status()->set_message(std::string(answer.status().message()));
+      }
+      on_response(response);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::GetResultResponse> FakeServer::GetResult(const v1::GetResultRequest& request) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("GetResult"));
+  const Job& job = jobs_[DigestOf(request.job().key())];
+  if (!job.result) return absl::NotFoundError("never computed");
+  v1::GetResultResponse response;
+  response.set_key(request.job().key());
+  *response.mutable_result() = *job.result;
+  return response;
+}
+
+absl::StatusOr<v1::BatchGetResultsResponse> FakeServer::BatchGetResults(
+    const v1::BatchGetResultsRequest& request) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("BatchGetResults"));
+  if (request.jobs_size() > kMaxBatch) return absl::InvalidArgumentError("too many keys");
+  v1::BatchGetResultsResponse response;
+  for (const v1::JobName& name : request.jobs()) {
+    auto* item = response.add_items();
+    item->set_key(name.key());
+    const auto job = jobs_.find(DigestOf(name.key()));
+    if (job == jobs_.end() || !job->second.result) {
+      item->mutable_status()->set_code(static_cast<int>(absl::StatusCode::kNotFound));
+    } else if (over_budget.contains(job->first)) {
+      item->set_present(true);
+    } else {
+      *item->mutable_result() = *job->second.result;
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<v1::RenewResponse> FakeServer::Renew(const v1::RenewRequest& request) {
+  std::lock_guard lock(mutex_);
+  renews_.push_back(request);
+  TIFFIN_RETURN_IF_ERROR(Begin("Renew"));
+  if (request.leases_size() > kMaxBatch) return absl::InvalidArgumentError("too many leases");
+  v1::RenewResponse response;
+  for (const std::string& lease : request.leases()) {
+    const bool live = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& job) {
+      return job.second.lease && job.second.lease->id() == lease;
+    });
+    if (live) ++renewals_[lease];
+    response.add_outcomes(live ? v1::RenewResponse::RENEWED : v1::RenewResponse::LOST);
+  }
+  Changed();
+  return response;
+}
+
+absl::StatusOr<v1::ReleaseResponse> FakeServer::Release(const v1::ReleaseRequest& request) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("Release"));
+  v1::ReleaseResponse response;
+  for (const std::string& lease : request.leases()) {
+    for (auto& [key, job] : jobs_) {
+      if (!job.lease || job.lease->id() != lease) continue;
+      job.lease.reset();
+      response.set_released(response.released() + 1);
+      Offer(key);
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<v1::StoreResultResponse> FakeServer::StoreResult(
+    const v1::StoreResultRequest& request) {
+  std::lock_guard lock(mutex_);
+  stores_.push_back(request);
+  TIFFIN_RETURN_IF_ERROR(Begin("StoreResult"));
+  const Digest key = DigestOf(request.key());
+  Job& job = jobs_[key];
+  v1::StoreResultResponse response;
+  response.set_key(request.key());
+  v1::AwaitResponse told;
+  if (request.kind() == v1::RESULT_KIND_ERROR) {
+    if (!job.lease || job.lease->id() != request.lease()) {
+      return absl::FailedPreconditionError("lease: not live");
+    }
+    job.failure = ResultOf(request.record().json(), v1::RESULT_KIND_ERROR);
+    job.failure_epoch = request.epoch();
+    response.set_digest(job.failure->digest());
+    told.set_event(v1::AWAIT_FAILED);
+    *told.mutable_result() = *job.failure;
+  } else {
+    const v1::Result result = ResultOf(request.record().json(), v1::RESULT_KIND_VALUE);
+    if (job.result && job.result->digest() != result.digest()) {
+      return absl::AlreadyExistsError("the job is done with another value");
+    }
+    response.set_repeated_store(job.result.has_value());
+    response.set_digest(result.digest());
+    job.result = result;
+    told.set_event(v1::AWAIT_RESULT);
+    *told.mutable_result() = result;
+  }
+  job.lease.reset();
+  Tell(key, told);
+  TIFFIN_RETURN_IF_ERROR(End("StoreResult"));
+  return response;
+}
+
+absl::StatusOr<v1::LinkResponse> FakeServer::Link(const v1::LinkRequest&) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("Link"));
+  return v1::LinkResponse();
+}
+
+absl::StatusOr<v1::AliasResponse> FakeServer::Alias(const v1::AliasRequest&) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("Alias"));
+  return v1::AliasResponse();
+}
+
+// ---- blobs --------------------------------------------------------------------------------------
+
+absl::StatusOr<v1::FindMissingResponse> FakeServer::FindMissing(
+    const v1::FindMissingRequest& request) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("FindMissing"));
+  v1::FindMissingResponse response;
+  for (const v1::BlobName& name : request.blobs()) {
+    if (!blobs.contains(NameOf(name))) *response.add_blobs() = name;
+  }
+  return response;
+}
+
+absl::StatusOr<v1::PutResponse> FakeServer::Put(
+    const v1::PutRequest::Header& header, const std::function<std::string_view()>& next_chunk) {
+  CallOnce(&on_put);
+  const BlobName name = NameOf(header.name());
+  std::string bytes;
+  int breaks_after = -1;
+  {
+    std::lock_guard lock(mutex_);
+    put_offsets_.push_back(header.offset());
+    TIFFIN_RETURN_IF_ERROR(Begin("Put"));
+    if (!put_breaks_after.empty()) {
+      breaks_after = put_breaks_after.front();
+      put_breaks_after.pop_front();
+    }
+    if (header.offset() > uploads_[name].size()) {
+      return absl::FailedPreconditionError("fewer bytes have come");
+    }
+    bytes = uploads_[name].substr(0, header.offset());
+  }
+  v1::PutResponse response;
+  *response.mutable_name() = header.name();
+  for (int chunks = 0;; ++chunks) {
+    {
+      std::lock_guard lock(mutex_);
+      response.set_existed(blobs.contains(name));
+      if (response.existed()) return response;  // early: without the bytes
+    }
+    const std::string_view chunk = next_chunk();
+    if (chunk.empty()) break;
+    if (chunks == breaks_after) {
+      std::lock_guard lock(mutex_);
+      if (keeps_uploads) uploads_[name] = bytes;
+      return absl::UnavailableError("broken");
+    }
+    bytes += chunk;
+  }
+  if (BlobKey(name.dtype, name.shape, bytes) != name.key) {
+    return absl::InvalidArgumentError("the key is not that of the bytes");
+  }
+  std::lock_guard lock(mutex_);
+  blobs[name] = bytes;
+  TIFFIN_RETURN_IF_ERROR(End("Put"));
+  return response;
+}
+
+absl::StatusOr<v1::QueryPutResponse> FakeServer::QueryPut(const v1::QueryPutRequest& request) {
+  std::lock_guard lock(mutex_);
+  TIFFIN_RETURN_IF_ERROR(Begin("QueryPut"));
+  if (!keeps_uploads) return absl::UnimplementedError("nothing is kept");
+  const BlobName name = NameOf(request.name());
+  v1::QueryPutResponse response;
+  response.set_exists(blobs.contains(name));
+  response.set_received(uploads_[name].size());
+  return response;
+}
+
+absl::StatusOr<v1::BatchPutResponse> FakeServer::BatchPut(const v1::BatchPutRequest& request) {
+  std::lock_guard lock(mutex_);
+  batch_puts_.push_back(request);
+  TIFFIN_RETURN_IF_ERROR(Begin("BatchPut"));
+  v1::BatchPutResponse response;
+  for (const auto& item : request.items()) {
+    const BlobName name = NameOf(item.name());
+    *response.add_items()->mutable_response()->mutable_name() = item.name();
+    blobs[name] = item.data();
+  }
+  return response;
+}
+
+absl::Status FakeServer::Deref(
+    const v1::DerefRequest& request,
+    const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
+    const std::function<absl::Status(std::string_view)>& on_chunk) {
+  std::string bytes;
+  v1::DerefResponse::Header header;
+  uint64_t breaks_after = UINT64_MAX;
+  {
+    std::lock_guard lock(mutex_);
+    derefs_.push_back(request);
+    TIFFIN_RETURN_IF_ERROR(Begin("Deref"));
+    if (!deref_breaks_after.empty()) {
+      breaks_after = deref_breaks_after.front();
+      deref_breaks_after.pop_front();
+    }
+    const auto blob = blobs.find(NameOf(request.ref().name()));
+    if (blob == blobs.end()) return absl::NotFoundError("no such blob");
+    *header.mutable_name() = request.ref().name();
+    header.set_size(blob->second.size());
+    if (request.offset() > blob->second.size()) return absl::OutOfRangeError("offset");
+    bytes = blob->second.substr(request.offset(),
+                                request.has_limit() ? request.limit() : std::string::npos);
+    header.set_length(bytes.size());
+  }
+  TIFFIN_RETURN_IF_ERROR(on_header(header));
+  for (size_t at = 0; at < bytes.size(); at += deref_chunk) {
+    if (at >= breaks_after) return absl::UnavailableError("broken");
+    TIFFIN_RETURN_IF_ERROR(on_chunk(std::string_view(bytes).substr(at, deref_chunk)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::BatchDerefResponse> FakeServer::BatchDeref(const v1::BatchDerefRequest&) {
+  return absl::UnimplementedError("not needed");
+}
+absl::StatusOr<v1::StatResponse> FakeServer::Stat(const v1::StatRequest&) {
+  return absl::UnimplementedError("not needed");
+}
+absl::StatusOr<v1::DescribeResponse> FakeServer::Describe(const v1::DescribeRequest&) {
+  return absl::UnimplementedError("not needed");
+}
+absl::StatusOr<v1::StatsResponse> FakeServer::Stats(const v1::StatsRequest&) {
+  return absl::UnimplementedError("not needed");
+}
+absl::StatusOr<v1::SealResponse> FakeServer::Seal(const v1::SealRequest&) {
+  return absl::UnimplementedError("not needed");
+}
+absl::Status FakeServer::CheckHealth(absl::Duration) { return absl::OkStatus(); }
+
+Value JobOf(int argument) {
+  return Value(Object{{"function", "f"}, {"arguments", List{argument}}, {"version", "1"}});
+}
+
+Digest KeyOf(const Value& job) { return *JobKey(job); }
+
+}  // namespace tiffin::testing
