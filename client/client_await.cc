@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/client_impl.h"
 #include "client/convert.h"
+#include "common/json.h"
 #include "common/status.h"
 
 namespace tiffin {
@@ -60,6 +61,17 @@ class Deadline {
 Value ErrorRecord(const absl::Status& status) {
   return Value(Object{{"error", Value(absl::StatusCodeToString(status.code()))},
                       {"message", Value(std::string(ToStd(status.message())))}});
+}
+
+// Exceptions become statuses.
+absl::StatusOr<Value> Call(const JobFunction& function) {
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    return absl::UnknownError(error.what());
+  } catch (...) {
+    return absl::UnknownError("an exception of no known type");
+  }
 }
 
 }  // namespace
@@ -123,7 +135,54 @@ absl::StatusOr<Awaited> Client::Await(const Digest& key, const AwaitOptions& opt
   return *std::move(out);
 }
 
+// What came of the function, once it was called.
+struct Client::Computed {
+  std::optional<Value> value;
+  absl::Duration time;
+  std::optional<Lease> lease;
+};
+
 absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function, Bulk bulk) {
+  Computed computed;
+  absl::StatusOr<Value> result = RunWithServer(job, function, bulk, &computed);
+  if (!absl::IsUnavailable(result.status())) {
+    // It is back, so that what was spooled can go. That this may fail is not this job's affair.
+    if (result.ok() && !impl_->spool.empty()) impl_->spool.Deliver(*impl_->connection).IgnoreError();
+    return result;
+  }
+  if (impl_->options.on_unavailable == OnUnavailable::kFail) return result;
+  return RunWithoutServer(job, function, &computed);
+}
+
+absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFunction& function,
+                                               Computed* computed) {
+  v1::StoreResultRequest request;
+  TIFFIN_ASSIGN_OR_RETURN(const Digest key, KeyOf(job));
+  if (!computed->value) {
+    const absl::Time start = absl::Now();
+    absl::StatusOr<Value> value = Call(function);
+    // A failure is not kept: whoever asks next tries again.
+    if (!value.ok()) {
+      return absl::AbortedError(StrCat("the job failed: ", ToStd(value.status().message())));
+    }
+    computed->value = *std::move(value);
+    computed->time = absl::Now() - start;
+  }
+  *request.mutable_caller() = impl_->caller();
+  request.set_key(std::string(key.view()));
+  if (computed->lease) {
+    request.set_lease(computed->lease->id);
+    request.set_epoch(computed->lease->epoch);
+  }
+  request.mutable_record()->set_json(PrintJson(*computed->value));
+  ToProto(computed->time, request.mutable_compute_time());
+  request.mutable_job()->set_json(PrintJson(job));
+  TIFFIN_RETURN_IF_ERROR(impl_->spool.Add(request));
+  return *computed->value;
+}
+
+absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction& function,
+                                            Bulk bulk, Computed* computed) {
   TIFFIN_ASSIGN_OR_RETURN(Submitted submitted, Submit(job, {.bulk = bulk}));
   std::optional<StoredResult> result = std::move(submitted.result);
   std::optional<Lease> lease = submitted.lease;
@@ -140,23 +199,17 @@ absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function,
 
   impl_->keeper.Add(lease->id);
   const absl::Time start = absl::Now();
-  absl::StatusOr<Value> value;
-  try {
-    value = function();
-  } catch (const std::exception& error) {
-    value = absl::UnknownError(error.what());
-  } catch (...) {
-    value = absl::UnknownError("an exception of no known type");
-  }
+  const absl::StatusOr<Value> value = Call(function);
   StoreOptions options;
   options.compute_time = absl::Now() - start;
+  if (value.ok()) *computed = {*value, options.compute_time, lease};
   if (!value.ok()) {
     options.exit_status = 1;
     const absl::Status told =
         StoreFailure(submitted.key, *lease, ErrorRecord(value.status()), options).status();
     impl_->keeper.Remove(lease->id);
     // A lease that was lost meanwhile is somebody else's to fail.
-    if (!told.ok() && !absl::IsFailedPrecondition(told)) return told;
+    if (!told.ok() && !absl::IsFailedPrecondition(told) && !absl::IsUnavailable(told)) return told;
     return absl::AbortedError(StrCat("the job failed: ", ToStd(value.status().message())));
   }
   const absl::StatusOr<Stored> stored = Store(submitted.key, lease, *value, options);

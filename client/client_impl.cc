@@ -65,6 +65,7 @@ void LeaseKeeper::Run() {
 
 Client::Impl::Impl(std::shared_ptr<Connection> used, ClientOptions given)
     : connection(std::move(used)), options(std::move(given)),
+      spool(options.spool.empty() ? Spool::DefaultFolder() : options.spool),
       keeper(options.lease_term / 3, [this](const std::vector<std::string>& leases) {
         v1::RenewRequest request;
         *request.mutable_caller() = caller_;

@@ -15,6 +15,7 @@
 
 #include "absl/time/clock.h"
 #include "client/client.h"
+#include "client/spool.h"
 
 namespace tiffin {
 
@@ -59,6 +60,7 @@ class Client::Impl {
 
   const std::shared_ptr<Connection> connection;
   const ClientOptions options;
+  Spool spool;
   LeaseKeeper keeper;
 
  private:

@@ -52,6 +52,11 @@ class Connection {
   virtual absl::StatusOr<v1::StoreResultResponse> StoreResult(
       const v1::StoreResultRequest& request) = 0;
   virtual absl::StatusOr<v1::LinkResponse> Link(const v1::LinkRequest& request) = 0;
+  virtual absl::StatusOr<v1::GetJobResponse> GetJob(const v1::GetJobRequest& request) = 0;
+  virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) = 0;
+  virtual absl::StatusOr<v1::InvalidateResponse> Invalidate(
+      const v1::InvalidateRequest& request) = 0;
+  virtual absl::StatusOr<v1::ExplainResponse> Explain(const v1::ExplainRequest& request) = 0;
   virtual absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) = 0;
 
   virtual absl::StatusOr<v1::FindMissingResponse> FindMissing(

@@ -19,6 +19,8 @@ struct Config {
   uint64_t max_memory = uint64_t{512} << 20;  // bytes of messages in flight
   int max_streams = 1000;                     // calls at a time on one connection
   uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
+  absl::Duration max_hold = absl::Hours(24);  // of a lease without progress
+  uint64_t result_cache = uint64_t{64} << 20;  // bytes of results read last
   Limits limits;
 };
 

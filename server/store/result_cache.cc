@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/strings.h"
+
 namespace tiffin::server {
 namespace {
 
@@ -15,13 +17,13 @@ size_t BytesOf(const FoundResult& found) {
 
 RowId ResultCache::FindNamespace(std::string_view name) {
   std::shared_lock lock(names_mutex_);
-  const auto it = names_.find(name);
+  const auto it = names_.find(ToAbsl(name));
   return it == names_.end() ? 0 : it->second;
 }
 
 void ResultCache::RememberNamespace(std::string_view name, RowId id) {
   std::unique_lock lock(names_mutex_);
-  if (id != 0) names_.emplace(name, id);
+  if (id != 0) names_.emplace(std::string(name), id);
 }
 
 std::shared_ptr<const FoundResult> ResultCache::Find(RowId namespace_id, const Digest& key) {
