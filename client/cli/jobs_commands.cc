@@ -282,6 +282,7 @@ absl::StatusOr<int> RunGet(const GetCommand& command, Context& context) {
 struct AwaitCommand {
   std::vector<std::string> keys;
   bool compute = false;
+  int64_t after_epoch = 0;
   Bulk bulk = Bulk::kRefs;
   std::optional<absl::Duration> term, timeout;
 };
@@ -328,6 +329,7 @@ absl::StatusOr<int> RunAwait(const AwaitCommand& command, Context& context) {
   Client client = context.MakeClient(client_options, absl::Seconds(60));
   AwaitOptions options;
   options.bulk = command.bulk;
+  options.after_epoch = command.after_epoch;
   if (command.compute) options.capacity = static_cast<uint32_t>(keys.size());
   if (command.timeout.has_value()) options.deadline = absl::Now() + *command.timeout;
   int code = kDone;
@@ -393,6 +395,8 @@ void AddAwait(CLI::App* app, Command* chosen) {
   auto options = std::make_shared<AwaitCommand>();
   await->add_option("KEY", options->keys, "Job keys")->required();
   await->add_flag("--compute", options->compute, "Take the lease of those that nobody computes");
+  await->add_option("--after-epoch", options->after_epoch,
+                    "Tell a failure of this epoch or a later one even if it came before");
   AddDurationOption(await, "--term", &options->term, "How long a lease lasts, 5s to 1h");
   AddDurationOption(await, "--timeout", &options->timeout, "Give up after this time: exit code 1");
   AddBulkOption(await, &options->bulk);

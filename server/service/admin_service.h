@@ -13,9 +13,9 @@ class AdminService : public v1::Admin::CallbackService {
  public:
   // All outlive the service. `backend` says what rows and bytes are kept in.
   AdminService(JobStore* jobs, BlobCatalogue* blobs, JobDatabase* database, std::string backend,
-               Calls* calls)
+               bool allow_local, Calls* calls)
       : jobs_(jobs), blobs_(blobs), database_(database), backend_(std::move(backend)),
-        calls_(calls) {}
+        allow_local_(allow_local), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
@@ -23,6 +23,11 @@ class AdminService : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context,
                                   const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override;
+  grpc::ServerUnaryReactor* Collect(grpc::CallbackServerContext* context,
+                                    const v1::CollectRequest* request,
+                                    v1::CollectResponse* response) override;
+  grpc::ServerWriteReactor<v1::CatalogueResponse>* Catalogue(
+      grpc::CallbackServerContext* context, const v1::CatalogueRequest* request) override;
   grpc::ServerUnaryReactor* Seal(grpc::CallbackServerContext* context,
                                  const v1::SealRequest* request,
                                  v1::SealResponse* response) override;
@@ -32,6 +37,7 @@ class AdminService : public v1::Admin::CallbackService {
   BlobCatalogue* const blobs_;
   JobDatabase* const database_;
   const std::string backend_;
+  const bool allow_local_;
   Calls* const calls_;
   const absl::Time started_ = absl::Now();
 };

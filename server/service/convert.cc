@@ -208,7 +208,9 @@ absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request) {
     TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name.dtype));
     TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, ArrayBytes(dtype, name.shape));
     if (dtype.has_object()) return Invalid(where + ".name.dtype", "arrays of objects");
-    if (size != array.bytes.size()) return Invalid(where + ".data", "not of dtype and shape");
+    if (size != array.bytes.size()) {
+      return Invalid(where + ".data", StrCat(array.bytes.size(), " bytes, dtype and shape tell ", size));
+    }
     if (size >= kSmallBlob) return Invalid(where + ".data", "1 MiB or more, use Put");
     if (known && array.Name() != name) return Invalid(where + ".name.key", "not that of the data");
     out.blobs.push_back(std::move(array));
@@ -224,6 +226,12 @@ void ToProto(const BlobName& name, v1::BlobName* out) {
   out->set_key(std::string(name.key.view()));
   out->set_dtype(name.dtype);
   out->mutable_shape()->Assign(name.shape.begin(), name.shape.end());
+}
+
+void ToProto(const PutOutcome& outcome, v1::PutResponse* out) {
+  ToProto(outcome.name, out->mutable_name());
+  out->set_size(outcome.size);
+  out->set_existed(outcome.existed);
 }
 
 void ToProto(const Missing& missing, v1::MissingBlobs* out) {

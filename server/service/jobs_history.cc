@@ -140,8 +140,10 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
       TIFFIN_ASSIGN_OR_RETURN(const JobFilter filter, FromProto(request->filter()));
       const std::string mark = MarkOf(*request);
       TIFFIN_ASSIGN_OR_RETURN(const RowId after, FromToken(request->page_token(), mark));
-      const size_t size =
-          request->page_size() == 0 ? 100 : std::min<size_t>(request->page_size(), 1000);
+      if (request->page_size() > 1000) {
+        return absl::InvalidArgumentError("page_size: the limit is 1000");
+      }
+      const size_t size = request->page_size() == 0 ? 100 : request->page_size();
       TIFFIN_ASSIGN_OR_RETURN(const JobPage page,
                               history_->List(caller.name_space, filter, after,
                                              request->newest_first(), size));

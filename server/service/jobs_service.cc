@@ -2,26 +2,40 @@
 
 #include <algorithm>
 
+#include "common/base64.h"
 #include "common/status.h"
 #include "server/service/convert.h"
 
 namespace tiffin::server {
 namespace {
 
-// Page tokens: profile NUL name of the last entry told.
-std::string TokenOf(const AliasKey& alias) { return alias.profile + '\0' + alias.name; }
-AliasKey FromToken(const std::string& token) {
-  const size_t at = token.find('\0');
-  if (at == std::string::npos) return {};
-  return {token.substr(0, at), token.substr(at + 1)};
+constexpr uint32_t kDefaultPage = 100, kMaxPage = 1000;
+
+// Page tokens: profile NUL name of the last entry told, so that pages stay right whatever is set or
+// deleted meanwhile.
+std::string TokenOf(const AliasKey& alias) {
+  return Base64UrlEncode(alias.profile + '\0' + alias.name);
+}
+absl::StatusOr<AliasKey> FromToken(const std::string& token) {
+  if (token.empty()) return AliasKey();
+  const std::optional<std::string> text = Base64UrlDecode(token);
+  const size_t at = text ? text->find('\0') : std::string::npos;
+  if (at == std::string::npos) {
+    return absl::InvalidArgumentError("list.page_token: not one that this server gave");
+  }
+  return AliasKey{text->substr(0, at), text->substr(at + 1)};
 }
 
 absl::Status ListAliases(JobStore& store, const std::string& name_space,
                          const v1::AliasRequest::List& list, v1::AliasResponse* response) {
-  const int size = list.page_size() == 0 ? 100 : static_cast<int>(std::min(list.page_size(), 1000u));
-  TIFFIN_ASSIGN_OR_RETURN(
-      const std::vector<JobStore::AliasEntry> entries,
-      store.ListAliases(name_space, list.profile(), FromToken(list.page_token()), size));
+  if (list.page_size() > kMaxPage) {
+    return absl::InvalidArgumentError(
+        StrCat("list.page_size: ", list.page_size(), ", the limit is ", kMaxPage));
+  }
+  const int size = static_cast<int>(list.page_size() == 0 ? kDefaultPage : list.page_size());
+  TIFFIN_ASSIGN_OR_RETURN(const AliasKey after, FromToken(list.page_token()));
+  TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobStore::AliasEntry> entries,
+                          store.ListAliases(name_space, list.profile(), after, size));
   for (const JobStore::AliasEntry& entry : entries) {
     v1::AliasResponse::Entry* out = response->add_aliases();
     out->mutable_alias()->set_profile(entry.alias.profile);
@@ -35,9 +49,11 @@ absl::Status ListAliases(JobStore& store, const std::string& name_space,
 }
 
 absl::StatusOr<AliasKey> AliasFromProto(const v1::AliasName& alias, std::string_view where) {
-  if (alias.name().empty() || alias.name().size() > 1024 || alias.profile().size() > 128) {
-    return absl::InvalidArgumentError(
-        StrCat(where, ": a name of 1 to 1024 bytes and a profile of at most 128"));
+  if (alias.profile().empty() || alias.profile().size() > 128) {
+    return absl::InvalidArgumentError(StrCat(where, ".profile: must have 1 to 128 bytes"));
+  }
+  if (alias.name().empty() || alias.name().size() > 1024) {
+    return absl::InvalidArgumentError(StrCat(where, ".name: must have 1 to 1024 bytes"));
   }
   if (alias.profile().find('\0') != std::string::npos) {
     return absl::InvalidArgumentError(StrCat(where, ".profile: a NUL"));

@@ -18,7 +18,7 @@ absl::Status JobStore::SetAlias(const CallerInfo& caller, const AliasKey& alias,
     if (row && row->job == job->id) return absl::OkStatus();
     if (row && !replace) {
       return absl::AlreadyExistsError(absl::StrCat("alias: ", alias.name, " in ", alias.profile,
-                                                   " points to another job"));
+                                                   " points to another job; set replace"));
     }
     return tx.PutAlias({ns, alias.profile, alias.name, job->id});
   });

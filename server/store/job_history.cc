@@ -177,9 +177,17 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
   return view;
 }
 
-absl::StatusOr<JobPage> JobHistory::ListIn(JobReader& reader, RowId ns, const JobFilter& filter,
-                                           RowId after, bool newest_first, size_t size) {
-  JobPage page;
+namespace {
+
+struct RowPage {
+  std::vector<JobRow> rows;
+  RowId next = 0;  // go on behind it; 0: that was all
+};
+
+// The next jobs that match, at most `size`, of a bounded number that is looked at.
+absl::StatusOr<RowPage> Scan(JobReader& reader, RowId ns, const JobFilter& filter, RowId after,
+                             bool newest_first, size_t size) {
+  RowPage page;
   JobRange range{.namespace_id = ns, .function = filter.function, .newest_first = newest_first,
                  .after = after};
   if (!filter.session.empty()) {
@@ -196,19 +204,21 @@ absl::StatusOr<JobPage> JobHistory::ListIn(JobReader& reader, RowId ns, const Jo
       if (row.namespace_id != ns || !Matches(filter, row)) continue;
       TIFFIN_ASSIGN_OR_RETURN(const bool matches, MatchesRows(reader, filter, row));
       if (!matches) continue;
-      TIFFIN_ASSIGN_OR_RETURN(JobView view, View(reader, row, filter.nondeterministic));
-      page.jobs.push_back(std::move(view));
-      if (page.jobs.size() == size) {
-        page.next = row.id;
-        return page;
-      }
+      page.rows.push_back(row);
+      page.next = row.id;
+      if (page.rows.size() == size) return page;
     }
-    if (rows.size() < kStep) return page;
+    page.next = range.after;
+    if (rows.size() < kStep) {
+      page.next = 0;
+      return page;
+    }
     looked += rows.size();
   }
-  page.next = range.after;
   return page;
 }
+
+}  // namespace
 
 absl::StatusOr<JobPage> JobHistory::List(std::string_view name_space, const JobFilter& filter,
                                          RowId after, bool newest_first, size_t size) {
@@ -216,7 +226,14 @@ absl::StatusOr<JobPage> JobHistory::List(std::string_view name_space, const JobF
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
     if (ns == 0) return absl::OkStatus();
-    TIFFIN_ASSIGN_OR_RETURN(page, ListIn(reader, ns, filter, after, newest_first, size));
+    TIFFIN_ASSIGN_OR_RETURN(RowPage found, Scan(reader, ns, filter, after, newest_first, size));
+    page.next = found.next;
+    for (JobRow& row : found.rows) {
+      TIFFIN_ASSIGN_OR_RETURN(JobView view,
+                              View(reader, std::move(row), filter.nondeterministic));
+      if (view.result) std::string().swap(view.result->row.record);  // may be large, and is not told
+      page.jobs.push_back(std::move(view));
+    }
     return absl::OkStatus();
   }));
   return page;
@@ -266,10 +283,10 @@ absl::StatusOr<std::vector<RowId>> JobHistory::Select(std::string_view name_spac
       if (row && seen.insert(row->id).second) todo.push_back(row->id);
     }
     for (RowId after = 0; !selection.filter.empty();) {
-      TIFFIN_ASSIGN_OR_RETURN(const JobPage page,
-                              ListIn(reader, ns, selection.filter, after, false, 1000));
-      for (const JobView& job : page.jobs) {
-        if (seen.insert(job.row.id).second) todo.push_back(job.row.id);
+      TIFFIN_ASSIGN_OR_RETURN(const RowPage page,
+                              Scan(reader, ns, selection.filter, after, false, 1000));
+      for (const JobRow& row : page.rows) {
+        if (seen.insert(row.id).second) todo.push_back(row.id);
       }
       after = page.next;
       if (after == 0) break;

@@ -53,7 +53,7 @@ struct JobFilter {
 };
 
 struct JobPage {
-  std::vector<JobView> jobs;
+  std::vector<JobView> jobs;  // without records
   RowId next = 0;  // go on behind it; 0: that was all
 };
 
@@ -109,8 +109,6 @@ class JobHistory {
 
  private:
   absl::StatusOr<JobView> View(JobReader& reader, JobRow row, bool with_evidence);
-  absl::StatusOr<JobPage> ListIn(JobReader& reader, RowId ns, const JobFilter& filter,
-                                 RowId after, bool newest_first, size_t size);
 
   JobDatabase* const database_;
   JobStore* const jobs_;

@@ -36,8 +36,9 @@ absl::Status Refusal(Verdict verdict, const Life& life, const StoreRequest& requ
   switch (verdict) {
     case Verdict::kOtherValue:
       return absl::AlreadyExistsError(
-          absl::StrCat("the job is done with another value: stored ",
-                       before ? before->digest.ToText() : "", ", sent ", result.digest.ToText()));
+          absl::StrCat("the job is done with another value: the stored digest is ",
+                       before ? before->digest.ToText() : "", ", that of the record ",
+                       result.digest.ToText()));
     case Verdict::kDoneBefore:
       return absl::AlreadyExistsError("the job is done with a value");
     case Verdict::kWrongEpoch:

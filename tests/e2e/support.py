@@ -15,9 +15,9 @@ class Server:
         self.flags = flags
         self.start()
 
-    def start(self):
+    def start(self, listen="127.0.0.1:0"):
         self.process = subprocess.Popen(
-            [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", "127.0.0.1:0",
+            [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", listen,
              *self.flags], stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:  # ends when the server does
             found = re.search(r"event=serving address=(\S+)", line)
