@@ -42,6 +42,12 @@ struct RetryOptions {
   absl::Duration max_delay = absl::Seconds(5);
 };
 
+// What Run does when the server is away for longer than RetryOptions::patience.
+enum class OnUnavailable {
+  kCompute,  // computes without it; the result waits in the spool until it can be delivered
+  kFail,     // UNAVAILABLE
+};
+
 struct ClientOptions {
   std::string name_space;  // empty: `default`
   SessionInfo session;
@@ -50,6 +56,8 @@ struct ClientOptions {
   bool verify = true;                             // whole blobs are checked against their key
   bool allow_unversioned_main = false;            // as the server's flag; for keys computed here
   int threads = 8;                                // of RunAsync
+  OnUnavailable on_unavailable = OnUnavailable::kCompute;
+  std::string spool;  // folder; empty: Spool::DefaultFolder()
 };
 
 enum class Bulk { kRefs, kInline };
@@ -160,6 +168,8 @@ class Client {
   // a lease that is renewed meanwhile, stores what it returns and gives that back.
   // What comes back has passed through the store: equal to what `function` returned, apart from
   // bulk that became refs (Bulk::kInline brings it back).
+  // While the server is away, `function` is called without a lease and its value given back as it is;
+  // it is delivered by a later Run, or by `tiffin flush`. It is called once, whatever happens.
   // ABORTED: the job failed, here or elsewhere; the message is the error's. A function fails by a
   // status or by an exception; both are stored as the job's failure.
   // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
@@ -247,10 +257,15 @@ class Client {
   v1::Caller caller() const;
 
  private:
+  struct Computed;
+  absl::StatusOr<Value> RunWithServer(const Value& job, const JobFunction& function, Bulk bulk,
+                                      Computed* computed);
+  absl::StatusOr<Value> RunWithoutServer(const Value& job, const JobFunction& function,
+                                         Computed* computed);
   explicit Client(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   // The part of Run that holds the lease.
   absl::StatusOr<Value> Compute(const Digest& key, const Lease& lease, const JobFunction& function,
-                                Bulk bulk);
+                                Bulk bulk, Computed* computed);
   std::shared_ptr<Impl> impl_;
 };
 

@@ -11,6 +11,7 @@
 #include "client/client.h"
 #include "client/client_impl.h"
 #include "client/convert.h"
+#include "common/json.h"
 #include "common/status.h"
 
 namespace tiffin {
@@ -193,6 +194,7 @@ Value ErrorRecord(const absl::Status& status) {
                       {"message", Value(std::string(ToStd(status.message())))}});
 }
 
+// Exceptions become statuses.
 absl::StatusOr<Value> Call(const JobFunction& function) {
   try {
     return function();
@@ -229,32 +231,82 @@ absl::StatusOr<Awaited> Client::Await(const Digest& key, const AwaitOptions& opt
   return *std::move(out);
 }
 
+// What came of the function, once it was called.
+struct Client::Computed {
+  std::optional<Value> value;
+  absl::Duration time;
+  std::optional<Lease> lease;
+};
+
 absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function, Bulk bulk) {
   Client self(*this);  // `function` may destroy this client
-  TIFFIN_ASSIGN_OR_RETURN(Submitted submitted, self.Submit(job, {.bulk = bulk}));
+  const std::shared_ptr<Impl>& impl = self.impl_;
+  Computed computed;
+  absl::StatusOr<Value> result = self.RunWithServer(job, function, bulk, &computed);
+  if (!absl::IsUnavailable(result.status())) {
+    // It is back, so that what was spooled can go. That this may fail is not this job's affair.
+    if (result.ok() && !impl->spool.empty()) impl->spool.Deliver(*impl->connection).IgnoreError();
+    return result;
+  }
+  if (impl->options.on_unavailable == OnUnavailable::kFail) return result;
+  return self.RunWithoutServer(job, function, &computed);
+}
+
+absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFunction& function,
+                                               Computed* computed) {
+  v1::StoreResultRequest request;
+  TIFFIN_ASSIGN_OR_RETURN(const Digest key, KeyOf(job));
+  if (!computed->value) {
+    const absl::Time start = absl::Now();
+    absl::StatusOr<Value> value = Call(function);
+    // A failure is not kept: whoever asks next tries again.
+    if (!value.ok()) {
+      return absl::AbortedError(StrCat("the job failed: ", ToStd(value.status().message())));
+    }
+    computed->value = *std::move(value);
+    computed->time = absl::Now() - start;
+  }
+  *request.mutable_caller() = impl_->caller();
+  request.set_key(std::string(key.view()));
+  if (computed->lease) {
+    request.set_lease(computed->lease->id);
+    request.set_epoch(computed->lease->epoch);
+  }
+  request.mutable_record()->set_json(PrintJson(*computed->value));
+  ToProto(computed->time, request.mutable_compute_time());
+  request.mutable_job()->set_json(PrintJson(job));
+  TIFFIN_RETURN_IF_ERROR(impl_->spool.Add(request));
+  return *computed->value;
+}
+
+absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction& function,
+                                            Bulk bulk, Computed* computed) {
+  TIFFIN_ASSIGN_OR_RETURN(Submitted submitted, Submit(job, {.bulk = bulk}));
   if (submitted.result) return ValueOf(*std::move(submitted.result));
-  if (submitted.lease) return self.Compute(submitted.key, *submitted.lease, function, bulk);
+  if (submitted.lease) return Compute(submitted.key, *submitted.lease, function, bulk, computed);
   AwaitOptions options{.capacity = 1, .bulk = bulk};
   // The holder may have failed since.
   if (submitted.holder) options.after_epoch = submitted.holder->epoch;
-  TIFFIN_ASSIGN_OR_RETURN(Awaited awaited, self.Await(submitted.key, options));
+  TIFFIN_ASSIGN_OR_RETURN(Awaited awaited, Await(submitted.key, options));
   if (awaited.result) return ValueOf(*std::move(awaited.result));
-  return self.Compute(submitted.key, *awaited.lease, function, bulk);
+  return Compute(submitted.key, *awaited.lease, function, bulk, computed);
 }
 
 absl::StatusOr<Value> Client::Compute(const Digest& key, const Lease& lease,
-                                      const JobFunction& function, Bulk bulk) {
+                                      const JobFunction& function, Bulk bulk,
+                                      Computed* computed) {
   const KeptLease kept(&impl_->keeper, lease);
   const auto start = std::chrono::steady_clock::now();
   absl::StatusOr<Value> value = Call(function);
   StoreOptions options;
   options.compute_time = absl::FromChrono(std::chrono::steady_clock::now() - start);
+  if (value.ok()) *computed = {*value, options.compute_time, lease};
   if (!value.ok()) {
     options.exit_status = 1;
     const absl::Status told =
         StoreFailure(key, lease, ErrorRecord(value.status()), options).status();
     // A lease that was lost meanwhile is somebody else's to fail.
-    if (!told.ok() && !absl::IsFailedPrecondition(told)) return told;
+    if (!told.ok() && !absl::IsFailedPrecondition(told) && !absl::IsUnavailable(told)) return told;
     return absl::AbortedError(StrCat("the job failed: ", value.status().message()));
   }
   const absl::StatusOr<Stored> stored = Store(key, lease, *value, options);

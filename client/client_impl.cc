@@ -40,6 +40,7 @@ std::string Or(const std::string& given, const std::string& found) {
 Client::Impl::Impl(std::shared_ptr<Connection> used, ClientOptions given)
     : connection(std::move(used)),
       options(std::move(given)),
+      spool(options.spool.empty() ? Spool::DefaultFolder() : options.spool),
       keeper([this](const std::vector<std::string>& ids, absl::Duration timeout) {
         return RenewOnce(ids, timeout);
       }) {

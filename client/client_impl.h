@@ -20,6 +20,7 @@
 #include "client/client.h"
 #include "client/lease_keeper.h"
 #include "client/repeat.h"
+#include "client/spool.h"
 
 namespace tiffin {
 
@@ -77,6 +78,7 @@ class Client::Impl {
 
   const std::shared_ptr<Connection> connection;
   const ClientOptions options;
+  Spool spool;
 
  private:
   // Threads that outlive Impl for a moment if the last Client was destroyed on one of them.

@@ -59,6 +59,19 @@ class Connection {
   virtual absl::StatusOr<v1::StoreResultResponse> StoreResult(
       const v1::StoreResultRequest& request) = 0;
   virtual absl::StatusOr<v1::LinkResponse> Link(const v1::LinkRequest& request) = 0;
+  // Unless overridden UNIMPLEMENTED, so that connections of before go on compiling.
+  virtual absl::StatusOr<v1::GetJobResponse> GetJob(const v1::GetJobRequest&) {
+    return absl::UnimplementedError("GetJob");
+  }
+  virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest&) {
+    return absl::UnimplementedError("ListJobs");
+  }
+  virtual absl::StatusOr<v1::InvalidateResponse> Invalidate(const v1::InvalidateRequest&) {
+    return absl::UnimplementedError("Invalidate");
+  }
+  virtual absl::StatusOr<v1::ExplainResponse> Explain(const v1::ExplainRequest&) {
+    return absl::UnimplementedError("Explain");
+  }
   virtual absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) = 0;
 
   virtual absl::StatusOr<v1::FindMissingResponse> FindMissing(

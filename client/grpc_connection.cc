@@ -98,6 +98,18 @@ class GrpcConnection : public Connection {
   absl::StatusOr<v1::LinkResponse> Link(const v1::LinkRequest& request) override {
     return Unary<v1::LinkResponse>(*jobs_, &v1::Jobs::Stub::Link, request);
   }
+  absl::StatusOr<v1::GetJobResponse> GetJob(const v1::GetJobRequest& request) override {
+    return Unary<v1::GetJobResponse>(*jobs_, &v1::Jobs::Stub::GetJob, request);
+  }
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) override {
+    return Unary<v1::ListJobsResponse>(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+  }
+  absl::StatusOr<v1::InvalidateResponse> Invalidate(const v1::InvalidateRequest& request) override {
+    return Unary<v1::InvalidateResponse>(*jobs_, &v1::Jobs::Stub::Invalidate, request);
+  }
+  absl::StatusOr<v1::ExplainResponse> Explain(const v1::ExplainRequest& request) override {
+    return Unary<v1::ExplainResponse>(*jobs_, &v1::Jobs::Stub::Explain, request);
+  }
   absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) override {
     return Unary<v1::AliasResponse>(*jobs_, &v1::Jobs::Stub::Alias, request);
   }

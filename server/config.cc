@@ -9,7 +9,7 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   CLI::App app("tiffin-server: remembers what jobs computed");
   app.set_version_flag("--version", TIFFIN_VERSION);
   app.set_config("--config", "", "TOML file with the keys below");
-  double min_term = 5, max_term = 3600, term = 30;
+  double min_term = 5, max_term = 3600, term = 30, max_hold = 86400;
   app.add_option("--data", config.data, "Folder of the database and the packs")
       ->envname("TIFFIN_DATA");
   app.add_option("--listen", config.listen, "Address and port; port 0 takes a free one")
@@ -39,6 +39,11 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_MAX_TERM")->capture_default_str()->check(CLI::Range(0.1, 86400.0));
   app.add_option("--max-lost", config.limits.max_lost, "Lost holders in a row after which a job fails")
       ->envname("TIFFIN_MAX_LOST")->capture_default_str()->check(CLI::Range(1, 1000));
+  app.add_option("--max-hold", max_hold,
+                 "Seconds a lease lasts without progress, however often it is renewed")
+      ->envname("TIFFIN_MAX_HOLD")->capture_default_str()->check(CLI::Range(1.0, 1e9));
+  app.add_option("--result-cache", config.result_cache, "Bytes of results read last, in memory")
+      ->envname("TIFFIN_RESULT_CACHE")->capture_default_str();
   app.add_option("--max-memory", config.max_memory, "Bytes in flight, of all calls")
       ->envname("TIFFIN_MAX_MEMORY")->capture_default_str()
       ->check(CLI::Range(uint64_t{16} << 20, uint64_t{1} << 46));
@@ -74,6 +79,7 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   }
   config.limits.min_term = absl::Seconds(min_term);
   config.limits.max_term = absl::Seconds(max_term);
+  config.max_hold = absl::Seconds(max_hold);
   config.limits.default_term = absl::Seconds(term);
   return config;
 }

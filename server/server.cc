@@ -68,12 +68,14 @@ class ServerImpl : public Server {
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
     jobs_ = std::make_unique<JobStore>(
         database_.get(), blobs_.get(), &clock_,
-        JobStore::Options{config_.limits, config_.allow_unversioned_main});
+        JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
+                          config_.result_cache});
+    history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
     return jobs_->Start();
   }
 
   absl::Status Listen() {
-    jobs_service_ = std::make_unique<JobsService>(jobs_.get(), &calls_);
+    jobs_service_ = std::make_unique<JobsService>(jobs_.get(), history_.get(), &calls_);
     blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
                                                     config_.allow_local, &calls_);
     admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
@@ -138,6 +140,7 @@ class ServerImpl : public Server {
   std::unique_ptr<BlobStore> bytes_;
   std::unique_ptr<BlobCatalogue> blobs_;
   std::unique_ptr<JobStore> jobs_;
+  std::unique_ptr<JobHistory> history_;
   Calls calls_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<BlobsService> blobs_service_;

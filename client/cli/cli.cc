@@ -86,7 +86,9 @@ int RunCli(std::vector<std::string> arguments, const Environment& environment) {
   AddKeyCommand(&app, &chosen);
   AddJobsCommands(&app, &chosen);
   AddAliasCommands(&app, &chosen);
+  AddHistoryCommands(&app, &chosen);
   AddRunCommand(&app, &chosen);
+  AddFlushCommand(&app, &chosen);
   AddBlobCommands(&app, &chosen);
   AddReplayCommand(&app, &chosen);
   AddAdminCommands(&app, &chosen);

@@ -15,6 +15,8 @@ namespace tiffin::cli {
 void AddKeyCommand(CLI::App* app, Command* chosen);     // key
 void AddJobsCommands(CLI::App* app, Command* chosen);   // submit, store, get, await
 void AddAliasCommands(CLI::App* app, Command* chosen);  // alias set, list, delete
+void AddHistoryCommands(CLI::App* app, Command* chosen);  // ls, show, explain, invalidate, leases
+void AddFlushCommand(CLI::App* app, Command* chosen);  // flush
 void AddRunCommand(CLI::App* app, Command* chosen);     // run
 void AddBlobCommands(CLI::App* app, Command* chosen);   // put, deref, stat
 void AddDerefCommand(CLI::App* app, Command* chosen);   // deref

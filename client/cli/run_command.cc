@@ -12,6 +12,7 @@
 #include "client/cli/input.h"
 #include "client/cli/npy_file.h"
 #include "client/cli/output.h"
+#include "client/spool.h"
 #include "common/base64.h"
 #include "common/json.h"
 #include "common/status.h"
@@ -29,6 +30,7 @@ struct RunOptions {
   std::string output;
   Bulk bulk = Bulk::kRefs;
   std::optional<absl::Duration> term;
+  bool compute_alone = true;  // while the server is away
 };
 
 // Makes a lease last while it lives. A job that somebody else has ended need not be computed: its
@@ -116,6 +118,20 @@ absl::StatusOr<Value> ValueOfFile(const std::string& path, Client& client, Conte
   return Client::RefRecord(name);
 }
 
+// The same without a server: an array stands in the record.
+absl::StatusOr<Value> InlineValueOfFile(const std::string& path, Context& context) {
+  TIFFIN_ASSIGN_OR_RETURN(std::string bytes, ReadInput(path, context.in()));
+  if (!path.ends_with(".npy")) return ValueOfBytes(std::move(bytes));
+  if (bytes.size() > kMaxOutput / 2) {
+    return absl::UnavailableError(
+        StrCat(path, " is too large to wait in the spool; store it when the server is back"));
+  }
+  return Object{{"_noodles", "0.3.0"},
+                {"type", kObjectType},
+                {"class", "numpy.ndarray"},
+                {"data", Base64Encode(bytes)}};
+}
+
 Value ErrorOf(const std::vector<std::string>& command, int exit_status) {
   List words;
   for (const std::string& word : command) words.emplace_back(ToValidUtf8(word));
@@ -141,6 +157,48 @@ class Runner {
     return Report("WAITED", *awaited.result);
   }
 
+  // The server is away: what was computed already, or the command now, without a lease. The result
+  // waits in the spool.
+  absl::StatusOr<int> RunAlone(const Value& job) {
+    if (!computed_) {
+      relay_.Hold();
+      const absl::Time started = absl::Now();
+      const ChildOptions options{
+          .collect_bytes = options_.output.empty() ? std::optional(kMaxOutput) : std::nullopt,
+          .err = &context_.err()};
+      TIFFIN_ASSIGN_OR_RETURN(computed_, RunChild(context_.rest, options, &relay_));
+      compute_time_ = absl::Now() - started;
+      if (relay_.signal_number() != 0) return 128 + relay_.signal_number();
+      if (computed_->exit_status != 0) {
+        return absl::AbortedError(StrCat(context_.rest[0], " failed with exit status ",
+                                         computed_->exit_status));
+      }
+    }
+    Value value = ValueOfBytes(computed_->out);
+    if (!options_.output.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(value, InlineValueOfFile(options_.output, context_));
+    }
+    TIFFIN_ASSIGN_OR_RETURN(key_, client_.KeyOf(job));
+    v1::StoreResultRequest request;
+    *request.mutable_caller() = client_.caller();
+    request.set_key(std::string(key_.view()));
+    if (lease_) {
+      request.set_lease(lease_->id);
+      request.set_epoch(lease_->epoch);
+    }
+    request.mutable_record()->set_json(PrintJson(value));
+    request.mutable_job()->set_json(PrintJson(job));
+    const absl::Duration time = compute_time_;
+    request.mutable_compute_time()->set_seconds(absl::ToInt64Seconds(time));
+    request.set_log(CutUtf8(ToValidUtf8(computed_->log), kMaxLog));
+    Spool spool(Spool::DefaultFolder());
+    TIFFIN_RETURN_IF_ERROR(spool.Add(request));
+    context_.err() << "tiffin: no server; the result waits in " << spool.folder() << std::endl;
+    StoredResult result;
+    result.value = std::move(value);
+    return Report("COMPUTED", result);
+  }
+
  private:
   absl::StatusOr<int> Compute(const Lease& lease) {
     relay_.Hold();
@@ -157,6 +215,7 @@ class Runner {
       return ran;
     }();
     TIFFIN_RETURN_IF_ERROR(outcome.status());
+    lease_ = lease;
     if (done_elsewhere) {
       holder.Used();
       return Fetch("WAITED");
@@ -165,7 +224,13 @@ class Runner {
     options.compute_time = absl::Now() - started;
     options.exit_status = outcome->exit_status;
     options.log = CutUtf8(ToValidUtf8(outcome->log), kMaxLog);
-    if (outcome->exit_status == 0) return StoreValue(*std::move(outcome), options, &holder);
+    if (outcome->exit_status == 0) {
+      computed_ = *outcome;
+      compute_time_ = options.compute_time;
+      absl::StatusOr<int> code = StoreValue(*std::move(outcome), options, &holder);
+      if (absl::IsUnavailable(code.status())) holder.Used();  // nobody there to take it back
+      return code;
+    }
     // Interrupted is not failed: somebody else may compute it.
     if (relay_.signal_number() != 0) return 128 + relay_.signal_number();
     return StoreFailure(options, &holder);
@@ -223,6 +288,9 @@ class Runner {
   Client client_;
   SignalRelay& relay_;
   Digest key_;
+  std::optional<ChildOutcome> computed_;  // by a command that succeeded
+  absl::Duration compute_time_;
+  std::optional<Lease> lease_;  // under which
 };
 
 absl::StatusOr<int> RunRun(const RunOptions& options, Context& context) {
@@ -232,7 +300,12 @@ absl::StatusOr<int> RunRun(const RunOptions& options, Context& context) {
   ClientOptions client_options;
   if (options.term.has_value()) client_options.lease_term = *options.term;
   Runner runner(options, &context, context.MakeClient(client_options, absl::Seconds(60)), &relay);
-  return runner.Run(job);
+  absl::StatusOr<int> code = runner.Run(job);
+  if (absl::IsUnavailable(code.status()) && options.compute_alone) return runner.RunAlone(job);
+  Spool spool(Spool::DefaultFolder());
+  // It is there, so that what was spooled can go; `tiffin flush` tells more of it.
+  if (code.ok() && !spool.empty()) spool.Deliver(*context.connection()).IgnoreError();
+  return code;
 }
 
 }  // namespace
@@ -246,6 +319,12 @@ void AddRunCommand(CLI::App* app, Command* chosen) {
                   "Store what the command writes to this file (.npy: an array), not what it prints");
   AddDurationOption(run, "--term", &options->term, "How long the lease lasts without us, 5s to 1h");
   AddBulkOption(run, &options->bulk);
+  run->add_option_function<std::string>(
+         "--on-unavailable", [options](const std::string& text) {
+           options->compute_alone = text == "compute";
+         },
+         "While the server is away: compute (default), the result waits in $TIFFIN_SPOOL; or fail")
+      ->check(CLI::IsMember({"compute", "fail"}));
   run->callback([=] {
     *chosen = [options](Context& context) { return RunRun(*options, context); };
   });

@@ -30,6 +30,9 @@ enum class JobState {
   kFailed = 5,     // an error is stored
 };
 
+// Why a job that once had a result has none. Stored as these numbers.
+enum class Tombstone { kNone = 0, kInvalidated = 1, kEvicted = 2, kDamaged = 3 };
+
 struct JobRow {
   RowId id = 0;
   RowId namespace_id = 0;
@@ -43,8 +46,10 @@ struct JobRow {
   RowId session = 0;        // that submitted it first
   std::string function;     // its readable name
   std::string version;      // as text; empty: none
-  std::string record;       // JSON text of the job, bulk taken out
+  std::string record;       // JSON text, bulk taken out: for InsertJob; read by FindJobRecord alone
   absl::Time created;
+  Tombstone tombstone = Tombstone::kNone;
+  absl::Time buried;        // when, if there is a tombstone
 };
 
 struct LeaseRow {
@@ -123,6 +128,22 @@ struct EvidenceRow {
   absl::Time at;
 };
 
+// How often a job's result was read; approximate, as it is written in batches.
+struct HitsRow {
+  RowId job = 0;
+  int64_t hits = 0;
+  absl::Time last;
+};
+
+// Which jobs to list, in the order of their ids.
+struct JobRange {
+  RowId namespace_id = 0;
+  std::string function;       // its readable name; empty: any
+  RowId session = 0;          // that submitted them first; 0: any. Not with `function`
+  bool newest_first = false;
+  RowId after = 0;            // go on behind this one; 0: from the start
+};
+
 struct DatabaseCounts {
   int64_t jobs = 0, done = 0, failed = 0, leases = 0, aliases = 0, sessions = 0, blobs = 0,
           namespaces = 0, blob_bytes = 0, evidence = 0;
@@ -136,6 +157,10 @@ class JobReader {
   virtual absl::StatusOr<RowId> FindNamespace(std::string_view name) = 0;  // 0: none
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId namespace_id, const Digest& key) = 0;
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) = 0;
+  virtual absl::StatusOr<std::optional<std::string>> FindJobRecord(RowId job) = 0;
+  // Without records, at most `limit`. The same list over more calls, as rows are never deleted.
+  virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) = 0;
+  virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) = 0;
@@ -177,7 +202,10 @@ class JobReader {
   // Jobs of the namespace that use the blob, oldest first, at most `limit`.
   virtual absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                        int limit) = 0;
+  virtual absl::StatusOr<std::vector<RowId>> BlobsUsed(RowId job, BlobUse use) = 0;
   virtual absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) = 0;
+  // Jobs of all namespaces with evidence, by id, behind `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) = 0;
   virtual absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) = 0;
   // Kept by the writer, not counted on the call. Cheap whatever the size.
@@ -192,7 +220,8 @@ class JobTransaction : public JobReader {
   // Inserts the session unless the token is known; returns its id.
   virtual absl::StatusOr<RowId> EnsureSession(const SessionRow& session) = 0;
   virtual absl::StatusOr<RowId> InsertJob(const JobRow& job) = 0;
-  virtual absl::Status UpdateJob(const JobRow& job) = 0;  // all but id, namespace, key, created
+  // All but id, namespace, key, record and created.
+  virtual absl::Status UpdateJob(const JobRow& job) = 0;
   virtual absl::Status PutResult(const ResultRow& result) = 0;  // inserts or replaces
   virtual absl::Status DeleteResult(RowId job) = 0;
   virtual absl::Status PutLease(const LeaseRow& lease) = 0;  // inserts or replaces the job's lease
@@ -203,6 +232,7 @@ class JobTransaction : public JobReader {
   virtual absl::Status DeleteAlias(RowId namespace_id, std::string_view profile,
                                    std::string_view name) = 0;
   virtual absl::Status AddEvidence(const EvidenceRow& evidence) = 0;  // the same digest once a job
+  virtual absl::Status AddHits(const HitsRow& hits) = 0;  // adds up; the latest `last` stays
 
   virtual absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) = 0;
   virtual absl::Status MoveBlob(RowId blob, std::string_view location,

@@ -50,6 +50,40 @@ absl::StatusOr<std::optional<JobRow>> MemoryLookups<I>::FindJob(RowId id) {
 }
 
 template <typename I>
+absl::StatusOr<std::optional<std::string>> MemoryLookups<I>::FindJobRecord(RowId job) {
+  return CopyOf(state().job_records, job);
+}
+
+template <typename I>
+absl::StatusOr<std::optional<HitsRow>> MemoryLookups<I>::FindHits(RowId job) {
+  return FindIn(state().hits, job);
+}
+
+template <typename I>
+absl::StatusOr<std::vector<JobRow>> MemoryLookups<I>::ListJobs(const JobRange& range, int limit) {
+  std::vector<JobRow> rows;
+  const auto take = [&](const JobRow& row) {
+    if (static_cast<int>(rows.size()) >= limit) return false;
+    if (row.namespace_id == range.namespace_id &&
+        (range.function.empty() || row.function == range.function) &&
+        (!range.function.empty() || range.session == 0 || row.session == range.session)) {
+      rows.push_back(row);
+    }
+    return true;
+  };
+  const auto& jobs = state().jobs;
+  if (range.newest_first) {
+    auto it = range.after == 0 ? jobs.end() : jobs.lower_bound(range.after);
+    while (it != jobs.begin() && take(*(--it)->second)) {
+    }
+  } else {
+    auto it = jobs.upper_bound(range.after);
+    while (it != jobs.end() && take(*it->second)) ++it;
+  }
+  return rows;
+}
+
+template <typename I>
 absl::StatusOr<std::optional<ResultRow>> MemoryLookups<I>::FindResult(RowId job) {
   return CopyOf(state().results, job);
 }
@@ -227,6 +261,28 @@ absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::JobsUsing(RowId namespace_i
     const auto& [of_blob, of_use, job] = it->first;
     if (of_blob != blob || of_use != use || static_cast<int>(jobs.size()) >= limit) break;
     if (state().jobs.at(job)->namespace_id == namespace_id) jobs.push_back(job);
+  }
+  return jobs;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsUsed(RowId job, BlobUse use) {
+  std::vector<RowId> blobs;
+  const auto& uses = state().uses;
+  for (auto it = uses.lower_bound({job, use, kFirst}); it != uses.end(); ++it) {
+    const auto& [of_job, of_use, blob] = it->first;
+    if (of_job != job || of_use != use) break;
+    blobs.push_back(blob);
+  }
+  return blobs;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::JobsWithEvidence(RowId after, int limit) {
+  std::vector<RowId> jobs;
+  for (const auto& [key, row] : state().evidence) {
+    if (static_cast<int>(jobs.size()) >= limit) break;
+    if (key.first > after && (jobs.empty() || jobs.back() != key.first)) jobs.push_back(key.first);
   }
   return jobs;
 }

@@ -31,7 +31,9 @@ struct MemoryState {
   std::map<std::string, RowId, std::less<>> namespaces;
   std::map<RowId, RowPtr<SessionRow>> sessions;
   std::map<std::pair<RowId, std::string>, RowId> session_tokens;
-  std::map<RowId, RowPtr<JobRow>> jobs;
+  std::map<RowId, RowPtr<JobRow>> jobs;                // without records
+  std::map<RowId, RowPtr<std::string>> job_records;
+  std::map<RowId, HitsRow> hits;
   std::map<std::pair<Digest, RowId>, RowId> job_keys;  // (key, namespace)
   IndexOf<std::pair<RowId, RowId>> links;              // (followed, follower)
   std::map<RowId, RowPtr<ResultRow>> results;
@@ -118,6 +120,9 @@ class MemoryLookups : public Interface {
   absl::StatusOr<RowId> FindNamespace(std::string_view name) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(RowId namespace_id, const Digest& key) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) override;
+  absl::StatusOr<std::optional<std::string>> FindJobRecord(RowId job) override;
+  absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) override;
+  absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) override;
@@ -146,7 +151,9 @@ class MemoryLookups : public Interface {
   absl::StatusOr<std::vector<PackUse>> PackUses() override;
   absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                int limit) override;
+  absl::StatusOr<std::vector<RowId>> BlobsUsed(RowId job, BlobUse use) override;
   absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) override;
+  absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) override;
   absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) override;
   absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) override;
   absl::StatusOr<DatabaseCounts> Counts() override;

@@ -101,7 +101,10 @@ absl::StatusOr<RowId> MemoryTransaction::InsertJob(const JobRow& job) {
   JobRow row = job;
   row.id = NextId(state_.jobs);
   row.created = Stored(row.created);
+  row.buried = Stored(row.buried);
   log_.Put(&MemoryState::job_keys, key, row.id);
+  log_.Put(&MemoryState::job_records, row.id, Keep(std::move(row.record)));
+  row.record.clear();
   if (row.link != 0) log_.Put(&MemoryState::links, {row.link, row.id}, {});
   log_.Put(&MemoryState::jobs, row.id, Keep(row));
   ++state_.counters.rows.jobs;
@@ -119,6 +122,8 @@ absl::Status MemoryTransaction::UpdateJob(const JobRow& job) {
   row.namespace_id = old->namespace_id;
   row.key = old->key;
   row.created = old->created;
+  row.buried = Stored(row.buried);
+  row.record.clear();
   if (old->link != 0) log_.Erase(&MemoryState::links, {old->link, row.id});
   if (row.link != 0) log_.Put(&MemoryState::links, {row.link, row.id}, {});
   log_.Put(&MemoryState::jobs, row.id, Keep(row));
@@ -191,6 +196,18 @@ absl::Status MemoryTransaction::AddEvidence(const EvidenceRow& evidence) {
   row.at = Stored(row.at);
   log_.Put(&MemoryState::evidence, key, Keep(row));
   ++state_.counters.rows.evidence;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTransaction::AddHits(const HitsRow& hits) {
+  TIFFIN_RETURN_IF_ERROR(NeedJob(hits.job));
+  HitsRow row = hits;
+  row.last = Stored(row.last);
+  if (const std::optional<HitsRow> old = FindIn(state_.hits, hits.job)) {
+    row.hits += old->hits;
+    row.last = std::max(row.last, old->last);
+  }
+  log_.Put(&MemoryState::hits, row.job, row);
   return absl::OkStatus();
 }
 

@@ -34,6 +34,7 @@ class MemoryTransaction final : public MemoryLookups<JobTransaction> {
   absl::Status DeleteAlias(RowId namespace_id, std::string_view profile,
                            std::string_view name) override;
   absl::Status AddEvidence(const EvidenceRow& evidence) override;
+  absl::Status AddHits(const HitsRow& hits) override;
   absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) override;
   absl::Status MoveBlob(RowId blob, std::string_view location,
                         std::string_view checksums) override;

@@ -1,6 +1,7 @@
 #include "server/jobs/sqlite_reader.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "server/jobs/sqlite_rows.h"
@@ -58,7 +59,7 @@ template <typename I>
 absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId namespace_id,
                                                                 const Digest& key) {
   return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
-    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE j.key = ? AND j.namespace = ?"));
+    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE key = ? AND namespace = ?"));
     return First(query.Bind(key).Bind(namespace_id), ReadJob);
   });
 }
@@ -66,8 +67,59 @@ absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId namespace_
 template <typename I>
 absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId id) {
   return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
-    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE j.id = ?"));
+    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE id = ?"));
     return First(query.Bind(id), ReadJob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<std::string>> SqliteLookups<I>::FindJobRecord(RowId job) {
+  using Found = absl::StatusOr<std::optional<std::string>>;
+  return connection_.Guard("looking up a job's record", [&]() -> Found {
+    Query query(connection_.Prepared("SELECT record FROM job_records WHERE job = ?"));
+    if (!query.Bind(job).Step()) return std::nullopt;
+    return query.Text(0);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::optional<HitsRow>> SqliteLookups<I>::FindHits(RowId job) {
+  return connection_.Guard("looking up hits", [&]() -> absl::StatusOr<std::optional<HitsRow>> {
+    Query query(connection_.Prepared("SELECT hits, last FROM hits WHERE job = ?"));
+    if (!query.Bind(job).Step()) return std::nullopt;
+    return HitsRow{.job = job, .hits = query.Int(0), .last = query.Time(1)};
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<JobRow>> SqliteLookups<I>::ListJobs(const JobRange& range, int limit) {
+  return connection_.Guard("listing jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
+    const int64_t rows = std::max(limit, 0);
+    const bool down = range.newest_first;
+    const RowId from = down && range.after == 0 ? std::numeric_limits<RowId>::max() : range.after;
+    if (!range.function.empty()) {
+      Query query(connection_.Prepared(
+          down ? TIFFIN_SELECT_JOB
+              "WHERE namespace = ? AND function = ? AND id < ? ORDER BY id DESC LIMIT ?"
+               : TIFFIN_SELECT_JOB
+              "WHERE namespace = ? AND function = ? AND id > ? ORDER BY id LIMIT ?"));
+      query.Bind(range.namespace_id).BindText(range.function).Bind(from).Bind(rows);
+      return All(query, ReadJob);
+    }
+    if (range.session != 0) {
+      // The '+' keeps the index of namespaces out of it: a session is of one namespace.
+      Query query(connection_.Prepared(
+          down ? TIFFIN_SELECT_JOB
+              "WHERE session = ? AND +namespace = ? AND id < ? ORDER BY id DESC LIMIT ?"
+               : TIFFIN_SELECT_JOB
+              "WHERE session = ? AND +namespace = ? AND id > ? ORDER BY id LIMIT ?"));
+      query.Bind(range.session).Bind(range.namespace_id).Bind(from).Bind(rows);
+      return All(query, ReadJob);
+    }
+    Query query(connection_.Prepared(
+        down ? TIFFIN_SELECT_JOB "WHERE namespace = ? AND id < ? ORDER BY id DESC LIMIT ?"
+             : TIFFIN_SELECT_JOB "WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?"));
+    return All(query.Bind(range.namespace_id).Bind(from).Bind(rows), ReadJob);
   });
 }
 
@@ -289,6 +341,15 @@ absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsUsing(RowId namespace_i
 }
 
 template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsUsed(RowId job, BlobUse use) {
+  return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(
+        connection_.Prepared("SELECT blob FROM uses WHERE job = ? AND use = ? ORDER BY blob"));
+    return All(query.Bind(job).Bind(static_cast<int64_t>(use)), ReadId);
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::vector<EvidenceRow>> SqliteLookups<I>::Evidence(RowId job) {
   return connection_.Guard("listing evidence", [&]() -> absl::StatusOr<std::vector<EvidenceRow>> {
     Query query(connection_.Prepared(
@@ -302,6 +363,15 @@ absl::StatusOr<std::vector<EvidenceRow>> SqliteLookups<I>::Evidence(RowId job) {
                       .at = query.Time(3)});
     }
     return rows;
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsWithEvidence(RowId after, int limit) {
+  return connection_.Guard("listing evidence", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared(
+        "SELECT DISTINCT job FROM evidence WHERE job > ? ORDER BY job LIMIT ?"));
+    return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadId);
   });
 }
 

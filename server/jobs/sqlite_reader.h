@@ -25,6 +25,9 @@ class SqliteLookups : public Interface {
   absl::StatusOr<RowId> FindNamespace(std::string_view name) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(RowId namespace_id, const Digest& key) override;
   absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) override;
+  absl::StatusOr<std::optional<std::string>> FindJobRecord(RowId job) override;
+  absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) override;
+  absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) override;
@@ -53,7 +56,9 @@ class SqliteLookups : public Interface {
   absl::StatusOr<std::vector<PackUse>> PackUses() override;
   absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                int limit) override;
+  absl::StatusOr<std::vector<RowId>> BlobsUsed(RowId job, BlobUse use) override;
   absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) override;
+  absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) override;
   absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) override;
   absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) override;
 

@@ -22,8 +22,9 @@ JobRow ReadJob(const Query& query) {
   row.session = query.Int(9);
   row.function = query.Text(10);
   row.version = query.Text(11);
-  row.record = query.Text(12);
-  row.created = query.Time(13);
+  row.created = query.Time(12);
+  row.tombstone = static_cast<Tombstone>(query.Int(13));
+  row.buried = query.Time(14);
   return row;
 }
 

@@ -10,10 +10,9 @@
 
 namespace tiffin::server {
 
-#define TIFFIN_SELECT_JOB                                                                     \
-  "SELECT j.id, j.namespace, j.key, j.state, j.epoch, j.valid_from, j.losses, j.lost_hosts, " \
-  "j.link, j.session, j.function, j.version, r.record, j.created "                            \
-  "FROM jobs j JOIN job_records r ON r.job = j.id "
+#define TIFFIN_SELECT_JOB                                                            \
+  "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, "        \
+  "link, session, function, version, created, tombstone, buried FROM jobs "
 JobRow ReadJob(const Query& query);
 
 #define TIFFIN_SELECT_LEASE \

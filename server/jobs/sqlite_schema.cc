@@ -41,15 +41,28 @@ CREATE TABLE jobs (
   created INTEGER NOT NULL,
   lost_hosts TEXT NOT NULL,
   function TEXT NOT NULL,
-  version TEXT NOT NULL
+  version TEXT NOT NULL,
+  tombstone INTEGER NOT NULL CHECK (tombstone BETWEEN 0 AND 3),
+  buried INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX job_key ON jobs (key, namespace);
+-- For lists, in the order of ids; within each of their values they are appended to.
+CREATE INDEX job_namespace ON jobs (namespace);
+CREATE INDEX job_function ON jobs (namespace, function);
+CREATE INDEX job_session ON jobs (session);
 CREATE INDEX job_link ON jobs (link) WHERE link != 0;
 
 -- Apart from jobs: a change of state would otherwise write the record again, up to 16 MiB.
 CREATE TABLE job_records (
   job INTEGER PRIMARY KEY REFERENCES jobs,
   record TEXT NOT NULL
+) STRICT;
+
+-- Apart from jobs for the same reason; written in batches.
+CREATE TABLE hits (
+  job INTEGER PRIMARY KEY REFERENCES jobs,
+  hits INTEGER NOT NULL,
+  last INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE leases (

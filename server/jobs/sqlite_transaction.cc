@@ -124,11 +124,12 @@ absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
   return Change("adding a job", [&]() -> absl::StatusOr<RowId> {
     Query query(connection_.Prepared(
         "INSERT INTO jobs (namespace, key, state, epoch, valid_from, losses, lost_hosts, link, "
-        "session, function, version, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+        "session, function, version, created, tombstone, buried) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     query.Bind(job.namespace_id).Bind(job.key).Bind(static_cast<int64_t>(job.state));
     query.Bind(job.epoch).Bind(job.valid_from).Bind(job.losses).BindText(job.lost_hosts);
     query.Bind(job.link).Bind(job.session).BindText(job.function).BindText(job.version);
-    query.Bind(job.created).Run();
+    query.Bind(job.created).Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Run();
     const RowId id = connection_.database().getLastInsertRowid();
     Query record(connection_.Prepared("INSERT INTO job_records (job, record) VALUES (?, ?)"));
     record.Bind(id).BindText(job.record).Run();
@@ -149,14 +150,11 @@ absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
     }
     Query query(connection_.Prepared(
         "UPDATE jobs SET state = ?, epoch = ?, valid_from = ?, losses = ?, lost_hosts = ?, "
-        "link = ?, session = ?, function = ?, version = ? WHERE id = ?"));
+        "link = ?, session = ?, function = ?, version = ?, tombstone = ?, buried = ? WHERE id = ?"));
     query.Bind(static_cast<int64_t>(job.state)).Bind(job.epoch).Bind(job.valid_from);
     query.Bind(job.losses).BindText(job.lost_hosts).Bind(job.link).Bind(job.session);
-    query.BindText(job.function).BindText(job.version).Bind(job.id).Run();
-    // Mostly the same: comparing is cheaper than writing.
-    Query record(connection_.Prepared(
-        "UPDATE job_records SET record = ?1 WHERE job = ?2 AND record IS NOT ?1"));
-    if (record.BindText(job.record).Bind(job.id).Run() != 0) bytes_ += job.record.size();
+    query.BindText(job.function).BindText(job.version);
+    query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(job.id).Run();
     return absl::OkStatus();
   });
 }
@@ -244,6 +242,16 @@ absl::Status SqliteTransaction::AddEvidence(const EvidenceRow& evidence) {
         "ON CONFLICT DO NOTHING"));
     query.Bind(evidence.job).Bind(evidence.digest).Bind(evidence.session).Bind(evidence.at);
     counters_.rows.evidence += query.Run();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SqliteTransaction::AddHits(const HitsRow& hits) {
+  return Change("counting hits", [&] {
+    Query query(connection_.Prepared(
+        "INSERT INTO hits (job, hits, last) VALUES (?, ?, ?) ON CONFLICT (job) DO UPDATE "
+        "SET hits = hits + excluded.hits, last = max(last, excluded.last)"));
+    query.Bind(hits.job).Bind(hits.hits).Bind(hits.last).Run();
     return absl::OkStatus();
   });
 }

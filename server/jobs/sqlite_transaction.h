@@ -50,6 +50,7 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   absl::Status DeleteAlias(RowId namespace_id, std::string_view profile,
                            std::string_view name) override;
   absl::Status AddEvidence(const EvidenceRow& evidence) override;
+  absl::Status AddHits(const HitsRow& hits) override;
   absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) override;
   absl::Status MoveBlob(RowId blob, std::string_view location,
                         std::string_view checksums) override;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -90,15 +91,27 @@ class Calls {
     return idle_.wait_for(lock, limit, [this] { return running_ == 0; });
   }
 
-  // Runs `work` on `executor` and finishes the call with what it returns.
+  // Runs `work` on `executor` and finishes the call with what it returns. `at_once`, which must not
+  // block, is asked first, on gRPC's thread.
   template <typename Request>
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* name,
-                                  const Request* request, Executor& executor,
-                                  std::function<grpc::Status()> work) {
+  grpc::ServerUnaryReactor* Unary(
+      grpc::CallbackServerContext* context, const char* name, const Request* request,
+      Executor& executor, std::function<grpc::Status()> work,
+      const std::function<std::optional<grpc::Status>()>& at_once = nullptr) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     if (!Begin()) {
       reactor->Finish(DrainingStatus());
       return reactor;
+    }
+    if (at_once) {
+      const absl::Time start = absl::Now();
+      if (const std::optional<grpc::Status> status = at_once()) {
+        Log(name, request->caller(), *status, absl::Now() - start);
+        reactor->Finish(*status);
+        std::lock_guard lock(mutex_);
+        EndLocked();
+        return reactor;
+      }
     }
     executor.Add([this, reactor, context, name, request, work = std::move(work)] {
       const absl::Time start = absl::Now();

@@ -289,6 +289,7 @@ void ToProto(const SubmitAnswer& answer, v1::SubmitResponse* out) {
     case Outcome::kGranted: out->set_outcome(v1::GRANTED); break;
     case Outcome::kAttached: out->set_outcome(v1::ATTACHED); break;
     case Outcome::kOpen: out->set_outcome(v1::OPEN); break;
+    case Outcome::kFailed: out->set_outcome(v1::FAILED); break;
   }
   if (answer.result) ToProto(*answer.result, out->mutable_result());
   if (answer.lease) ToProto(*answer.lease, out->mutable_lease());

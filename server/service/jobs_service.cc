@@ -1,17 +1,13 @@
 #include "server/service/jobs_service.h"
 
+#include <algorithm>
+
 #include "common/base64.h"
 #include "common/status.h"
 #include "server/service/convert.h"
 
 namespace tiffin::server {
 namespace {
-
-absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
-  if (n <= limits.max_batch) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
-}
 
 constexpr uint32_t kDefaultPage = 100, kMaxPage = 1000;
 
@@ -65,7 +61,35 @@ absl::StatusOr<AliasKey> AliasFromProto(const v1::AliasName& alias, std::string_
   return AliasKey{alias.profile(), alias.name()};
 }
 
+// One result of a batch; over the budget only that it is there.
+void FillItem(JobStore& store, const CallerInfo& caller, const JobStore::Found& found,
+              v1::Bulk bulk, size_t* budget, v1::BatchGetResultsResponse::Item* item) {
+  absl::Status status = found.status();
+  if (found.ok()) {
+    item->set_key(std::string((*found)->key.view()));
+    ToProto((*found)->result, item->mutable_result());
+    status = ApplyBulk(store, caller.name_space, bulk, item->mutable_result());
+    const size_t bytes = item->ByteSizeLong();
+    if (status.ok() && bytes <= *budget) {
+      *budget -= bytes;
+      return;
+    }
+    item->clear_result();
+  }
+  if (status.ok()) {
+    item->set_present(true);
+  } else {
+    ToProto(status, item->mutable_status());
+  }
+}
+
 }  // namespace
+
+absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
+  if (n <= limits.max_batch) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
+}
 
 absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bulk,
                        v1::Result* result) {
@@ -82,14 +106,18 @@ absl::StatusOr<SubmitOptions> OptionsFromProto(const v1::SubmitOptions& options,
   out.discard_result = options.discard_result();
   TIFFIN_ASSIGN_OR_RETURN(
       out.term, TermFromProto(options.has_term(), options.term(), limits, "options.term"));
+  if (options.has_answer_failures()) {
+    out.answer_failures = absl::Seconds(options.answer_failures().seconds()) +
+                          absl::Nanoseconds(options.answer_failures().nanos());
+    if (out.answer_failures < absl::ZeroDuration()) {
+      return absl::InvalidArgumentError("options.answer_failures: negative");
+    }
+  }
   return out;
 }
 
-absl::Status SubmitOne(JobStore& store, const CallerInfo& caller, const v1::Record& job,
-                       const SubmitOptions& options, v1::Bulk bulk,
-                       v1::SubmitResponse* response) {
-  TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(job, "job"));
-  TIFFIN_ASSIGN_OR_RETURN(const SubmitAnswer answer, store.Submit(caller, json, options));
+absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswer& answer,
+                    v1::Bulk bulk, v1::SubmitResponse* response) {
   ToProto(answer, response);
   if (response->has_result()) {
     TIFFIN_RETURN_IF_ERROR(
@@ -109,8 +137,9 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const SubmitOptions options,
                               OptionsFromProto(request->options(), store_->limits()));
-      return SubmitOne(*store_, caller, request->job(), options, request->options().bulk(),
-                       response);
+      TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request->job(), "job"));
+      TIFFIN_ASSIGN_OR_RETURN(const SubmitAnswer answer, store_->Submit(caller, json, options));
+      return Answer(*store_, caller, answer, request->options().bulk(), response);
     }());
   });
 }
@@ -118,18 +147,32 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* context,
                                                  const v1::GetResultRequest* request,
                                                  v1::GetResultResponse* response) {
+  const auto answer = [=, this](const FoundResult& found) {
+    response->set_key(std::string(found.key.view()));
+    ToProto(found.result, response->mutable_result());
+  };
+  // What is hot is answered on gRPC's thread: it costs less than handing it over.
+  const auto at_once = [=, this]() -> std::optional<grpc::Status> {
+    if (request->job().by_case() != v1::JobName::kKey || request->bulk() == v1::BULK_INLINE) {
+      return std::nullopt;
+    }
+    const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
+    const absl::StatusOr<Digest> key = Digest::FromBytes(request->job().key());
+    if (!caller.ok() || !key.ok()) return std::nullopt;
+    const auto found = store_->FindHot(caller->name_space, *key);
+    if (!found) return std::nullopt;
+    answer(*found);
+    return grpc::Status::OK;
+  };
   return calls_->Unary(context, "GetResult", request, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
-      Digest key;
-      TIFFIN_ASSIGN_OR_RETURN(const auto result,
-                              store_->GetResult(caller.name_space, address, &key));
-      response->set_key(std::string(key.view()));
-      ToProto(result, response->mutable_result());
+      TIFFIN_ASSIGN_OR_RETURN(const auto found, store_->GetResult(caller.name_space, address));
+      answer(*found);
       return ApplyBulk(*store_, caller.name_space, request->bulk(), response->mutable_result());
     }());
-  });
+  }, at_once);
 }
 
 grpc::ServerUnaryReactor* JobsService::BatchGetResults(grpc::CallbackServerContext* context,
@@ -139,32 +182,20 @@ grpc::ServerUnaryReactor* JobsService::BatchGetResults(grpc::CallbackServerConte
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->jobs_size(), store_->limits(), "jobs"));
-      size_t budget = store_->limits().max_reply_bytes;
+      std::vector<JobAddress> addresses;
+      std::vector<absl::Status> bad(request->jobs_size());
       for (int i = 0; i < request->jobs_size(); ++i) {
-        v1::BatchGetResultsResponse::Item* item = response->add_items();
-        const absl::Status status = [&]() -> absl::Status {
-          TIFFIN_ASSIGN_OR_RETURN(const JobAddress address,
-                                  FromProto(request->jobs(i), StrCat("jobs[", i, "]")));
-          Digest key;
-          TIFFIN_ASSIGN_OR_RETURN(const auto result,
-                                  store_->GetResult(caller.name_space, address, &key));
-          item->set_key(std::string(key.view()));
-          ToProto(result, item->mutable_result());
-          TIFFIN_RETURN_IF_ERROR(ApplyBulk(*store_, caller.name_space, request->bulk(),
-                                           item->mutable_result()));
-          const size_t bytes = item->ByteSizeLong();
-          if (bytes > budget) {
-            item->clear_result();
-            item->set_present(true);
-          } else {
-            budget -= bytes;
-          }
-          return absl::OkStatus();
-        }();
-        if (!status.ok()) {
-          item->clear_result();
-          ToProto(status, item->mutable_status());
-        }
+        absl::StatusOr<JobAddress> address =
+            FromProto(request->jobs(i), StrCat("jobs[", i, "]"));
+        bad[i] = address.status();
+        if (address.ok()) addresses.push_back(*std::move(address));
+      }
+      const std::vector<JobStore::Found> found = store_->GetResults(caller.name_space, addresses);
+      size_t budget = store_->limits().max_reply_bytes;
+      auto next = found.begin();
+      for (const absl::Status& status : bad) {
+        FillItem(*store_, caller, status.ok() ? *next++ : JobStore::Found(status),
+                 request->bulk(), &budget, response->add_items());
       }
       return absl::OkStatus();
     }());
@@ -178,8 +209,9 @@ grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* contex
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
-      for (const std::string& lease : request->leases()) {
-        switch (store_->Renew(lease)) {
+      const std::vector<std::string> leases(request->leases().begin(), request->leases().end());
+      for (const Renewal renewal : store_->Renew(leases, request->progress())) {
+        switch (renewal) {
           case Renewal::kRenewed: response->add_outcomes(v1::RenewResponse::RENEWED); break;
           case Renewal::kDoneElsewhere:
             response->add_outcomes(v1::RenewResponse::DONE_ELSEWHERE);
@@ -197,22 +229,22 @@ grpc::ServerUnaryReactor* JobsService::Release(grpc::CallbackServerContext* cont
                                                v1::ReleaseResponse* response) {
   return calls_->Unary(context, "Release", request, calls_->writes(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
-      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
-      std::atomic<uint32_t> released{0};
-      std::mutex mutex;
-      absl::Status failed;
-      calls_->writes().ForEach(request->leases_size(), [&](size_t i) {
-        const absl::StatusOr<bool> live = store_->Release(request->leases(static_cast<int>(i)));
-        if (live.ok()) {
-          released += *live;
-        } else {
-          std::lock_guard lock(mutex);
-          failed = live.status();
-        }
-      });
-      response->set_released(released);
-      return failed;
+      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->keys_size(), store_->limits(), "keys"));
+      std::vector<Digest> keys;
+      for (int i = 0; i < request->keys_size(); ++i) {
+        TIFFIN_ASSIGN_OR_RETURN(const Digest key,
+                                KeyFromProto(request->keys(i), StrCat("keys[", i, "]")));
+        keys.push_back(key);
+      }
+      TIFFIN_ASSIGN_OR_RETURN(
+          const size_t released,
+          store_->Release({request->leases().begin(), request->leases().end()}));
+      TIFFIN_ASSIGN_OR_RETURN(const size_t forced,
+                              store_->ForceRelease(caller.name_space, std::move(keys)));
+      response->set_released(static_cast<uint32_t>(released + forced));
+      return absl::OkStatus();
     }());
   });
 }

@@ -3,6 +3,7 @@
 #define TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_
 
 #include "server/service/calls.h"
+#include "server/store/job_history.h"
 #include "server/store/job_store.h"
 #include "tiffin/v1/jobs.grpc.pb.h"
 
@@ -10,8 +11,9 @@ namespace tiffin::server {
 
 class JobsService : public v1::Jobs::CallbackService {
  public:
-  // Both outlive the service.
-  JobsService(JobStore* store, Calls* calls) : store_(store), calls_(calls) {}
+  // All outlive the service.
+  JobsService(JobStore* store, JobHistory* history, Calls* calls)
+      : store_(store), history_(history), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
                                    const v1::SubmitRequest* request,
@@ -38,21 +40,35 @@ class JobsService : public v1::Jobs::CallbackService {
   grpc::ServerUnaryReactor* Link(grpc::CallbackServerContext* context,
                                  const v1::LinkRequest* request,
                                  v1::LinkResponse* response) override;
+  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context,
+                                   const v1::GetJobRequest* request,
+                                   v1::GetJobResponse* response) override;
+  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context,
+                                     const v1::ListJobsRequest* request,
+                                     v1::ListJobsResponse* response) override;
+  grpc::ServerUnaryReactor* Invalidate(grpc::CallbackServerContext* context,
+                                       const v1::InvalidateRequest* request,
+                                       v1::InvalidateResponse* response) override;
+  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context,
+                                    const v1::ExplainRequest* request,
+                                    v1::ExplainResponse* response) override;
   grpc::ServerUnaryReactor* Alias(grpc::CallbackServerContext* context,
                                   const v1::AliasRequest* request,
                                   v1::AliasResponse* response) override;
 
  private:
   JobStore* const store_;
+  JobHistory* const history_;
   Calls* const calls_;
 };
 
 // Puts the bulk of a result back if the caller asked for that.
 absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bulk,
                        v1::Result* result);
-// Submits one job; used by Submit and SubmitBatch.
-absl::Status SubmitOne(JobStore& store, const CallerInfo& caller, const v1::Record& job,
-                       const SubmitOptions& options, v1::Bulk bulk, v1::SubmitResponse* response);
+// An answer on the wire, with the bulk as the caller asked for it.
+absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswer& answer,
+                    v1::Bulk bulk, v1::SubmitResponse* response);
+absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what);
 absl::StatusOr<SubmitOptions> OptionsFromProto(const v1::SubmitOptions& options,
                                                const Limits& limits);
 

@@ -136,37 +136,31 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
       TIFFIN_ASSIGN_OR_RETURN(options_, OptionsFromProto(request.options(), store_->limits()));
       bulk_ = request.options().bulk();
       if (request.has_max_grants()) grants_ = request.max_grants();
-      limited_ = request.has_max_grants();
       first_ = false;
     }
-    const int n = request.jobs_size();
+    const size_t n = static_cast<size_t>(request.jobs_size());
+    // Reading a job takes a processor; what follows is one visit to the store for the whole message.
+    std::vector<absl::StatusOr<PreparedJob>> jobs(n, absl::StatusOr<PreparedJob>(PreparedJob()));
+    calls_->writes().ForEach(n, [&](size_t i) {
+      const absl::StatusOr<std::string_view> json =
+          JsonOf(request.jobs(static_cast<int>(i)), "job");
+      jobs[i] = json.ok() ? store_->Prepare(*json) : json.status();
+    });
+    const std::vector<absl::StatusOr<SubmitAnswer>> answers =
+        store_->SubmitMany(caller_, std::move(jobs), next_, options_, &grants_);
     std::vector<v1::SubmitBatchResponse::Item> items(n);
-    const auto one = [&](size_t i) { SubmitItem(request.jobs(static_cast<int>(i)), next_ + i, &items[i]); };
-    if (limited_) {
-      for (int i = 0; i < n; ++i) one(i);  // in order: the first ones get the leases
-    } else {
-      calls_->writes().ForEach(n, one);
+    for (size_t i = 0; i < n; ++i) {
+      items[i].set_index(next_ + i);
+      const absl::Status status =
+          answers[i].ok() ? Answer(*store_, caller_, *answers[i], bulk_, items[i].mutable_response())
+                          : answers[i].status();
+      if (status.ok()) continue;
+      items[i].clear_response();
+      ToProto(status, items[i].mutable_status());
     }
     next_ += n;
     Send(std::move(items));
     return absl::OkStatus();
-  }
-
-  void SubmitItem(const v1::Record& job, uint64_t index, v1::SubmitBatchResponse::Item* item) {
-    item->set_index(index);
-    CallerInfo caller = caller_;
-    // Each job its own: two equal jobs of a batch are not the same call sent again.
-    if (!caller.request_id.empty()) caller.request_id += StrCat("#", index);
-    SubmitOptions options = options_;
-    options.can_compute &= !limited_ || grants_ > 0;
-    const absl::Status status =
-        SubmitOne(*store_, caller, job, options, bulk_, item->mutable_response());
-    if (!status.ok()) {
-      item->clear_response();
-      ToProto(status, item->mutable_status());
-    } else if (limited_ && item->response().outcome() == v1::GRANTED) {
-      --grants_;
-    }
   }
 
   // Results over a reply's budget come as `present`.
@@ -194,11 +188,12 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
   void HalfClosed() override { End(grpc::Status::OK); }
 
   JobStore* const store_;
-  bool first_ = true, limited_ = false;
+  bool first_ = true;
   CallerInfo caller_;
   SubmitOptions options_;
   v1::Bulk bulk_ = v1::BULK_REFS;
-  uint64_t next_ = 0, grants_ = 0;
+  uint64_t next_ = 0;
+  std::optional<uint64_t> grants_;  // leases left; absent: no limit
 };
 
 class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
@@ -228,7 +223,7 @@ class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
       items.push_back(std::move(item));
     }
     // Before the items: the capacity is there when they are looked at.
-    if (request.capacity() > 0) store_->AddCapacity(session_, caller_, request.capacity());
+    if (request.capacity() > 0) store_->AddCapacity(session_, request.capacity());
     store_->Await(session_, caller_, std::move(items));
     return absl::OkStatus();
   }

@@ -46,13 +46,15 @@ struct SubmitOptions {
   bool can_compute = false;
   absl::Duration term = absl::Seconds(30);
   bool discard_result = false;
+  // A failure stored less than this ago is the answer, instead of another try.
+  absl::Duration answer_failures;
 };
 
 struct SubmitAnswer {
-  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen };
+  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen, kFailed };
   Digest key;
   Outcome outcome = Outcome::kOpen;
-  std::optional<StoredResult> result;    // kRetrieved
+  std::optional<StoredResult> result;    // kRetrieved, kFailed
   std::optional<LeaseRow> lease;         // kGranted
   std::optional<HolderInfo> holder;      // kAttached
   std::optional<StoredResult> workflow;  // kGranted of an unfolding job

@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "server/store/job_store.h"
-#include "server/store/job_views.h"
-#include "common/status.h"
 
 namespace tiffin::server {
 
@@ -17,22 +15,13 @@ struct JobStore::Effects {
   std::vector<WaitKey> offer;  // the same of jobs that were free before: those who wait know
 };
 
-// Tells all who wait for the job, and for jobs that follow it, how it ended.
-inline absl::Status TellEnding(JobTransaction& tx, auto& effects, Waiters& waiters,
-                               const JobRow& job, const StoredResult& result,
-                               WaitEvent::Kind kind) {
-  TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.id));
-  all.push_back(job);
-  for (const JobRow& each : all) {
-    WaitEvent event{.kind = kind, .key = each.key};
-    event.result = result;
-    if (each.id != job.id && !event.result->linked_to) event.result->linked_to = job.key;
-    effects.after_commit.push_back([&waiters, event, key = WaitKey{each.namespace_id, each.key}] {
-      waiters.End(key, event);
-    });
-  }
-  return absl::OkStatus();
-}
+// What a transition needs beside itself.
+struct JobStore::Facts {
+  const LeaseRow* lease = nullptr;           // that begins
+  const ResultRow* result = nullptr;         // that is put, or only told
+  const std::vector<RowId>* blobs = nullptr;  // that the result uses
+  RowId link = 0;                            // the job it follows from now on
+};
 
 }  // namespace tiffin::server
 

@@ -1,8 +1,10 @@
+// Changes and what follows from them; leases that end; reading results.
 #include "server/store/job_store.h"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <utility>
 
 #include "common/cbor.h"
@@ -14,26 +16,45 @@
 namespace tiffin::server {
 namespace {
 
-constexpr size_t kLeaseIdBytes = 16;
+// Jobs of one operation: others get their turn between two of a large call.
+constexpr size_t kPart = 256;
 
 // The error record of a job whose holders were lost.
-std::string LostRecord(const JobRow& job) {
-  return PrintJson(Value(Object{
-      {"error", Value("LOST")},
-      {"message", Value(absl::StrCat("lost ", job.losses, " times while it was computed"))},
-      {"hosts", Value(job.lost_hosts)}}));
+std::string LostRecord(int64_t losses, const std::string& hosts) {
+  return PrintJson(Value(
+      Object{{"error", Value("LOST")},
+             {"message", Value(absl::StrCat("lost ", losses, " times while it was computed"))},
+             {"hosts", Value(hosts)}}));
 }
 
-bool Grantable(JobState state, bool leased) {
-  return state == JobState::kAbsent || state == JobState::kFailed ||
-         (state == JobState::kUnfolding && !leased);
+std::string WhyNoResult(const JobRow& row) {
+  switch (row.state) {
+    case JobState::kFailed:
+      return ": it failed; submit it to run it again";
+    case JobState::kLeased:
+      return ": still computed";
+    case JobState::kUnfolding:
+      return ": its workflow is still unfolded";
+    default:
+      break;
+  }
+  switch (row.tombstone) {
+    case Tombstone::kInvalidated:
+      return ": its result was invalidated";
+    case Tombstone::kEvicted:
+      return ": its result was evicted";
+    case Tombstone::kDamaged:
+      return ": its result was damaged";
+    default:
+      return ": no result";
+  }
 }
 
 }  // namespace
 
 JobStore::JobStore(JobDatabase* database, BlobCatalogue* blobs, Clock* clock, Options options)
     : database_(database), blobs_(blobs), clock_(clock), options_(std::move(options)),
-      leases_(clock) {}
+      leases_(clock, options_.max_hold), cache_(options_.cache_bytes), hits_(clock) {}
 
 JobStore::~JobStore() { Stop(); }
 
@@ -54,7 +75,12 @@ absl::Status JobStore::Start() {
   return absl::OkStatus();
 }
 
-void JobStore::Stop() { leases_.Stop(); }
+void JobStore::Stop() {
+  leases_.Stop();
+  WriteHits();
+}
+
+// --- Changes ---------------------------------------------------------------------------------------
 
 void JobStore::ChangeLater(Apply apply, std::function<void(absl::Status)> done) {
   auto effects = std::make_shared<Effects>();
@@ -66,7 +92,13 @@ void JobStore::ChangeLater(Apply apply, std::function<void(absl::Status)> done) 
                       if (status.ok()) {
                         for (const auto& effect : effects->after_commit) effect();
                         for (const WaitKey& key : effects->free) GrantWaiter(key, true);
-                        for (const WaitKey& key : effects->offer) GrantWaiter(key, false);
+                        Offer(effects->offer);
+                        std::vector<WaitKey> stalled;
+                        {
+                          std::lock_guard lock(stalled_mutex_);
+                          stalled.swap(stalled_);
+                        }
+                        Offer(stalled);
                       }
                       if (done) done(status);
                     }});
@@ -89,297 +121,324 @@ absl::Status JobStore::Change(Apply apply) {
   return *outcome->status;
 }
 
-absl::StatusOr<std::pair<JobRow, TakenIn>> JobStore::ReadJob(std::string_view json) {
-  absl::StatusOr<Value> value = ParseJson(json, options_.limits.json);
-  if (!value.ok()) return Annotate(value.status(), "job");
-  absl::StatusOr<JobParts> parts = PartsOfJob(*value);
-  if (!parts.ok()) return Annotate(parts.status(), "job");
-  JobRow row;
-  absl::StatusOr<Digest> key =
-      JobKey(*parts, {.allow_unversioned_main = options_.allow_unversioned_main});
-  if (!key.ok()) return Annotate(key.status(), "job");
-  row.key = *key;
-  row.function = FunctionName(*parts->function);
-  row.version = VersionText(*parts);
-  row.created = clock_->Now();
-  absl::StatusOr<TakenIn> in = TakeIn(*std::move(value), options_.limits, *blobs_);
-  if (!in.ok()) return Annotate(in.status(), "job");
-  row.record = in->json;
-  return std::make_pair(std::move(row), *std::move(in));
-}
-
-absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::string_view job_json,
-                                              const SubmitOptions& options) {
-  ++counters_.submits;
-  TIFFIN_ASSIGN_OR_RETURN(const auto read, ReadJob(job_json));
-  const auto& [row, in] = read;
-  SubmitAnswer answer;
-  // A hit never waits for a write.
-  Digest key;
-  absl::StatusOr<StoredResult> stored = GetResult(caller.name_space, row.key, &key);
-  if (stored.ok()) {
-    answer.key = row.key;
-    answer.outcome = SubmitAnswer::Outcome::kRetrieved;
-    answer.result = *std::move(stored);
-  } else if (!absl::IsNotFound(stored.status())) {
-    return stored.status();
+absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& job,
+                               const Transition& t, const Facts& facts) {
+  TIFFIN_RETURN_IF_ERROR(DropCached(tx, effects, job.row, t));
+  JobRow& row = job.row;
+  row.state = t.next.state;
+  row.epoch = t.next.epoch;
+  row.valid_from = t.next.valid_from;
+  row.losses = t.next.losses;
+  if (row.losses == 0) row.lost_hosts.clear();
+  if (row.tombstone != t.next.tombstone) row.buried = clock_->Now();
+  row.tombstone = t.next.tombstone;
+  if (t.drops_link) row.link = 0;
+  if (facts.link != 0) row.link = facts.link;
+  if (row.id == 0) {
+    TIFFIN_ASSIGN_OR_RETURN(row.id, tx.InsertJob(row));
   } else {
-    TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) {
-      answer = SubmitAnswer();
-      return SubmitIn(tx, effects, caller, row, in, options, &answer);
-    }));
+    TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(row));
   }
-  using Outcome = SubmitAnswer::Outcome;
-  if (answer.outcome == Outcome::kRetrieved) ++counters_.retrieved;
-  if (answer.outcome == Outcome::kGranted) ++counters_.granted;
-  if (answer.outcome == Outcome::kAttached) ++counters_.attached;
-  return answer;
+  if (t.lease == Transition::Lease::kBegins) {
+    job.lease = *facts.lease;
+    job.lease->job = row.id;
+    TIFFIN_RETURN_IF_ERROR(tx.PutLease(*job.lease));
+    effects.after_commit.push_back([this, lease = *job.lease] { leases_.Add(lease); });
+  } else if (t.lease != Transition::Lease::kSame) {
+    TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(row.id));
+    const Renewal why = t.lease == Transition::Lease::kDoneElsewhere ? Renewal::kDoneElsewhere
+                                                                     : Renewal::kLost;
+    effects.after_commit.push_back(
+        [this, id = job.lease->lease_id, why] { leases_.Remove(id, why); });
+    job.lease.reset();
+  }
+  if (t.result != Transition::Result::kSame) {
+    TIFFIN_RETURN_IF_ERROR(tx.DropUses(row.id, BlobUse::kResult));
+  }
+  if (t.result == Transition::Result::kPut) {
+    TIFFIN_RETURN_IF_ERROR(tx.PutResult(*facts.result));
+    if (facts.blobs) {
+      for (const RowId blob : *facts.blobs) {
+        TIFFIN_RETURN_IF_ERROR(tx.AddUse(row.id, blob, BlobUse::kResult));
+      }
+    }
+  } else if (t.result == Transition::Result::kDrop) {
+    TIFFIN_RETURN_IF_ERROR(tx.DeleteResult(row.id));
+  }
+  return TellIn(tx, effects, job, t, facts);
 }
 
-absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
-                                const JobRow& fresh, const TakenIn& in,
-                                const SubmitOptions& options, SubmitAnswer* answer) {
-  answer->key = fresh.key;
-  TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> job, tx.FindJob(ns, fresh.key));
-  if (!job) {
-    job = fresh;
-    job->namespace_id = ns;
-    SessionRow session = caller.session;
-    session.namespace_id = ns;
-    TIFFIN_ASSIGN_OR_RETURN(job->session, tx.EnsureSession(session));
-    TIFFIN_ASSIGN_OR_RETURN(job->id, tx.InsertJob(*job));
-    for (const NewBlob& blob : in.blobs) {
-      TIFFIN_ASSIGN_OR_RETURN(const RowId id, BlobCatalogue::Enter(tx, ns, blob, clock_->Now()));
-      TIFFIN_RETURN_IF_ERROR(tx.AddUse(job->id, id, BlobUse::kArgument));
+absl::Status JobStore::TellIn(JobTransaction& tx, Effects& effects, const JobInHand& job,
+                              const Transition& t, const Facts& facts) {
+  const WaitKey key{job.row.namespace_id, job.row.key};
+  switch (t.tell) {
+    case Transition::Tell::kNothing:
+      break;
+    case Transition::Tell::kHeld: {
+      WaitEvent held{.kind = WaitEvent::Kind::kAttached};
+      TIFFIN_ASSIGN_OR_RETURN(held.holder, HolderOf(tx, *job.lease));
+      TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.row.id));
+      all.push_back(job.row);
+      for (const JobRow& each : all) {
+        held.key = each.key;
+        effects.after_commit.push_back([this, held, key = WaitKey{each.namespace_id, each.key}] {
+          waiters_.Tell(key, held);
+        });
+      }
+      break;
     }
-  }
-  std::vector<RowId> used;
-  TIFFIN_ASSIGN_OR_RETURN(answer->missing, BlobCatalogue::FindMissing(tx, ns, in.refs, &used));
-  for (const RowId id : used) TIFFIN_RETURN_IF_ERROR(tx.AddUse(job->id, id, BlobUse::kArgument));
-
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> end, FollowLinks(tx, *job));
-  if (end && end->state == JobState::kDone) {
-    answer->outcome = SubmitAnswer::Outcome::kRetrieved;
-    TIFFIN_ASSIGN_OR_RETURN(answer->result, FindStored(tx, *end, *job));
-    return absl::OkStatus();
-  }
-  std::optional<LeaseRow> lease;
-  if (end) {
-    TIFFIN_ASSIGN_OR_RETURN(lease, tx.FindLease(end->id));
-  }
-  if (lease && end->id == job->id && !caller.request_id.empty() &&
-      lease->request_id == caller.request_id) {
-    answer->outcome = SubmitAnswer::Outcome::kGranted;  // the same call, sent again
-    answer->lease = lease;
-    if (job->state == JobState::kUnfolding) {
-      TIFFIN_ASSIGN_OR_RETURN(answer->workflow, FindStored(tx, *job, *job));
+    case Transition::Tell::kResult:
+    case Transition::Tell::kFailed: {
+      TIFFIN_ASSIGN_OR_RETURN(const StoredResult stored, Dress(tx, *facts.result));
+      TIFFIN_RETURN_IF_ERROR(TellEnding(tx, effects, job.row, stored,
+                                        t.tell == Transition::Tell::kResult
+                                            ? WaitEvent::Kind::kResult
+                                            : WaitEvent::Kind::kFailed));
+      break;
     }
-    return absl::OkStatus();
+    case Transition::Tell::kFree:
+      effects.free.push_back(key);
+      break;
   }
-  if (lease) {
-    answer->outcome = SubmitAnswer::Outcome::kAttached;
-    TIFFIN_ASSIGN_OR_RETURN(answer->holder, HolderOf(tx, *lease));
-    return absl::OkStatus();
+  if (!t.frees_followers) return absl::OkStatus();
+  TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobRow> followers, Followers(tx, job.row.id));
+  for (const JobRow& each : followers) {
+    JobInHand follower{each, std::nullopt};
+    const Transition lost = LoseTarget(follower.life());
+    if (lost.accepted()) TIFFIN_RETURN_IF_ERROR(ApplyIn(tx, effects, follower, lost, {}));
   }
-  answer->outcome = SubmitAnswer::Outcome::kOpen;
-  if (!options.can_compute) return absl::OkStatus();
-  answer->outcome = SubmitAnswer::Outcome::kGranted;
-  answer->lease.emplace();
-  return GrantIn(tx, effects, *job, caller, options.term, !options.discard_result,
-                 &*answer->lease, &answer->workflow);
-}
-
-absl::Status JobStore::GrantIn(JobTransaction& tx, Effects& effects, JobRow job,
-                               const CallerInfo& caller, absl::Duration term, bool keep,
-                               LeaseRow* lease, std::optional<StoredResult>* workflow) {
-  if (job.state == JobState::kLinked) {  // its target is lost or failed: unfold it again
-    job.state = JobState::kUnfolding;
-    job.link = 0;
-  }
-  if (job.state == JobState::kUnfolding) {
-    TIFFIN_ASSIGN_OR_RETURN(*workflow, FindStored(tx, job, job));
-  } else {
-    if (job.state == JobState::kFailed) TIFFIN_RETURN_IF_ERROR(tx.DeleteResult(job.id));
-    job.state = JobState::kLeased;
-  }
-  SessionRow session = caller.session;
-  session.namespace_id = job.namespace_id;
-  TIFFIN_ASSIGN_OR_RETURN(job.epoch, tx.NextEpoch());
-  lease->job = job.id;
-  lease->lease_id = RandomBytes(kLeaseIdBytes);
-  lease->epoch = job.epoch;
-  TIFFIN_ASSIGN_OR_RETURN(lease->session, tx.EnsureSession(session));
-  lease->request_id = caller.request_id;
-  lease->term = term;
-  lease->granted = clock_->Now();
-  lease->keep = keep;
-  TIFFIN_RETURN_IF_ERROR(tx.PutLease(*lease));
-  TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(job));
-  WaitEvent held{.kind = WaitEvent::Kind::kAttached, .key = job.key};
-  TIFFIN_ASSIGN_OR_RETURN(held.holder, HolderOf(tx, *lease));
-  const WaitKey key{job.namespace_id, job.key};
-  effects.after_commit.push_back([this, lease = *lease, held, key] {
-    leases_.Add(lease);
-    waiters_.Tell(key, held);
-  });
   return absl::OkStatus();
 }
 
-absl::StatusOr<StoredResult> JobStore::GetResult(std::string_view name_space,
-                                                 const JobAddress& address, Digest* key) {
-  std::optional<StoredResult> result;
-  TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
-    std::optional<JobRow> job;
-    if (const auto* alias = std::get_if<AliasKey>(&address)) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
-                              reader.FindAlias(ns, alias->profile, alias->name));
-      if (!row) {
-        return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
-      }
-      TIFFIN_ASSIGN_OR_RETURN(job, reader.FindJob(row->job));
-      if (job) *key = job->key;
-    } else {
-      *key = std::get<Digest>(address);
-      if (ns != 0) {
-        TIFFIN_ASSIGN_OR_RETURN(job, reader.FindJob(ns, *key));
-      }
-    }
-    const std::string name = absl::StrCat("job ", key->ToText());
-    if (!job) return absl::NotFoundError(absl::StrCat(name, ": never submitted here"));
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> end, FollowLinks(reader, *job));
-    const JobState state = end ? end->state : JobState::kAbsent;
-    if (state == JobState::kDone) {
-      TIFFIN_ASSIGN_OR_RETURN(result, FindStored(reader, *end, *job));
-      if (!result) return absl::DataLossError(absl::StrCat(name, ": its result is missing"));
-      return absl::OkStatus();
-    }
-    return absl::NotFoundError(absl::StrCat(
-        name, state == JobState::kFailed      ? ": it failed; submit it to run it again"
-              : state == JobState::kLeased    ? ": still computed"
-              : state == JobState::kUnfolding ? ": its workflow is still unfolded"
-                                              : ": no result"));
-  }));
-  return *std::move(result);
+absl::Status JobStore::TellEnding(JobTransaction& tx, Effects& effects, const JobRow& job,
+                                  const StoredResult& result, WaitEvent::Kind kind) {
+  TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.id));
+  all.push_back(job);
+  for (const JobRow& each : all) {
+    WaitEvent event{.kind = kind, .key = each.key};
+    event.result = result;
+    if (each.id != job.id && !event.result->linked_to) event.result->linked_to = job.key;
+    effects.after_commit.push_back([this, event, key = WaitKey{each.namespace_id, each.key}] {
+      waiters_.End(key, event);
+    });
+  }
+  return absl::OkStatus();
 }
+
+// What is cached of a job can only change if it was done, or followed another. Those who follow it
+// are told apart, unless they go on following.
+absl::Status JobStore::DropCached(JobTransaction& tx, Effects& effects, const JobRow& before,
+                                  const Transition& t) {
+  if (before.state != JobState::kDone && before.state != JobState::kLinked) {
+    return absl::OkStatus();
+  }
+  std::vector<JobRow> all{before};
+  if (!t.frees_followers) {
+    TIFFIN_ASSIGN_OR_RETURN(all, Followers(tx, before.id));
+    all.push_back(before);
+  }
+  for (const JobRow& each : all) {
+    effects.after_commit.push_back(
+        [this, ns = each.namespace_id, key = each.key] { cache_.Drop(ns, key); });
+  }
+  return absl::OkStatus();
+}
+
+// --- Leases that end -------------------------------------------------------------------------------
 
 absl::Status JobStore::LapseIn(JobTransaction& tx, Effects& effects, RowId id,
                                const std::string& lease_id) {
   if (!leases_.Lapsed(lease_id)) return absl::OkStatus();  // renewed meanwhile
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> job, tx.FindJob(id));
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLease(id));
-  if (!job || !lease || lease->lease_id != lease_id) {
+  if (!row || !lease || lease->lease_id != lease_id) {
     effects.after_commit.push_back([this, lease_id] { leases_.Remove(lease_id, Renewal::kLost); });
     return absl::OkStatus();
   }
-  ++job->losses;
+  JobInHand job{*std::move(row), lease};
   TIFFIN_ASSIGN_OR_RETURN(const HolderInfo holder, HolderOf(tx, *lease));
-  absl::StrAppend(&job->lost_hosts, job->lost_hosts.empty() ? "" : ",",
+  absl::StrAppend(&job.row.lost_hosts, job.row.lost_hosts.empty() ? "" : ",",
                   holder.session.host.empty() ? "unknown" : holder.session.host);
-  effects.after_commit.push_back([this, key = job->key, host = holder.session.host] {
+  effects.after_commit.push_back([this, key = job.row.key, host = holder.session.host] {
     ++counters_.lapsed;
     spdlog::info("event=lapsed key={} host=\"{}\"", key.ToText(), host);
   });
-  if (job->losses < options_.limits.max_lost) return EndLease(tx, effects, *job, *lease);
-
-  ResultRow error{.job = id, .kind = ResultKind::kError, .record = LostRecord(*job)};
-  TIFFIN_ASSIGN_OR_RETURN(error.digest, ResultDigest(Value(Object{{"hosts", job->lost_hosts}})));
+  const Transition t = Lapse(job.life(), options_.limits.max_lost);
+  ResultRow error{.job = id, .kind = ResultKind::kError,
+                  .record = LostRecord(job.row.losses + 1, job.row.lost_hosts)};
+  TIFFIN_ASSIGN_OR_RETURN(error.digest,
+                          ResultDigest(Value(Object{{"hosts", job.row.lost_hosts}})));
   error.epoch = lease->epoch;
   error.stored = clock_->Now();
   error.retryable = true;
-  job->losses = 0;
-  job->lost_hosts.clear();
-  job->state = JobState::kFailed;
-  TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(id));
-  TIFFIN_RETURN_IF_ERROR(tx.PutResult(error));
-  TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(*job));
-  effects.after_commit.push_back([this, lease_id] { leases_.Remove(lease_id, Renewal::kLost); });
-  TIFFIN_ASSIGN_OR_RETURN(const StoredResult stored, Dress(tx, error));
-  return TellEnding(tx, effects, waiters_, *job, stored, WaitEvent::Kind::kFailed);
+  return ApplyIn(tx, effects, job, t, {.result = &error});
 }
 
-absl::Status JobStore::EndLease(JobTransaction& tx, Effects& effects, JobRow job,
-                                const LeaseRow& lease) {
-  if (job.state == JobState::kLeased) job.state = JobState::kAbsent;
-  TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(job.id));
-  TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(job));
-  effects.after_commit.push_back(
-      [this, id = lease.lease_id] { leases_.Remove(id, Renewal::kLost); });
-  effects.free.push_back({job.namespace_id, job.key});
-  // Those who follow a lost job are unfolding again.
-  TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobRow> followers, Followers(tx, job.id));
-  for (JobRow follower : followers) {
-    follower.state = JobState::kUnfolding;
-    follower.link = 0;
-    TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(follower));
-    effects.free.push_back({follower.namespace_id, follower.key});
-  }
-  return absl::OkStatus();
+absl::Status JobStore::ReleaseIn(JobTransaction& tx, Effects& effects, RowId id,
+                                 size_t* released) {
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
+  if (!row) return absl::DataLossError("a lease of no job");
+  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
+  const Transition t = server::Release(job.life());
+  if (!t.accepted()) return absl::OkStatus();
+  ++*released;
+  return ApplyIn(tx, effects, job, t, {});
 }
 
-absl::StatusOr<bool> JobStore::Release(std::string_view lease_id) {
-  bool released = false;
-  TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(lease_id));
-    released = lease.has_value();
-    if (!lease) return absl::OkStatus();
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, tx.FindJob(lease->job));
-    if (!job) return absl::DataLossError("a lease of no job");
-    return EndLease(tx, effects, *job, *lease);
-  }));
-  return released;
-}
-
-absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key,
-                            std::string_view lease_id, const Digest& target_key) {
-  return Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(caller.name_space));
-    TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> job, tx.FindJob(ns, key));
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, tx.FindJob(ns, target_key));
-    if (!job) return absl::NotFoundError(absl::StrCat("key: no job ", key.ToText()));
-    if (!target) {
-      return absl::NotFoundError(absl::StrCat("target: no job ", target_key.ToText()));
-    }
-    if (job->state == JobState::kLinked && job->link == target->id) return absl::OkStatus();
-    if (job->state != JobState::kUnfolding) {
-      return absl::FailedPreconditionError("key: the job is not unfolding a workflow");
-    }
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLease(job->id));
-    if (!lease || !EqualInConstantTime(lease->lease_id, lease_id)) {
-      return absl::FailedPreconditionError("lease: not the live lease of the job");
-    }
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> end, FollowLinks(tx, *target));
-    if (target->id == job->id || (end && end->id == job->id)) {
-      return absl::FailedPreconditionError("target: the link would close a loop");
-    }
-    job->state = JobState::kLinked;
-    job->link = target->id;
-    TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(job->id));
-    TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(*job));
-    effects.after_commit.push_back(
-        [this, id = lease->lease_id] { leases_.Remove(id, Renewal::kLost); });
-    if (end && (end->state == JobState::kDone || end->state == JobState::kFailed)) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<StoredResult> stored,
-                              FindStored(tx, *end, *job));
-      if (stored) {
-        return TellEnding(tx, effects, waiters_, *job, *stored,
-                          end->state == JobState::kDone ? WaitEvent::Kind::kResult
-                                                        : WaitEvent::Kind::kFailed);
+absl::StatusOr<size_t> JobStore::Release(std::vector<std::string> ids) {
+  size_t sum = 0;
+  for (size_t start = 0; start < ids.size(); start += kPart) {
+    size_t released = 0;
+    TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
+      released = 0;
+      for (size_t i = start; i < std::min(start + kPart, ids.size()); ++i) {
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(ids[i]));
+        if (lease) TIFFIN_RETURN_IF_ERROR(ReleaseIn(tx, effects, lease->job, &released));
       }
+      return absl::OkStatus();
+    }));
+    sum += released;
+  }
+  return sum;
+}
+
+absl::StatusOr<size_t> JobStore::ForceRelease(std::string_view name_space,
+                                              std::vector<Digest> keys) {
+  size_t sum = 0;
+  for (size_t start = 0; start < keys.size(); start += kPart) {
+    size_t released = 0;
+    TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
+      released = 0;
+      TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(name_space));
+      for (size_t i = start; i < std::min(start + kPart, keys.size()); ++i) {
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, tx.FindJob(ns, keys[i]));
+        if (row) TIFFIN_RETURN_IF_ERROR(ReleaseIn(tx, effects, row->id, &released));
+      }
+      return absl::OkStatus();
+    }));
+    sum += released;
+  }
+  return sum;
+}
+
+absl::StatusOr<size_t> JobStore::Withdraw(std::vector<RowId> jobs, Tombstone why) {
+  size_t sum = 0;
+  for (size_t start = 0; start < jobs.size(); start += kPart) {
+    size_t withdrawn = 0;
+    TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
+      withdrawn = 0;
+      TIFFIN_ASSIGN_OR_RETURN(const int64_t now, tx.NextEpoch());
+      for (size_t i = start; i < std::min(start + kPart, jobs.size()); ++i) {
+        TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(jobs[i]));
+        if (!row) continue;
+        TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
+        const Transition t = server::Withdraw(job.life(), why, now);
+        if (!t.accepted()) continue;
+        ++withdrawn;
+        job.row.buried = clock_->Now();
+        TIFFIN_RETURN_IF_ERROR(ApplyIn(tx, effects, job, t, {}));
+      }
+      return absl::OkStatus();
+    }));
+    sum += withdrawn;
+  }
+  return sum;
+}
+
+// --- Reading ---------------------------------------------------------------------------------------
+
+std::shared_ptr<const FoundResult> JobStore::FindHot(std::string_view name_space,
+                                                     const Digest& key) {
+  const RowId ns = cache_.FindNamespace(name_space);
+  std::shared_ptr<const FoundResult> found = ns == 0 ? nullptr : cache_.Find(ns, key);
+  if (found) CountHit(found->job);
+  return found;
+}
+
+JobStore::Found JobStore::GetResult(std::string_view name_space, const JobAddress& address) {
+  if (const auto* key = std::get_if<Digest>(&address)) {
+    if (auto found = FindHot(name_space, *key)) return found;
+  }
+  return std::move(GetResults(name_space, {&address, 1})[0]);
+}
+
+std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
+                                                  std::span<const JobAddress> addresses) {
+  std::vector<Found> out;
+  out.reserve(addresses.size());
+  const uint64_t ticket = cache_.Ticket();
+  const absl::Status status = database_->Read([&](JobReader& reader) -> absl::Status {
+    RowId ns = cache_.FindNamespace(name_space);
+    if (ns == 0) {
+      TIFFIN_ASSIGN_OR_RETURN(ns, reader.FindNamespace(name_space));
+      cache_.RememberNamespace(name_space, ns);
     }
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> held, tx.FindLease(end ? end->id : 0));
-    if (!held) effects.free.push_back({job->namespace_id, job->key});
+    for (const JobAddress& address : addresses) {
+      out.push_back(FindIn(reader, name_space, ns, address, ticket));
+      if (out.back().ok()) CountHit((*out.back())->job);
+    }
     return absl::OkStatus();
   });
+  while (out.size() < addresses.size()) out.push_back(status);
+  return out;
+}
+
+JobStore::Found JobStore::FindIn(JobReader& reader, std::string_view, RowId ns,
+                                 const JobAddress& address, uint64_t ticket) {
+  std::optional<JobRow> job;
+  auto found = std::make_shared<FoundResult>();
+  if (const auto* alias = std::get_if<AliasKey>(&address)) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
+                            reader.FindAlias(ns, alias->profile, alias->name));
+    if (!row) {
+      return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
+    }
+    TIFFIN_ASSIGN_OR_RETURN(job, reader.FindJob(row->job));
+    if (job) found->key = job->key;
+  } else {
+    found->key = std::get<Digest>(address);
+    if (auto hot = ns == 0 ? nullptr : cache_.Find(ns, found->key)) return hot;
+    if (ns != 0) {
+      TIFFIN_ASSIGN_OR_RETURN(job, reader.FindJob(ns, found->key));
+    }
+  }
+  const std::string name = absl::StrCat("job ", found->key.ToText());
+  if (!job) return absl::NotFoundError(absl::StrCat(name, ": never submitted here"));
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> end, FollowLinks(reader, *job));
+  if (!end || end->state != JobState::kDone) {
+    return absl::NotFoundError(absl::StrCat(name, WhyNoResult(end ? *end : JobRow())));
+  }
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(reader, *end, *job));
+  if (!stored) return absl::DataLossError(absl::StrCat(name, ": its result is missing"));
+  found->job = job->id;
+  found->result = *std::move(stored);
+  cache_.Add(ns, found, ticket);
+  return found;
+}
+
+void JobStore::CountHit(RowId job) {
+  if (hits_.Count(job)) WriteHits();
+}
+
+void JobStore::WriteHits() {
+  auto rows = std::make_shared<std::vector<HitsRow>>(hits_.Take());
+  if (rows->empty()) return;
+  // Nobody waits, and nobody is told: they are approximate.
+  database_->Write({[rows](JobTransaction& tx) -> absl::Status {
+                      for (const HitsRow& row : *rows) TIFFIN_RETURN_IF_ERROR(tx.AddHits(row));
+                      return absl::OkStatus();
+                    },
+                    nullptr});
 }
 
 absl::StatusOr<std::string> JobStore::Inline(std::string_view name_space, std::string_view json) {
-  RowId ns = 0;
-  TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(ns, reader.FindNamespace(name_space));
-    return absl::OkStatus();
-  }));
+  RowId ns = cache_.FindNamespace(name_space);
+  if (ns == 0) {
+    TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(ns, reader.FindNamespace(name_space));
+      return absl::OkStatus();
+    }));
+  }
   return Inlined(json, ns, options_.limits, *blobs_);
 }
 
@@ -390,171 +449,6 @@ absl::StatusOr<DatabaseCounts> JobStore::Counts() {
     return absl::OkStatus();
   }));
   return counts;
-}
-
-// --- Awaiting --------------------------------------------------------------------------------------
-
-void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
-                     std::vector<AwaitItem> items) {
-  for (AwaitItem& item : items) {
-    const uint64_t index = item.index;
-    ChangeLater(
-        [this, session, caller, item = std::move(item)](JobTransaction& tx, Effects& effects) {
-          return LookIn(tx, effects, session, caller, item);
-        },
-        [this, session, index](absl::Status status) {
-          if (status.ok()) return;
-          waiters_.TellOne(session, index,
-                           WaitEvent{.kind = WaitEvent::Kind::kError, .error = status});
-        });
-  }
-}
-
-void JobStore::AddCapacity(Waiters::SessionId session, const CallerInfo& caller, uint64_t leases) {
-  waiters_.AddCapacity(session, leases);
-  std::vector<AwaitItem> again;
-  for (const auto& [index, key] : waiters_.Pending(session)) again.push_back({index, key.key, 0});
-  Await(session, caller, std::move(again));
-}
-
-absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session,
-                              const CallerInfo& caller, const AwaitItem& item) {
-  TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
-  std::optional<JobRow> job;
-  WaitKey key{ns, {}};
-  if (const auto* alias = std::get_if<AliasKey>(&item.job)) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
-                            tx.FindAlias(ns, alias->profile, alias->name));
-    if (!row) {
-      return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
-    }
-    TIFFIN_ASSIGN_OR_RETURN(job, tx.FindJob(row->job));
-    if (job) key.key = job->key;
-  } else {
-    key.key = std::get<Digest>(item.job);
-    TIFFIN_ASSIGN_OR_RETURN(job, tx.FindJob(ns, key.key));
-  }
-  std::optional<JobRow> end;
-  std::optional<LeaseRow> lease;
-  std::optional<StoredResult> stored;
-  if (job) {
-    TIFFIN_ASSIGN_OR_RETURN(end, FollowLinks(tx, *job));
-  }
-  if (end) {
-    TIFFIN_ASSIGN_OR_RETURN(lease, tx.FindLease(end->id));
-    TIFFIN_ASSIGN_OR_RETURN(stored, FindStored(tx, *end, *job));
-  }
-  WaitEvent event{.kind = WaitEvent::Kind::kOpen, .key = key.key};
-  const bool told_failure = end && end->state == JobState::kFailed && stored &&
-                            item.after_epoch > 0 && stored->row.epoch >= item.after_epoch;
-  if (end && stored && (end->state == JobState::kDone || told_failure)) {
-    event.kind = told_failure ? WaitEvent::Kind::kFailed : WaitEvent::Kind::kResult;
-    event.result = stored;
-  } else if (lease) {
-    event.kind = WaitEvent::Kind::kAttached;
-    TIFFIN_ASSIGN_OR_RETURN(event.holder, HolderOf(tx, *lease));
-  }
-  effects.after_commit.push_back([this, session, item, key, event] {
-    if (!waiters_.Add(session, item.index, key, item.after_epoch)) return;
-    if (event.kind == WaitEvent::Kind::kResult || event.kind == WaitEvent::Kind::kFailed) {
-      waiters_.EndOne(session, item.index, key, event);
-    } else {
-      waiters_.TellOne(session, item.index, event);
-    }
-  });
-  if (event.kind == WaitEvent::Kind::kOpen && job) effects.offer.push_back(key);
-  return absl::OkStatus();
-}
-
-void JobStore::GrantWaiter(const WaitKey& key, bool news) {
-  std::optional<Waiters::Candidate> candidate = waiters_.TakeCandidate(key);
-  if (!candidate) {
-    if (news) waiters_.Tell(key, WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key});
-    return;
-  }
-  auto event = std::make_shared<WaitEvent>();
-  ChangeLater(
-      [this, key, event, candidate = *candidate](JobTransaction& tx, Effects& effects)
-          -> absl::Status {
-        *event = WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key};
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job,
-                                tx.FindJob(key.namespace_id, key.key));
-        if (!job) return absl::OkStatus();
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> end, FollowLinks(tx, *job));
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLease(end ? end->id : 0));
-        if (lease || (end && end->state == JobState::kDone)) return absl::OkStatus();
-        if (job->state != JobState::kLinked && !Grantable(job->state, false)) {
-          return absl::OkStatus();
-        }
-        event->kind = WaitEvent::Kind::kGranted;
-        event->lease.emplace();
-        return GrantIn(tx, effects, *job, candidate.caller, candidate.term, true, &*event->lease,
-                       &event->workflow);
-      },
-      [this, key, event, candidate = *candidate](absl::Status status) {
-        if (status.ok() && event->kind == WaitEvent::Kind::kGranted) {
-          ++counters_.granted;
-          if (!waiters_.EndOne(candidate.session, candidate.index, key, *event)) {
-            // The stream ended meanwhile: nobody heard of the lease.
-            ChangeLater([this, id = event->lease->lease_id](JobTransaction& tx, Effects& effects)
-                            -> absl::Status {
-              TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(id));
-              if (!lease) return absl::OkStatus();
-              TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, tx.FindJob(lease->job));
-              return job ? EndLease(tx, effects, *job, *lease) : absl::OkStatus();
-            });
-          }
-        } else {
-          waiters_.AddCapacity(candidate.session, 1);  // it was not used
-        }
-      });
-}
-
-// --- Aliases ---------------------------------------------------------------------------------------
-
-absl::Status JobStore::SetAlias(const CallerInfo& caller, const AliasKey& alias,
-                                const Digest& key, bool replace) {
-  return Change([&](JobTransaction& tx, Effects&) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(caller.name_space));
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, tx.FindJob(ns, key));
-    if (!job) return absl::NotFoundError(absl::StrCat("key: no job ", key.ToText()));
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
-                            tx.FindAlias(ns, alias.profile, alias.name));
-    if (row && row->job == job->id) return absl::OkStatus();
-    if (row && !replace) {
-      return absl::AlreadyExistsError(absl::StrCat("alias: ", alias.name, " in ", alias.profile,
-                                                   " points to another job; set replace"));
-    }
-    return tx.PutAlias({ns, alias.profile, alias.name, job->id});
-  });
-}
-
-absl::Status JobStore::DeleteAlias(std::string_view name_space, const AliasKey& alias) {
-  return Change([&](JobTransaction& tx, Effects&) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(name_space));
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
-                            tx.FindAlias(ns, alias.profile, alias.name));
-    if (!row) {
-      return absl::NotFoundError(absl::StrCat("no alias ", alias.name, " in ", alias.profile));
-    }
-    return tx.DeleteAlias(ns, alias.profile, alias.name);
-  });
-}
-
-absl::StatusOr<std::vector<JobStore::AliasEntry>> JobStore::ListAliases(
-    std::string_view name_space, std::string_view profile, const AliasKey& after, int limit) {
-  std::vector<AliasEntry> out;
-  TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
-    TIFFIN_ASSIGN_OR_RETURN(const std::vector<AliasRow> rows,
-                            reader.ListAliases(ns, profile, after.profile, after.name, limit));
-    for (const AliasRow& row : rows) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(row.job));
-      if (job) out.push_back({{row.profile, row.name}, job->key});
-    }
-    return absl::OkStatus();
-  }));
-  return out;
 }
 
 }  // namespace tiffin::server

@@ -1,4 +1,5 @@
-// The rules of a job's life (DESIGN.md 5), over the rows of JobDatabase.
+// The jobs of all namespaces: applies the rules of a job's life (job_life.h) to the rows of JobDatabase,
+// and tells those who wait.
 #ifndef TIFFIN_SERVER_STORE_JOB_STORE_H_
 #define TIFFIN_SERVER_STORE_JOB_STORE_H_
 
@@ -7,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -18,8 +20,11 @@
 #include "server/store/answers.h"
 #include "server/store/blob_catalogue.h"
 #include "server/store/clock.h"
+#include "server/store/hit_counter.h"
+#include "server/store/job_views.h"
 #include "server/store/lease_table.h"
 #include "server/store/record_gate.h"
+#include "server/store/result_cache.h"
 #include "server/store/waiters.h"
 
 namespace tiffin::server {
@@ -35,18 +40,27 @@ struct AwaitItem {
   int64_t after_epoch = 0;
 };
 
+// A job that came in: parsed, its key computed, its bulk durable.
+struct PreparedJob {
+  JobRow row;
+  TakenIn in;
+};
+
 // Since the start of the process.
 struct JobCounters {
   std::atomic<uint64_t> submits{0}, retrieved{0}, granted{0}, attached{0}, stored{0}, lapsed{0};
 };
 
 // Threads: all methods may be called from any thread but the writer's; they block until what they
-// answer is durable.
+// answer is durable. Reads never wait for the writer.
 class JobStore {
  public:
   struct Options {
     Limits limits;
     bool allow_unversioned_main = false;
+    // A lease held so long without progress lapses however often it is renewed.
+    absl::Duration max_hold = absl::Hours(24);
+    size_t cache_bytes = 64 << 20;  // of results read last
   };
   // All outlive the store.
   JobStore(JobDatabase* database, BlobCatalogue* blobs, Clock* clock, Options options);
@@ -56,17 +70,38 @@ class JobStore {
   absl::Status Start();
   void Stop();
 
+  absl::StatusOr<PreparedJob> Prepare(std::string_view job_json);
   absl::StatusOr<SubmitAnswer> Submit(const CallerInfo& caller, std::string_view job_json,
                                       const SubmitOptions& options);
-  absl::StatusOr<StoredResult> GetResult(std::string_view name_space, const JobAddress& address,
-                                         Digest* key);
+  // Each job its own answer, in order. `first` is the place of the first one in its batch: with the
+  // caller's request id it names each job's Submit. At most `*grants` leases are granted, and taken off
+  // it. Others get their turn between parts of a large batch.
+  std::vector<absl::StatusOr<SubmitAnswer>> SubmitMany(
+      const CallerInfo& caller, std::vector<absl::StatusOr<PreparedJob>> jobs, uint64_t first,
+      const SubmitOptions& options, std::optional<uint64_t>* grants);
+
+  // Found in memory, or nullptr: never blocks.
+  std::shared_ptr<const FoundResult> FindHot(std::string_view name_space, const Digest& key);
+  using Found = absl::StatusOr<std::shared_ptr<const FoundResult>>;
+  // NOT_FOUND: none; the message says why.
+  Found GetResult(std::string_view name_space, const JobAddress& address);
+  // On one snapshot.
+  std::vector<Found> GetResults(std::string_view name_space, std::span<const JobAddress> addresses);
+
   // On FAILED_PRECONDITION for absent blobs, `answer->missing` lists them.
   absl::Status StoreResult(const CallerInfo& caller, StoreRequest request, StoreAnswer* answer);
-  Renewal Renew(std::string_view lease_id) { return leases_.Renew(lease_id); }
-  // Whether the lease was live.
-  absl::StatusOr<bool> Release(std::string_view lease_id);
+  std::vector<Renewal> Renew(std::span<const std::string> leases, bool progress = false) {
+    return leases_.Renew(leases, progress);
+  }
+  // How many of the leases were live.
+  absl::StatusOr<size_t> Release(std::vector<std::string> leases);
+  // The same by job, whoever holds it.
+  absl::StatusOr<size_t> ForceRelease(std::string_view name_space, std::vector<Digest> keys);
   absl::Status Link(const CallerInfo& caller, const Digest& key, std::string_view lease_id,
                     const Digest& target);
+  // Takes back what the jobs have (see Withdraw of job_life.h); how many had something. In parts: after
+  // an error some are done, and it may be repeated.
+  absl::StatusOr<size_t> Withdraw(std::vector<RowId> jobs, Tombstone why);
 
   absl::Status SetAlias(const CallerInfo& caller, const AliasKey& alias, const Digest& key,
                         bool replace);
@@ -82,12 +117,17 @@ class JobStore {
   Waiters::SessionId OpenAwait(AwaitSession session) { return waiters_.Open(std::move(session)); }
   // The state of each job now, then what changes, as `tell` of the session is told.
   void Await(Waiters::SessionId session, const CallerInfo& caller, std::vector<AwaitItem> items);
-  void AddCapacity(Waiters::SessionId session, const CallerInfo& caller, uint64_t leases);
+  void AddCapacity(Waiters::SessionId session, uint64_t leases);
   void CloseAwait(Waiters::SessionId session) { waiters_.Close(session); }
+  size_t WaitingFor(RowId namespace_id, const Digest& key) {
+    return waiters_.WaitingFor({namespace_id, key});
+  }
 
   // The record with its bulk inline, for a caller of that namespace.
   absl::StatusOr<std::string> Inline(std::string_view name_space, std::string_view json);
   absl::StatusOr<DatabaseCounts> Counts();
+  // Hits of the job that are not written yet.
+  std::optional<HitsRow> RecentHits(RowId job) { return hits_.Find(job); }
 
   const Limits& limits() const { return options_.limits; }
   const JobCounters& counters() const { return counters_; }
@@ -96,30 +136,55 @@ class JobStore {
  private:
   // What to do after COMMIT, gathered while the transaction runs.
   struct Effects;
+  struct Facts;
   using Apply = std::function<absl::Status(JobTransaction&, Effects&)>;
   // Runs `apply` on the writer and its effects after COMMIT; waits.
   absl::Status Change(Apply apply);
   void ChangeLater(Apply apply, std::function<void(absl::Status)> done = nullptr);
 
-  absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
-                        const JobRow& fresh, const TakenIn& in, const SubmitOptions& options,
-                        SubmitAnswer* answer);
+  // Writes an accepted transition and gathers what follows. A job of id 0 is inserted.
+  absl::Status ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& job, const Transition& t,
+                       const Facts& facts);
+  absl::Status TellIn(JobTransaction& tx, Effects& effects, const JobInHand& job,
+                      const Transition& t, const Facts& facts);
+  // Tells all who wait for the job, and for jobs that follow it, how it ended.
+  absl::Status TellEnding(JobTransaction& tx, Effects& effects, const JobRow& job,
+                          const StoredResult& result, WaitEvent::Kind kind);
+  absl::Status DropCached(JobTransaction& tx, Effects& effects, const JobRow& before,
+                          const Transition& t);
+
+  struct SubmitContext;
+  absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
+                        const PreparedJob& prepared, const std::string& request_id,
+                        bool can_compute, SubmitAnswer* answer);
+  absl::Status EnterArguments(JobTransaction& tx, const JobRow& job, bool fresh,
+                              const TakenIn& in, Missing* missing);
+  // With the rows of `job` written. `session` is the new holder's.
+  absl::Status GrantIn(JobTransaction& tx, Effects& effects, JobInHand& job, const Life& end,
+                       LeaseRow lease, std::optional<StoredResult>* workflow);
+  LeaseRow MakeLease(RowId session, absl::Duration term, bool keep, const std::string& request_id);
+
   absl::Status StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
                        const StoreRequest& request, const TakenIn& in, const ResultRow& result,
                        const std::optional<JobRow>& fresh, StoreAnswer* answer,
                        absl::Status* refused);
-  absl::Status FinishValue(JobTransaction& tx, Effects& effects, JobRow job,
-                           const std::optional<LeaseRow>& lease, const ResultRow& result,
-                           const std::vector<RowId>& blobs);
+  absl::StatusOr<JobInHand> JobToStore(JobTransaction& tx, RowId ns, RowId session,
+                                       const StoreRequest& request,
+                                       const std::optional<JobRow>& fresh);
   absl::Status LapseIn(JobTransaction& tx, Effects& effects, RowId job, const std::string& lease);
-  absl::Status EndLease(JobTransaction& tx, Effects& effects, JobRow job, const LeaseRow& lease);
-  absl::Status LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session,
-                      const CallerInfo& caller, const AwaitItem& item);
-  absl::Status GrantIn(JobTransaction& tx, Effects& effects, JobRow job, const CallerInfo& caller,
-                       absl::Duration term, bool keep, LeaseRow* lease,
-                       std::optional<StoredResult>* workflow);
+  absl::Status ReleaseIn(JobTransaction& tx, Effects& effects, RowId job, size_t* released);
+
+  absl::Status LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session, RowId ns,
+                      const AwaitItem& item);
+  void Offer(const std::vector<WaitKey>& keys);
   void GrantWaiter(const WaitKey& key, bool news);
-  absl::StatusOr<std::pair<JobRow, TakenIn>> ReadJob(std::string_view json);
+  void GrantEnded(const Waiters::Candidate& candidate, const WaitKey& key, const WaitEvent& event,
+                  const absl::Status& status);
+
+  Found FindIn(JobReader& reader, std::string_view name_space, RowId ns, const JobAddress& address,
+               uint64_t ticket);
+  void CountHit(RowId job);
+  void WriteHits();
 
   JobDatabase* const database_;
   BlobCatalogue* const blobs_;
@@ -127,7 +192,13 @@ class JobStore {
   const Options options_;
   LeaseTable leases_;
   Waiters waiters_;
+  ResultCache cache_;
+  HitCounter hits_;
   JobCounters counters_;
+  std::mutex stalled_mutex_;
+  // Jobs that could not be granted because the database could not be written; offered again after the
+  // next commit. Guarded by stalled_mutex_.
+  std::vector<WaitKey> stalled_;
 };
 
 }  // namespace tiffin::server

@@ -1,6 +1,7 @@
 #include "server/store/job_views.h"
 
 #include <set>
+#include <utility>
 
 #include "common/status.h"
 
@@ -9,6 +10,32 @@ namespace {
 // Link refuses loops, so this only bounds what a damaged database could cost.
 constexpr int kMaxChain = 100'000;
 }  // namespace
+
+Life JobInHand::life() const {
+  return {.state = row.state,
+          .epoch = row.epoch,
+          .valid_from = row.valid_from,
+          .losses = row.losses,
+          .leased = lease.has_value(),
+          .keep = !lease || lease->keep,
+          .tombstone = row.tombstone};
+}
+
+absl::StatusOr<JobInHand> WithLease(JobReader& reader, JobRow row) {
+  JobInHand job{std::move(row), std::nullopt};
+  // No other state has one.
+  if (job.row.state == JobState::kLeased || job.row.state == JobState::kUnfolding) {
+    TIFFIN_ASSIGN_OR_RETURN(job.lease, reader.FindLease(job.row.id));
+  }
+  return job;
+}
+
+absl::StatusOr<JobInHand> EndOf(JobReader& reader, const JobInHand& job) {
+  if (job.row.state != JobState::kLinked) return job;
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> end, FollowLinks(reader, job.row));
+  if (!end) return JobInHand();
+  return WithLease(reader, *std::move(end));
+}
 
 absl::StatusOr<std::optional<JobRow>> FollowLinks(JobReader& reader, const JobRow& job) {
   std::optional<JobRow> at = job;

@@ -1,5 +1,6 @@
 #include "server/store/lease_table.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -7,7 +8,14 @@ namespace tiffin::server {
 namespace {
 // Enough for every lease that a holder may still try to renew after a burst of results.
 constexpr size_t kEndedKept = 100'000;
+
+SteadyTime::duration ToSteady(absl::Duration duration) {
+  return std::chrono::duration_cast<SteadyTime::duration>(absl::ToChronoNanoseconds(duration));
+}
 }  // namespace
+
+LeaseTable::LeaseTable(Clock* clock, absl::Duration max_hold)
+    : clock_(clock), max_hold_(ToSteady(max_hold)) {}
 
 void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse) {
   on_lapse_ = std::move(on_lapse);
@@ -25,7 +33,7 @@ void LeaseTable::Stop() {
 
 void LeaseTable::Schedule(const std::string& id, Live& live) {
   deadlines_.erase({live.deadline, id});
-  live.deadline = clock_->Steady() + live.term;
+  live.deadline = std::min(clock_->Steady() + live.term, live.held_since + max_hold_);
   const bool first = deadlines_.empty() || live.deadline < deadlines_.begin()->first;
   deadlines_.insert({live.deadline, id});
   if (first) wake_.notify_all();
@@ -35,8 +43,8 @@ void LeaseTable::Add(const LeaseRow& lease) {
   std::lock_guard lock(mutex_);
   Live& live = live_[lease.lease_id];
   live.job = lease.job;
-  live.term = std::chrono::duration_cast<SteadyTime::duration>(
-      absl::ToChronoNanoseconds(lease.term));
+  live.term = ToSteady(lease.term);
+  live.held_since = clock_->Steady();
   Schedule(lease.lease_id, live);
 }
 
@@ -55,15 +63,35 @@ void LeaseTable::Remove(std::string_view lease_id, Renewal why) {
   }
 }
 
-Renewal LeaseTable::Renew(std::string_view lease_id) {
-  std::lock_guard lock(mutex_);
-  const std::string id(lease_id);
+Renewal LeaseTable::RenewLocked(const std::string& id, bool progress) {
   if (auto it = live_.find(id); it != live_.end()) {
+    const SteadyTime now = clock_->Steady();
+    if (progress) it->second.held_since = now;
+    if (it->second.held_since + max_hold_ <= now) return Renewal::kLost;
     Schedule(id, it->second);
     return Renewal::kRenewed;
   }
   auto it = ended_.find(id);
   return it == ended_.end() ? Renewal::kLost : it->second;
+}
+
+Renewal LeaseTable::Renew(std::string_view lease_id, bool progress) {
+  std::lock_guard lock(mutex_);
+  return RenewLocked(std::string(lease_id), progress);
+}
+
+std::vector<Renewal> LeaseTable::Renew(std::span<const std::string> lease_ids, bool progress) {
+  std::vector<Renewal> out;
+  out.reserve(lease_ids.size());
+  std::lock_guard lock(mutex_);
+  for (const std::string& id : lease_ids) out.push_back(RenewLocked(id, progress));
+  return out;
+}
+
+void LeaseTable::NoteProgress(std::string_view lease_id) {
+  std::lock_guard lock(mutex_);
+  const auto it = live_.find(std::string(lease_id));
+  if (it != live_.end()) it->second.held_since = clock_->Steady();
 }
 
 bool LeaseTable::Lapsed(std::string_view lease_id) {
@@ -80,13 +108,10 @@ size_t LeaseTable::size() {
 void LeaseTable::Run() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (deadlines_.empty()) {
-      wake_.wait(lock);
-      continue;
-    }
     const SteadyTime now = clock_->Steady();
-    if (deadlines_.begin()->first > now) {
-      clock_->WaitUntil(lock, wake_, deadlines_.begin()->first);
+    const SteadyTime next = deadlines_.empty() ? SteadyTime::max() : deadlines_.begin()->first;
+    if (next > now) {
+      clock_->WaitUntil(lock, wake_, next);
       continue;
     }
     // Taken off the schedule, not out of the table: whoever renews before the database has let it

@@ -10,10 +10,12 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/jobs/job_database.h"
@@ -26,7 +28,8 @@ enum class Renewal { kRenewed, kDoneElsewhere, kLost };
 // Threads: all methods may be called from any thread.
 class LeaseTable {
  public:
-  explicit LeaseTable(Clock* clock) : clock_(clock) {}
+  // A lease held `max_hold` without progress lapses even if it is renewed.
+  LeaseTable(Clock* clock, absl::Duration max_hold);
   ~LeaseTable() { Stop(); }
 
   // Starts calling `on_lapse(job, lease id)` from a thread of its own for leases whose term is over.
@@ -38,7 +41,11 @@ class LeaseTable {
   void Add(const LeaseRow& lease);
   // Ends a lease; `why` is what Renew answers for it from now on.
   void Remove(std::string_view lease_id, Renewal why);
-  Renewal Renew(std::string_view lease_id);
+  Renewal Renew(std::string_view lease_id, bool progress = false);
+  // Of many, in order. With `progress` they are held from now on.
+  std::vector<Renewal> Renew(std::span<const std::string> lease_ids, bool progress);
+  // Their holder got on.
+  void NoteProgress(std::string_view lease_id);
   // True if the lease is known and its term is over now.
   bool Lapsed(std::string_view lease_id);
   size_t size();
@@ -48,11 +55,14 @@ class LeaseTable {
     RowId job;
     SteadyTime::duration term;
     SteadyTime deadline;
+    SteadyTime held_since;
   };
+  Renewal RenewLocked(const std::string& id, bool progress);
   void Run();
   void Schedule(const std::string& id, Live& live);
 
   Clock* const clock_;
+  const SteadyTime::duration max_hold_;
   std::mutex mutex_;  // guards all below
   std::condition_variable wake_;
   std::unordered_map<std::string, Live> live_;

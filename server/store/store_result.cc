@@ -26,36 +26,53 @@ std::vector<TakenBulk> AsBulk(std::vector<Array> arrays) {
   return out;
 }
 
-absl::Status NotLive(std::string_view what) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("lease: ", ToAbsl(what), " can be stored only under the live lease of the job"));
+std::string_view WordOf(ResultKind kind) {
+  return kind == ResultKind::kError ? "an error" : "a workflow";
 }
 
-// Whether a value may be stored now; the lease is the job's live one, if any.
-absl::Status CheckValueAllowed(const JobRow& job, const std::optional<LeaseRow>& lease,
-                               const StoreRequest& request) {
-  if (lease && EqualInConstantTime(lease->lease_id, request.lease_id)) {
-    if (request.epoch == 0 || request.epoch == lease->epoch) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat("epoch: ", request.epoch,
-                                                      ", the lease is of epoch ", lease->epoch));
-  }
-  if (request.epoch != 0) {
-    if (request.epoch > job.epoch) {
+// What the caller is told of a verdict that refuses.
+absl::Status Refusal(Verdict verdict, const Life& life, const StoreRequest& request,
+                     const ResultRow& result, const std::optional<ResultRow>& before) {
+  switch (verdict) {
+    case Verdict::kOtherValue:
+      return absl::AlreadyExistsError(
+          absl::StrCat("the job is done with another value: the stored digest is ",
+                       before ? before->digest.ToText() : "", ", that of the record ",
+                       result.digest.ToText()));
+    case Verdict::kDoneBefore:
+      return absl::AlreadyExistsError("the job is done with a value");
+    case Verdict::kWrongEpoch:
+      return absl::FailedPreconditionError(
+          absl::StrCat("epoch: ", request.epoch, ", the lease is of epoch ", life.epoch));
+    case Verdict::kNeverGranted:
       return absl::FailedPreconditionError(
           absl::StrCat("epoch: ", request.epoch, " was never granted for this job"));
-    }
-    if (request.epoch < job.valid_from) {
+    case Verdict::kStale:
       return absl::FailedPreconditionError(absl::StrCat(
-          "epoch: ", request.epoch, " is stale: the job was invalidated at ", job.valid_from));
-    }
-    return absl::OkStatus();  // a holder whose lease lapsed comes late
+          "epoch: ", request.epoch, " is stale: the job was invalidated at ", life.valid_from));
+    case Verdict::kHeldByOther:
+      return absl::FailedPreconditionError(
+          "lease: somebody else computes this job now; a value without a lease is accepted when "
+          "nobody does");
+    default:
+      return absl::FailedPreconditionError(
+          StrCat("lease: ", WordOf(result.kind),
+                 " can be stored only under the live lease of the job"));
   }
-  if (lease) {
-    return absl::FailedPreconditionError(
-        "lease: somebody else computes this job now; a value without a lease is accepted when "
-        "nobody does");
+}
+
+Transition Judge(const Life& life, const Claim& claim, const ResultRow& result,
+                 const std::optional<ResultRow>& before) {
+  const bool same = before && before->kind == result.kind && before->digest == result.digest;
+  const bool same_epoch = before && claim.epoch != 0 && before->epoch == claim.epoch;
+  switch (result.kind) {
+    case ResultKind::kValue:
+      return StoreValue(life, claim, same);
+    case ResultKind::kError:
+      return StoreError(life, claim, same, same_epoch);
+    default:
+      return StoreWorkflow(life, claim, same, same_epoch);
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -92,14 +109,14 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
 
   std::optional<JobRow> fresh;
   if (!request.job.empty()) {
-    TIFFIN_ASSIGN_OR_RETURN(auto job, ReadJob(request.job));
-    if (request.key && *request.key != job.first.key) {
+    TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(request.job));
+    if (request.key && *request.key != job.row.key) {
       return absl::InvalidArgumentError(
-          absl::StrCat("key: the job's key is ", job.first.key.ToText()));
+          absl::StrCat("key: the job's key is ", job.row.key.ToText()));
     }
-    request.key = job.first.key;
-    in->blobs.insert(in->blobs.end(), job.second.blobs.begin(), job.second.blobs.end());
-    fresh = std::move(job.first);
+    request.key = job.row.key;
+    in->blobs.insert(in->blobs.end(), job.in.blobs.begin(), job.in.blobs.end());
+    fresh = std::move(job.row);
   }
   // A refusal that leaves evidence is committed all the same.
   absl::Status refused;
@@ -112,6 +129,35 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
   return refused;
 }
 
+// The job that a result is stored for; inserted if it came along and is not there.
+absl::StatusOr<JobInHand> JobStore::JobToStore(JobTransaction& tx, RowId ns, RowId session,
+                                               const StoreRequest& request,
+                                               const std::optional<JobRow>& fresh) {
+  std::optional<JobRow> row;
+  if (request.key) {
+    TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(ns, *request.key));
+    if (!row && fresh) {
+      row = fresh;
+      row->namespace_id = ns;
+      row->session = session;
+      TIFFIN_ASSIGN_OR_RETURN(row->id, tx.InsertJob(*row));
+    }
+  } else if (!request.lease_id.empty()) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease,
+                            tx.FindLeaseById(request.lease_id));
+    if (!lease) return absl::FailedPreconditionError("lease: not live, and no key is given");
+    TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(lease->job));
+    if (row && row->namespace_id != ns) row.reset();
+  } else {
+    return absl::InvalidArgumentError("key: missing");
+  }
+  if (!row) {
+    return absl::NotFoundError(absl::StrCat(
+        "key: no job ", request.key ? request.key->ToText() : "", "; submit it, or send it along"));
+  }
+  return WithLease(tx, *std::move(row));
+}
+
 absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
                                const StoreRequest& request, const TakenIn& in,
                                const ResultRow& result, const std::optional<JobRow>& fresh,
@@ -120,62 +166,26 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const Calle
   SessionRow session = caller.session;
   session.namespace_id = ns;
   TIFFIN_ASSIGN_OR_RETURN(const RowId session_id, tx.EnsureSession(session));
-  std::optional<JobRow> job;
-  if (request.key) {
-    TIFFIN_ASSIGN_OR_RETURN(job, tx.FindJob(ns, *request.key));
-    if (!job && fresh) {
-      job = fresh;
-      job->namespace_id = ns;
-      job->session = session_id;
-      TIFFIN_ASSIGN_OR_RETURN(job->id, tx.InsertJob(*job));
-    }
-  } else if (!request.lease_id.empty()) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> row, tx.FindLeaseById(request.lease_id));
-    if (!row) return absl::FailedPreconditionError("lease: not live, and no key is given");
-    TIFFIN_ASSIGN_OR_RETURN(job, tx.FindJob(row->job));
-    if (job && job->namespace_id != ns) job.reset();
-  } else {
-    return absl::InvalidArgumentError("key: missing");
-  }
-  if (!job) {
-    return absl::NotFoundError(absl::StrCat(
-        "key: no job ", request.key ? request.key->ToText() : "", "; submit it, or send it along"));
-  }
-  answer->key = job->key;
+  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, JobToStore(tx, ns, session_id, request, fresh));
+  answer->key = job.row.key;
   answer->digest = result.digest;
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLease(job->id));
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before, tx.FindResult(job->id));
-  const bool same = before && before->digest == result.digest;
-
-  if (job->state == JobState::kDone) {
-    if (same && result.kind == ResultKind::kValue) {
-      answer->repeated = true;
-      return absl::OkStatus();
-    }
-    if (result.kind == ResultKind::kValue) {
-      TIFFIN_RETURN_IF_ERROR(
-          tx.AddEvidence({job->id, result.digest, session_id, clock_->Now()}));
-      *refused = absl::AlreadyExistsError(
-          absl::StrCat("the job is done with another value: the stored digest is ",
-                       before->digest.ToText(), ", that of the record ", result.digest.ToText()));
-    } else {
-      *refused = absl::AlreadyExistsError("the job is done with a value");
-    }
-    return absl::OkStatus();
-  }
-  const bool holds = lease && EqualInConstantTime(lease->lease_id, request.lease_id) &&
-                     (request.epoch == 0 || request.epoch == lease->epoch);
-  // What a holder sends again because the answer was lost.
-  if (same && before->kind == result.kind && result.kind != ResultKind::kValue &&
-      request.epoch != 0 && before->epoch == request.epoch) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before, tx.FindResult(job.row.id));
+  const Claim claim{
+      .holds = job.lease && EqualInConstantTime(job.lease->lease_id, request.lease_id),
+      .epoch = request.epoch};
+  const Life life = job.life();
+  const Transition t = Judge(life, claim, result, before);
+  if (t.verdict == Verdict::kRepeated) {
     answer->repeated = true;
     return absl::OkStatus();
   }
-  if (result.kind == ResultKind::kValue) {
-    TIFFIN_RETURN_IF_ERROR(CheckValueAllowed(*job, lease, request));
-  } else if (!holds) {
-    return NotLive(result.kind == ResultKind::kError ? "an error" : "a workflow");
+  if (t.verdict == Verdict::kOtherValue) {
+    TIFFIN_RETURN_IF_ERROR(
+        tx.AddEvidence({job.row.id, result.digest, session_id, clock_->Now()}));
+    *refused = Refusal(t.verdict, life, request, result, before);
+    return absl::OkStatus();
   }
+  if (!t.accepted()) return Refusal(t.verdict, life, request, result, before);
 
   std::vector<RowId> blobs;
   for (const NewBlob& blob : in.blobs) {
@@ -188,47 +198,14 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const Calle
     return absl::FailedPreconditionError(absl::StrCat("record: ", answer->missing.ToText()));
   }
   ResultRow row = result;
-  row.job = job->id;
+  row.job = job.row.id;
   row.session = session_id;
-  row.epoch = holds ? lease->epoch : request.epoch;
-  if (row.kind == ResultKind::kValue) return FinishValue(tx, effects, *job, lease, row, blobs);
-
-  TIFFIN_RETURN_IF_ERROR(tx.PutResult(row));
-  if (row.kind == ResultKind::kWorkflow) {
-    job->state = JobState::kUnfolding;
-    return tx.UpdateJob(*job);
-  }
-  job->state = JobState::kFailed;
-  TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(job->id));
-  TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(*job));
-  effects.after_commit.push_back(
-      [this, id = lease->lease_id] { leases_.Remove(id, Renewal::kLost); });
-  TIFFIN_ASSIGN_OR_RETURN(const tiffin::server::StoredResult stored, Dress(tx, row));
-  return TellEnding(tx, effects, waiters_, *job, stored, WaitEvent::Kind::kFailed);
-}
-
-absl::Status JobStore::FinishValue(JobTransaction& tx, Effects& effects, JobRow job,
-                                   const std::optional<LeaseRow>& lease, const ResultRow& result,
-                                   const std::vector<RowId>& blobs) {
-  const bool keep = !lease || lease->keep;
-  job.state = keep ? JobState::kDone : JobState::kAbsent;
-  job.link = 0;
-  job.losses = 0;
-  job.lost_hosts.clear();
-  if (keep) {
-    TIFFIN_RETURN_IF_ERROR(tx.PutResult(result));
-    for (const RowId id : blobs) TIFFIN_RETURN_IF_ERROR(tx.AddUse(job.id, id, BlobUse::kResult));
-  } else {
-    TIFFIN_RETURN_IF_ERROR(tx.DeleteResult(job.id));
-  }
-  if (lease) {
-    TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(job.id));
+  row.epoch = claim.holds ? job.lease->epoch : request.epoch;
+  if (t.next.leased) {  // a workflow: its holder got on
     effects.after_commit.push_back(
-        [this, id = lease->lease_id] { leases_.Remove(id, Renewal::kDoneElsewhere); });
+        [this, id = job.lease->lease_id] { leases_.NoteProgress(id); });
   }
-  TIFFIN_RETURN_IF_ERROR(tx.UpdateJob(job));
-  TIFFIN_ASSIGN_OR_RETURN(const tiffin::server::StoredResult stored, Dress(tx, result));
-  return TellEnding(tx, effects, waiters_, job, stored, WaitEvent::Kind::kResult);
+  return ApplyIn(tx, effects, job, t, {.result = &row, .blobs = &blobs});
 }
 
 }  // namespace tiffin::server

@@ -24,19 +24,41 @@ void Waiters::Close(SessionId session) {
   open_.erase(it);
 }
 
-void Waiters::AddCapacity(SessionId session, uint64_t leases) {
-  std::lock_guard lock(mutex_);
-  if (auto it = open_.find(session); it != open_.end()) it->second.capacity += leases;
+std::vector<WaitKey> Waiters::ToOffer(const Open_& open) {
+  std::vector<WaitKey> keys;
+  if (!open.session.can_compute) return keys;
+  for (const uint64_t index : open.open) {
+    if (keys.size() >= open.capacity) break;
+    keys.push_back(open.items.at(index));
+  }
+  return keys;
 }
 
-bool Waiters::TakeCapacity(SessionId session) {
+std::vector<WaitKey> Waiters::AddCapacity(SessionId session, uint64_t leases) {
   std::lock_guard lock(mutex_);
   auto it = open_.find(session);
-  if (it == open_.end() || !it->second.session.can_compute || it->second.capacity == 0) {
-    return false;
+  if (it == open_.end()) return {};
+  it->second.capacity += leases;
+  return ToOffer(it->second);
+}
+
+std::vector<WaitKey> Waiters::GiveBack(const Candidate& candidate, const WaitKey& key,
+                                       bool open) {
+  std::lock_guard lock(mutex_);
+  if (auto list = by_key_.find(key); list != by_key_.end()) {
+    for (const Waiter& waiter : list->second) {
+      std::set<uint64_t>& marks = open_.at(waiter.session).open;
+      if (open) {
+        marks.insert(waiter.index);
+      } else {
+        marks.erase(waiter.index);
+      }
+    }
   }
-  --it->second.capacity;
-  return true;
+  auto it = open_.find(candidate.session);
+  if (it == open_.end()) return {};
+  ++it->second.capacity;
+  return open ? std::vector<WaitKey>() : ToOffer(it->second);
 }
 
 bool Waiters::Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch) {
@@ -49,15 +71,14 @@ bool Waiters::Add(SessionId session, uint64_t index, const WaitKey& key, int64_t
   return true;
 }
 
-std::vector<std::pair<uint64_t, WaitKey>> Waiters::Pending(SessionId session) {
-  std::lock_guard lock(mutex_);
-  auto it = open_.find(session);
-  if (it == open_.end()) return {};
-  return {it->second.items.begin(), it->second.items.end()};
-}
-
 void Waiters::TellLocked(SessionId session, uint64_t index, WaitEvent event) {
-  open_.at(session).session.tell(index, std::move(event));
+  Open_& open = open_.at(session);
+  if (event.kind == WaitEvent::Kind::kOpen && open.items.contains(index)) {
+    open.open.insert(index);
+  } else {
+    open.open.erase(index);
+  }
+  open.session.tell(index, std::move(event));
 }
 
 void Waiters::End(const WaitKey& key, const WaitEvent& event) {
@@ -105,19 +126,12 @@ std::optional<Waiters::Candidate> Waiters::TakeCandidate(const WaitKey& key) {
     Open_& open = open_.at(waiter.session);
     if (!open.session.can_compute || open.capacity == 0) continue;
     --open.capacity;
+    open.open.erase(waiter.index);  // not offered twice at a time
     return Candidate{waiter.session, waiter.index, open.session.caller, open.session.term};
   }
+  // For when one of them gets capacity.
+  for (const Waiter& waiter : it->second) open_.at(waiter.session).open.insert(waiter.index);
   return std::nullopt;
-}
-
-std::optional<Waiters::Candidate> Waiters::AsCandidate(SessionId session, uint64_t index) {
-  std::lock_guard lock(mutex_);
-  auto it = open_.find(session);
-  if (it == open_.end() || !it->second.session.can_compute || it->second.capacity == 0) {
-    return std::nullopt;
-  }
-  --it->second.capacity;
-  return Candidate{session, index, it->second.session.caller, it->second.session.term};
 }
 
 size_t Waiters::waiting() {
@@ -125,6 +139,12 @@ size_t Waiters::waiting() {
   size_t n = 0;
   for (const auto& [id, open] : open_) n += open.items.size();
   return n;
+}
+
+size_t Waiters::WaitingFor(const WaitKey& key) {
+  std::lock_guard lock(mutex_);
+  const auto it = by_key_.find(key);
+  return it == by_key_.end() ? 0 : it->second.size();
 }
 
 }  // namespace tiffin::server

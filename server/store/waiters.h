@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,27 +43,23 @@ class Waiters {
   SessionId Open(AwaitSession session);
   void Close(SessionId session);
 
-  // Adds to what may still be granted on the stream.
-  void AddCapacity(SessionId session, uint64_t leases);
-  // Takes one from the capacity; false if the stream is gone or has none left.
-  bool TakeCapacity(SessionId session);
+  // Adds to what may still be granted on the stream. Returns jobs it waits for that are open, which
+  // should be offered: as many as it can take.
+  std::vector<WaitKey> AddCapacity(SessionId session, uint64_t leases);
 
   // Waits from now on. False: the stream is gone.
   bool Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch);
-  // Jobs the stream still waits for.
-  std::vector<std::pair<uint64_t, WaitKey>> Pending(SessionId session);
-
   // Tells all who wait for the job, who then have their ending.
   void End(const WaitKey& key, const WaitEvent& event);
-  // Tells all who wait for the job; they go on waiting.
+  // Tells all who wait for the job (kAttached or kOpen); they go on waiting.
   void Tell(const WaitKey& key, const WaitEvent& event);
   // Ends one waiter. False: it is gone, nobody heard.
   bool EndOne(SessionId session, uint64_t index, const WaitKey& key, WaitEvent event);
-  // Tells one who need not be waiting (what it asked about has ended already).
+  // Tells one; it goes on waiting. It need not be (what it asked about has ended already).
   bool TellOne(SessionId session, uint64_t index, WaitEvent event);
 
   // The one who waits longest, can compute and has capacity, which is taken from it. It goes on
-  // waiting until EndOne.
+  // waiting until EndOne. If there is none, the job is open to all who wait for it.
   struct Candidate {
     SessionId session;
     uint64_t index;
@@ -70,9 +67,12 @@ class Waiters {
     absl::Duration term;
   };
   std::optional<Candidate> TakeCandidate(const WaitKey& key);
-  std::optional<Candidate> AsCandidate(SessionId session, uint64_t index);
+  // Gives a candidate's capacity back. `open`: nobody computes the job; else those who wait for it hear
+  // when that changes. Returns what should be offered instead.
+  std::vector<WaitKey> GiveBack(const Candidate& candidate, const WaitKey& key, bool open);
 
   size_t waiting();
+  size_t WaitingFor(const WaitKey& key);
 
  private:
   struct Waiter {
@@ -84,8 +84,10 @@ class Waiters {
     AwaitSession session;
     uint64_t capacity = 0;
     std::map<uint64_t, WaitKey> items;
+    std::set<uint64_t> open;  // items whose jobs nobody computes, as last told
   };
   void TellLocked(SessionId session, uint64_t index, WaitEvent event);
+  static std::vector<WaitKey> ToOffer(const Open_& open);
 
   std::mutex mutex_;  // guards all below; `tell` is called under it, so that Close is a barrier
   SessionId next_ = 1;

@@ -27,6 +27,7 @@ class CliTest(unittest.TestCase):
         self.folder = folder.name
         # A namespace a test, so that tests do not meet each other's jobs.
         self.env = dict(os.environ, TIFFIN_SERVER=self.server.address, TIFFIN_PATIENCE="10s",
+                        TIFFIN_SPOOL=self.path("spool"),
                         TIFFIN_NAMESPACE="cli/" + self.id().rsplit(".", 1)[1])
 
     def path(self, name):
@@ -347,7 +348,7 @@ class CliTest(unittest.TestCase):
         key = "k" * 43 + "="
         for arguments in (["health"], ["health", "--wait", "100ms"], ["stats"], ["get", key],
                           ["deref", key], ["await", key], ["alias", "list"],
-                          ["run", job("f"), "--", "true"]):
+                          ["run", job("f"), "--on-unavailable", "fail", "--", "true"]):
             with self.subTest(arguments):
                 self.assertIn("tiffin: UNAVAILABLE: ", self.ends(UNREACHABLE, *arguments))
 

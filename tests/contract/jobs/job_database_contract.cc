@@ -44,6 +44,8 @@ JobRow TestJob(RowId namespace_id, uint64_t n) {
   row.version = absl::StrCat("v", n);
   row.record = absl::StrCat("{\"job\": ", n, "}");
   row.created = TestTime(n);
+  row.tombstone = static_cast<Tombstone>(n % 4);
+  row.buried = TestTime(n + 9);
   return row;
 }
 
@@ -102,8 +104,12 @@ std::string Text(const JobRow& row) {
   return absl::StrCat("job ", row.id, " ", row.namespace_id, " ", Hex(row.key), " ",
                       static_cast<int>(row.state), " ", row.epoch, " ", row.valid_from, " ",
                       row.losses, " '", row.lost_hosts, "' ", row.link, " ", row.session) +
-         absl::StrCat(" '", row.function, "' '", row.version, "' '", row.record, "' ",
-                      absl::ToUnixNanos(row.created));
+         absl::StrCat(" '", row.function, "' '", row.version, "' ", absl::ToUnixNanos(row.created),
+                      " ", static_cast<int>(row.tombstone), " ", absl::ToUnixNanos(row.buried));
+}
+
+std::string Text(const HitsRow& row) {
+  return absl::StrCat("hits ", row.job, " ", row.hits, " ", absl::ToUnixNanos(row.last));
 }
 
 std::string Text(const SessionRow& row) {

@@ -45,8 +45,9 @@ LeaseRow TestLease(RowId job, uint64_t n);
 ResultRow TestResult(RowId job, uint64_t n);
 BlobRow TestBlob(uint64_t n, const std::string& pack);
 
-// All members, so that rows can be compared and failures read.
+// All members, so that rows can be compared and failures read. A job's without its record.
 std::string Text(const JobRow& row);
+std::string Text(const HitsRow& row);
 std::string Text(const SessionRow& row);
 std::string Text(const LeaseRow& row);
 std::string Text(const ResultRow& row);
@@ -55,6 +56,7 @@ std::string Text(const AliasRow& row);
 std::string Text(const EvidenceRow& row);
 std::string Text(const PackRow& row);
 std::string Text(const DatabaseCounts& counts);
+inline std::string Text(const std::string& text) { return "'" + text + "'"; }
 inline std::string Text(RowId id) { return std::to_string(id); }
 
 template <typename Row>

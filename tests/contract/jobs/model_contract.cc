@@ -1,4 +1,5 @@
 // Random operations, some of which fail, compared with plain maps.
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -25,6 +26,7 @@ struct Model {
   std::map<RowId, LeaseRow> leases;
   std::map<std::tuple<RowId, std::string, std::string>, RowId> aliases;
   std::map<RowId, std::vector<EvidenceRow>> evidence;
+  std::map<RowId, HitsRow> hits;
   std::map<RowId, BlobRow> blobs;
   std::set<std::pair<RowId, RowId>> views;  // (namespace, blob)
   std::map<Digest, RowId> values;
@@ -54,7 +56,7 @@ class RandomChange {
       : random_(random), tx_(tx), model_(model) {}
 
   absl::Status Make() {
-    switch (Below(18)) {
+    switch (Below(19)) {
       case 0:
         return Namespace();
       case 1:
@@ -85,6 +87,8 @@ class RandomChange {
         return Value();
       case 16:
         return Use();
+      case 17:
+        return Hits();
       default:
         return Pack();
     }
@@ -154,10 +158,10 @@ class RandomChange {
     row.id = job.id;
     row.state = static_cast<JobState>(Below(6));
     row.link = Below(3);
-    if (Below(2) == 0) row.record = job.record;
     const absl::Status status = tx_.UpdateJob(row);
     EXPECT_TRUE(status.ok()) << status;
     row.key = job.key;
+    row.record = job.record;
     row.created = job.created;
     job = row;
     return status;
@@ -216,6 +220,15 @@ class RandomChange {
     for (const EvidenceRow& other : rows) known |= other.digest == row.digest;
     if (!known) rows.push_back(row);
     return tx_.AddEvidence(row);
+  }
+
+  absl::Status Hits() {
+    if (model_.jobs.empty()) return absl::OkStatus();
+    const HitsRow row{Any(model_.jobs), Below(5), absl::FromUnixSeconds(Below(100))};
+    HitsRow& known = model_.hits.try_emplace(row.job, HitsRow{row.job, 0, row.last}).first->second;
+    known.hits += row.hits;
+    known.last = std::max(known.last, row.last);
+    return tx_.AddHits(row);
   }
 
   absl::Status InsertBlob() {
@@ -312,6 +325,17 @@ auto RowOf(const Map& map, const Key& key) {
 void ExpectSameJobs(const Model& model, JobReader& reader) {
   for (RowId id = 0; id <= 3 * kNames; ++id) {
     EXPECT_EQ(Text(Must(reader.FindJob(id))), Text(RowOf(model.jobs, id)));
+    const std::optional<JobRow> job = RowOf(model.jobs, id);
+    EXPECT_EQ(Text(Must(reader.FindJobRecord(id))),
+              Text(job ? std::optional(job->record) : std::nullopt));
+    EXPECT_EQ(Text(Must(reader.FindHits(id))), Text(RowOf(model.hits, id)));
+    for (const BlobUse use : {BlobUse::kArgument, BlobUse::kResult}) {
+      std::vector<RowId> blobs;
+      for (const auto& [of, of_use, blob] : model.uses) {
+        if (of == id && of_use == use) blobs.push_back(blob);
+      }
+      EXPECT_EQ(Text(Must(reader.BlobsUsed(id, use))), Text(blobs));
+    }
     EXPECT_EQ(Text(Must(reader.FindResult(id))), Text(RowOf(model.results, id)));
     EXPECT_EQ(Text(Must(reader.FindLease(id))), Text(RowOf(model.leases, id)));
     EXPECT_EQ(Text(Must(reader.FindSession(id))), Text(RowOf(model.sessions, id)));
@@ -339,6 +363,32 @@ void ExpectSameJobs(const Model& model, JobReader& reader) {
   }
   EXPECT_EQ(Text(Must(reader.AllLeases())),
             Text(RowsWhere(model.leases, [](const LeaseRow&) { return true; })));
+}
+
+// Lists in both directions, by pages of three, of all jobs of a namespace, a function and a session.
+void ExpectSameLists(const Model& model, JobReader& reader, RowId space) {
+  for (const JobRange& filter : {JobRange{}, JobRange{.function = "module.function7"},
+                                 JobRange{.session = 3}}) {
+    for (const bool down : {false, true}) {
+      std::vector<JobRow> wanted = RowsWhere(model.jobs, [&](const JobRow& row) {
+        return row.namespace_id == space &&
+               (filter.function.empty() || row.function == filter.function) &&
+               (filter.session == 0 || row.session == filter.session);
+      });
+      if (down) std::reverse(wanted.begin(), wanted.end());
+      JobRange range = filter;
+      range.namespace_id = space;
+      range.newest_first = down;
+      std::vector<JobRow> found;
+      while (true) {
+        const std::vector<JobRow> page = Must(reader.ListJobs(range, 3));
+        found.insert(found.end(), page.begin(), page.end());
+        if (page.size() < 3) break;
+        range.after = page.back().id;
+      }
+      EXPECT_EQ(Text(found), Text(wanted));
+    }
+  }
 }
 
 void ExpectSameBlobs(const Model& model, JobReader& reader) {
@@ -397,6 +447,11 @@ void ExpectSameNamespace(const Model& model, JobReader& reader, RowId space) {
 }
 
 void ExpectSame(const Model& model, JobReader& reader) {
+  std::vector<RowId> evident;
+  for (const auto& [job, rows] : model.evidence) {
+    if (!rows.empty()) evident.push_back(job);
+  }
+  EXPECT_EQ(Text(Must(reader.JobsWithEvidence(0, 1000))), Text(evident));
   EXPECT_EQ(Text(Must(reader.Counts())), Text(model.Counts()));
   ExpectSameJobs(model, reader);
   ExpectSameBlobs(model, reader);
@@ -405,6 +460,7 @@ void ExpectSame(const Model& model, JobReader& reader) {
     const RowId space = RowOf(model.namespaces, name).value_or(0);
     EXPECT_EQ(Must(reader.FindNamespace(name)), space);
     ExpectSameNamespace(model, reader, space);
+    ExpectSameLists(model, reader, space);
   }
 }
 

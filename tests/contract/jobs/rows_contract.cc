@@ -534,7 +534,7 @@ TEST_P(JobRows, TextMayHoldAnyBytes) {
   });
   Look([&](JobReader& reader) {
     EXPECT_EQ(Must(reader.FindNamespace(odd)), space);
-    EXPECT_EQ(Must(reader.FindJob(job))->record, odd);
+    EXPECT_EQ(Must(reader.FindJobRecord(job)), odd);
     EXPECT_EQ(Must(reader.FindJob(job))->function, odd);
     EXPECT_TRUE(Must(reader.FindAlias(space, odd, odd)));
     EXPECT_FALSE(Must(reader.FindAlias(space, odd, odd.substr(0, 1))));
@@ -554,7 +554,7 @@ TEST_P(JobRows, ARecordMayBeSixteenMebibytes) {
     Must(tx.PutResult(result));
   });
   Look([&](JobReader& reader) {
-    EXPECT_TRUE(Must(reader.FindJob(job))->record == record);
+    EXPECT_TRUE(Must(reader.FindJobRecord(job)) == record);
     EXPECT_TRUE(Must(reader.FindResult(job))->record == record);
   });
 }

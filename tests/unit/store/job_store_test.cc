@@ -9,40 +9,13 @@
 #include "common/strings.h"
 #include "server/blobs/memory_blob_store.h"
 #include "server/jobs/memory_job_database.h"
+#include "tests/support/manual_clock.h"
 
 namespace tiffin::server {
 namespace {
 
 using Outcome = SubmitAnswer::Outcome;
 using Kind = WaitEvent::Kind;
-
-class ManualClock : public Clock {
- public:
-  absl::Time Now() override { return absl::FromUnixSeconds(1'700'000'000); }
-  SteadyTime Steady() override {
-    std::lock_guard lock(mutex_);
-    return now_;
-  }
-  void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& wake,
-                 SteadyTime) override {
-    {
-      std::lock_guard guard(mutex_);
-      waiting_ = &wake;
-    }
-    // Advance cannot know when this waits: looked at again soon, whatever is notified.
-    wake.wait_for(lock, std::chrono::milliseconds(5));
-  }
-  void Advance(std::chrono::seconds by) {
-    std::lock_guard lock(mutex_);
-    now_ += by;
-    if (waiting_) waiting_->notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  SteadyTime now_{};
-  std::condition_variable* waiting_ = nullptr;
-};
 
 // What one Await stream is told, in order.
 class Ear {
@@ -124,10 +97,14 @@ class JobStoreTest : public testing::Test {
     session.caller = Caller("waiter");
     session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
     const auto id = store_.OpenAwait(std::move(session));
-    store_.AddCapacity(id, Caller("waiter"), capacity);
+    store_.AddCapacity(id, capacity);
     store_.Await(id, Caller("waiter"), {{0, key, after_epoch}});
     return ear;
   }
+  Renewal Renew(const LeaseRow& lease, bool progress = false) {
+    return store_.Renew({&lease.lease_id, 1}, progress)[0];
+  }
+  bool Release(const LeaseRow& lease) { return *store_.Release({lease.lease_id}) == 1; }
   static std::string Workflow(int n) {
     return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": )",
                   R"("noodles.workflow.model.Workflow", "data": {"root": )", n,
@@ -195,16 +172,16 @@ TEST_F(JobStoreTest, ALapsedLeaseGoesToTheFirstWaiterThatCanCompute) {
   // The old holder's value is welcome all the same, and ends the new lease.
   ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
   EXPECT_EQ(reader->End().result->row.record, "42");
-  EXPECT_EQ(store_.Renew(granted.lease->lease_id), Renewal::kDoneElsewhere);
+  EXPECT_EQ(Renew(*granted.lease), Renewal::kDoneElsewhere);
 }
 
 TEST_F(JobStoreTest, ARenewedLeaseDoesNotLapse) {
   const SubmitAnswer first = Submit("a", Job(1));
   clock_.Advance(std::chrono::seconds(20));
-  EXPECT_EQ(store_.Renew(first.lease->lease_id), Renewal::kRenewed);
+  EXPECT_EQ(Renew(*first.lease), Renewal::kRenewed);
   clock_.Advance(std::chrono::seconds(20));
   EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kAttached);
-  EXPECT_EQ(store_.Renew("no such lease"), Renewal::kLost);
+  EXPECT_EQ(Renew({.lease_id = "no such lease"}), Renewal::kLost);
 }
 
 TEST_F(JobStoreTest, AJobWhoseHoldersAreLostThreeTimesFailsWithTheirHosts) {
@@ -261,9 +238,9 @@ TEST_F(JobStoreTest, AReleasedJobIsGrantedAtOnce) {
   const SubmitAnswer first = Submit("a", Job(1));
   const auto ear = Await(first.key, 1);
   EXPECT_EQ(ear->Next().kind, Kind::kAttached);
-  EXPECT_TRUE(*store_.Release(first.lease->lease_id));
+  EXPECT_TRUE(Release(*first.lease));
   EXPECT_EQ(ear->End().kind, Kind::kGranted);
-  EXPECT_FALSE(*store_.Release(first.lease->lease_id));
+  EXPECT_FALSE(Release(*first.lease));
 }
 
 TEST_F(JobStoreTest, ALinkedJobFollowsItsTarget) {
@@ -284,7 +261,7 @@ TEST_F(JobStoreTest, WhenTheTargetIsLostTheWorkflowIsGoneOnWith) {
   const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
   ASSERT_TRUE(Store(job.key, job.lease, Workflow(3)).ok());
   ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
-  ASSERT_TRUE(*store_.Release(target.lease->lease_id));
+  ASSERT_TRUE(Release(*target.lease));
   const SubmitAnswer again = Submit("b", Job(1));
   ASSERT_EQ(again.outcome, Outcome::kGranted);
   ASSERT_TRUE(again.workflow.has_value());
@@ -326,16 +303,105 @@ TEST_F(JobStoreTest, BulkLeavesTheRecordAndComesBackInline) {
   EXPECT_EQ(*store_.Inline("default", stored), record);
 }
 
+TEST_F(JobStoreTest, TwoSchedulersShareABatch) {
+  // Each asks for all jobs, and takes ten leases at a time.
+  std::vector<absl::StatusOr<PreparedJob>> jobs;
+  for (int i = 0; i < 1000; ++i) jobs.push_back(store_.Prepare(Job(i)));
+  for (const char* scheduler : {"a", "b"}) {
+    std::optional<uint64_t> grants = 10;
+    int granted = 0;
+    for (const auto& answer : store_.SubmitMany(Caller(scheduler), jobs, 0, {.can_compute = true},
+                                                &grants)) {
+      ASSERT_TRUE(answer.ok());
+      granted += answer->outcome == Outcome::kGranted;
+    }
+    EXPECT_EQ(granted, 10) << scheduler;
+    EXPECT_EQ(grants, 0u);
+  }
+}
+
+TEST_F(JobStoreTest, CapacityThatComesLaterIsUsedForWhatIsOpen) {
+  std::vector<AwaitItem> items;
+  for (uint64_t i = 0; i < 600; ++i) {
+    const auto answer = store_.Submit(Caller("a"), Job(static_cast<int>(i)), {});
+    ASSERT_TRUE(answer.ok());
+    items.push_back({i, answer->key, 0});
+  }
+  auto ear = std::make_shared<Ear>();
+  AwaitSession session{.can_compute = true, .term = absl::Seconds(30), .caller = Caller("w")};
+  session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
+  const auto id = store_.OpenAwait(std::move(session));
+  store_.Await(id, Caller("w"), std::move(items));
+  for (int i = 0; i < 600; ++i) EXPECT_EQ(ear->Next().kind, Kind::kOpen);
+  store_.AddCapacity(id, 500);
+  for (int i = 0; i < 500; ++i) EXPECT_EQ(ear->End().kind, Kind::kGranted);
+  EXPECT_EQ(store_.Counts()->leases, 500);
+  store_.CloseAwait(id);
+}
+
+TEST_F(JobStoreTest, AFailureIsAnsweredForTheTimeAskedFor) {
+  const SubmitAnswer first = Submit("a", Job(1));
+  ASSERT_TRUE(Store(first.key, first.lease, R"({"error": "x"})", ResultKind::kError).ok());
+  const SubmitOptions options{.can_compute = true, .answer_failures = absl::Seconds(10)};
+  EXPECT_EQ(store_.Submit(Caller("b"), Job(1), options)->outcome, Outcome::kFailed);
+  clock_.Advance(std::chrono::seconds(11));
+  EXPECT_EQ(store_.Submit(Caller("b"), Job(1), options)->outcome, Outcome::kGranted);
+}
+
+TEST_F(JobStoreTest, ALeaseHeldWithoutProgressLapsesAlthoughItIsRenewed) {
+  const SubmitAnswer idle = Submit("a", Job(1)), busy = Submit("a", Job(2));
+  for (int i = 0; i < 24 * 3600 / 20; ++i) {
+    clock_.Advance(std::chrono::seconds(20));
+    Renew(*idle.lease);
+    Renew(*busy.lease, true);
+  }
+  clock_.Advance(std::chrono::seconds(20));
+  EXPECT_EQ(Renew(*idle.lease), Renewal::kLost);
+  EXPECT_EQ(Renew(*busy.lease), Renewal::kRenewed);
+  EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kGranted);
+  EXPECT_TRUE(Store(idle.key, idle.lease, "1").ok()) << "late, but welcome";
+}
+
+TEST_F(JobStoreTest, AThousandLeasesAreRenewedInOneCall) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 1000; ++i) ids.push_back(Submit("a", Job(i)).lease->lease_id);
+  clock_.Advance(std::chrono::seconds(20));
+  for (const Renewal renewal : store_.Renew(ids)) EXPECT_EQ(renewal, Renewal::kRenewed);
+  clock_.Advance(std::chrono::seconds(20));
+  EXPECT_EQ(store_.Counts()->leases, 1000);
+}
+
+TEST_F(JobStoreTest, AJobThatNobodyHadSentGoesToItsWaiter) {
+  const Digest key = store_.Prepare(Job(1))->row.key;
+  const auto ear = Await(key, 1);
+  EXPECT_EQ(ear->Next().kind, Kind::kOpen);
+  ASSERT_EQ(store_.Submit(Caller("b"), Job(1), {})->outcome, Outcome::kOpen);
+  EXPECT_EQ(ear->End().kind, Kind::kGranted);
+}
+
+TEST_F(JobStoreTest, AFailedTargetIsToldAndUnfoldedAgain) {
+  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
+  ASSERT_TRUE(Store(job.key, job.lease, Workflow(3)).ok());
+  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
+  const auto ear = Await(job.key, 0);
+  ASSERT_TRUE(Store(target.key, target.lease, "{}", ResultKind::kError).ok());
+  EXPECT_EQ(ear->End().kind, Kind::kFailed);
+  const SubmitAnswer again = Submit("b", Job(1));
+  ASSERT_EQ(again.outcome, Outcome::kGranted);
+  EXPECT_TRUE(again.workflow.has_value());
+}
+
 TEST_F(JobStoreTest, AliasesPointToOneJobUnlessReplaced) {
   const SubmitAnswer a = Submit("a", Job(1)), b = Submit("a", Job(2));
   ASSERT_TRUE(Store(a.key, a.lease, "1").ok());
   ASSERT_TRUE(store_.SetAlias(Caller("a"), {"p", "n"}, a.key, false).ok());
   EXPECT_TRUE(absl::IsAlreadyExists(store_.SetAlias(Caller("a"), {"p", "n"}, b.key, false)));
-  Digest key;
-  EXPECT_EQ(store_.GetResult("default", AliasKey{"p", "n"}, &key)->row.record, "1");
-  EXPECT_EQ(key, a.key);
+  const auto found = store_.GetResult("default", AliasKey{"p", "n"});
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ((*found)->result.row.record, "1");
+  EXPECT_EQ((*found)->key, a.key);
   ASSERT_TRUE(store_.SetAlias(Caller("a"), {"p", "n"}, b.key, true).ok());
-  EXPECT_TRUE(absl::IsNotFound(store_.GetResult("default", AliasKey{"p", "n"}, &key).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_.GetResult("default", AliasKey{"p", "n"}).status()));
   ASSERT_TRUE(store_.DeleteAlias("default", {"p", "n"}).ok());
   EXPECT_TRUE(absl::IsNotFound(store_.DeleteAlias("default", {"p", "n"})));
 }

@@ -41,6 +41,16 @@ void CallAll(JobTransaction& tx) {
 
   Must(tx.FindJob(job.id));
   Must(tx.FindJob(space, TestDigest(1)));
+  Must(tx.AddHits({job.id, 1, absl::UnixEpoch()}));
+  Must(tx.FindHits(job.id));
+  Must(tx.FindJobRecord(job.id));
+  for (const bool down : {false, true}) {
+    Must(tx.ListJobs({.namespace_id = space, .newest_first = down}, 10));
+    Must(tx.ListJobs({.namespace_id = space, .function = "f", .newest_first = down}, 10));
+    Must(tx.ListJobs({.namespace_id = space, .session = 1, .newest_first = down}, 10));
+  }
+  Must(tx.BlobsUsed(job.id, BlobUse::kResult));
+  Must(tx.JobsWithEvidence(0, 10));
   Must(tx.FindResult(job.id));
   Must(tx.FindLease(job.id));
   Must(tx.FindLeaseById("x"));

@@ -1,0 +1,161 @@
+// Await: the state now, then what changes; and who is granted what becomes free.
+#include <algorithm>
+#include <utility>
+
+#include "common/status.h"
+#include "server/store/job_effects.h"
+#include "server/store/job_store.h"
+#include "server/store/job_views.h"
+
+namespace tiffin::server {
+namespace {
+// Jobs of one operation: others get their turn between two of a large call.
+constexpr size_t kPart = 256;
+}  // namespace
+
+void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
+                     std::vector<AwaitItem> items) {
+  if (items.empty()) return;
+  auto all = std::make_shared<std::vector<AwaitItem>>(std::move(items));
+  auto rest = std::make_shared<std::vector<AwaitItem>>();
+  if (all->size() > kPart) {
+    rest->assign(std::make_move_iterator(all->begin() + kPart),
+                 std::make_move_iterator(all->end()));
+    all->resize(kPart);
+  }
+  // An item's own error (an alias that does not exist) is told to it alone.
+  auto errors = std::make_shared<std::vector<std::pair<uint64_t, absl::Status>>>();
+  const auto tell_error = [this, session](uint64_t index, const absl::Status& status) {
+    waiters_.TellOne(session, index, WaitEvent{.kind = WaitEvent::Kind::kError, .error = status});
+  };
+  ChangeLater(
+      [this, session, caller, all, errors](JobTransaction& tx, Effects& effects) -> absl::Status {
+        errors->clear();
+        TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
+        for (const AwaitItem& item : *all) {
+          absl::Status status = LookIn(tx, effects, session, ns, item);
+          if (!status.ok()) errors->emplace_back(item.index, std::move(status));
+        }
+        return absl::OkStatus();
+      },
+      [this, session, caller, all, rest, errors, tell_error](const absl::Status& status) {
+        for (const auto& [index, error] : *errors) tell_error(index, error);
+        if (!status.ok()) {
+          for (const AwaitItem& item : *all) tell_error(item.index, status);
+          for (const AwaitItem& item : *rest) tell_error(item.index, status);
+        } else {
+          Await(session, caller, std::move(*rest));
+        }
+      });
+}
+
+void JobStore::AddCapacity(Waiters::SessionId session, uint64_t leases) {
+  Offer(waiters_.AddCapacity(session, leases));
+}
+
+void JobStore::Offer(const std::vector<WaitKey>& keys) {
+  for (const WaitKey& key : keys) GrantWaiter(key, false);
+}
+
+absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session,
+                              RowId ns, const AwaitItem& item) {
+  std::optional<JobRow> row;
+  WaitKey key{ns, {}};
+  if (const auto* alias = std::get_if<AliasKey>(&item.job)) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> found,
+                            tx.FindAlias(ns, alias->profile, alias->name));
+    if (!found) {
+      return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
+    }
+    TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(found->job));
+    if (row) key.key = row->key;
+  } else {
+    key.key = std::get<Digest>(item.job);
+    TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(ns, key.key));
+  }
+  WaitEvent event{.kind = WaitEvent::Kind::kOpen, .key = key.key};
+  if (row) {
+    TIFFIN_ASSIGN_OR_RETURN(const JobInHand job, WithLease(tx, *row));
+    TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
+    const bool failed = end.row.state == JobState::kFailed && item.after_epoch > 0;
+    if (end.row.state == JobState::kDone || failed) {
+      TIFFIN_ASSIGN_OR_RETURN(event.result, FindStored(tx, end.row, job.row));
+    }
+    if (event.result && !failed) {
+      event.kind = WaitEvent::Kind::kResult;
+    } else if (event.result && event.result->row.epoch >= item.after_epoch) {
+      event.kind = WaitEvent::Kind::kFailed;
+    } else if (end.lease) {
+      event.result.reset();
+      event.kind = WaitEvent::Kind::kAttached;
+      TIFFIN_ASSIGN_OR_RETURN(event.holder, HolderOf(tx, *end.lease));
+    } else {
+      event.result.reset();
+    }
+  }
+  effects.after_commit.push_back([this, session, item, key, event] {
+    if (!waiters_.Add(session, item.index, key, item.after_epoch)) return;
+    if (event.kind == WaitEvent::Kind::kResult || event.kind == WaitEvent::Kind::kFailed) {
+      waiters_.EndOne(session, item.index, key, event);
+    } else {
+      waiters_.TellOne(session, item.index, event);
+    }
+  });
+  if (event.kind == WaitEvent::Kind::kOpen && row) effects.offer.push_back(key);
+  return absl::OkStatus();
+}
+
+void JobStore::GrantWaiter(const WaitKey& key, bool news) {
+  if (news) waiters_.Tell(key, WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key});
+  std::optional<Waiters::Candidate> candidate = waiters_.TakeCandidate(key);
+  if (!candidate) return;
+  auto event = std::make_shared<WaitEvent>();
+  ChangeLater(
+      [this, key, event, candidate = *candidate](JobTransaction& tx, Effects& effects)
+          -> absl::Status {
+        *event = WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key};
+        TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(key.namespace_id, key.key));
+        if (!row) return absl::OkStatus();
+        TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
+        TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
+        if (StandingOf(end.life()) != Standing::kFree) return absl::OkStatus();
+        SessionRow session = candidate.caller.session;
+        session.namespace_id = key.namespace_id;
+        TIFFIN_ASSIGN_OR_RETURN(const RowId holder, tx.EnsureSession(session));
+        TIFFIN_RETURN_IF_ERROR(GrantIn(tx, effects, job, end.life(),
+                                       MakeLease(holder, candidate.term, true, ""),
+                                       &event->workflow));
+        event->kind = WaitEvent::Kind::kGranted;
+        event->lease = job.lease;
+        return absl::OkStatus();
+      },
+      [this, key, event, candidate = *candidate](const absl::Status& status) {
+        GrantEnded(candidate, key, *event, status);
+      });
+}
+
+void JobStore::GrantEnded(const Waiters::Candidate& candidate, const WaitKey& key,
+                          const WaitEvent& event, const absl::Status& status) {
+  if (!status.ok()) {
+    waiters_.GiveBack(candidate, key, true);
+    std::lock_guard lock(stalled_mutex_);
+    stalled_.push_back(key);
+    return;
+  }
+  if (event.kind != WaitEvent::Kind::kGranted) {  // somebody else was faster
+    Offer(waiters_.GiveBack(candidate, key, false));
+    return;
+  }
+  ++counters_.granted;
+  if (waiters_.EndOne(candidate.session, candidate.index, key, event)) return;
+  // It has heard another ending, or its stream is gone: nobody knows of the lease.
+  ChangeLater([this, id = event.lease->lease_id](JobTransaction& tx, Effects& effects)
+                  -> absl::Status {
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(id));
+    size_t released = 0;
+    return lease ? ReleaseIn(tx, effects, lease->job, &released) : absl::OkStatus();
+  });
+  Offer(waiters_.GiveBack(candidate, key, false));
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,239 @@
+// Submit: jobs in, results or leases out.
+#include <algorithm>
+#include <utility>
+
+#include "common/json.h"
+#include "common/status.h"
+#include "server/store/job_effects.h"
+#include "server/store/job_store.h"
+#include "server/store/job_views.h"
+
+namespace tiffin::server {
+namespace {
+
+using Outcome = SubmitAnswer::Outcome;
+
+constexpr size_t kLeaseIdBytes = 16;
+// Jobs of one operation: others get their turn between two of a large batch.
+constexpr size_t kPart = 256;
+
+// Whether a stored failure is to be the answer.
+bool AnswersFailure(const SubmitOptions& options, const JobRow& end,
+                    const std::optional<StoredResult>& stored, absl::Time now) {
+  return end.state == JobState::kFailed && stored &&
+         now - stored->row.stored < options.answer_failures;
+}
+
+}  // namespace
+
+// What is the same for all jobs of one operation.
+struct JobStore::SubmitContext {
+  const SubmitOptions* options;
+  RowId namespace_id = 0;
+  RowId session = 0;
+};
+
+absl::StatusOr<PreparedJob> JobStore::Prepare(std::string_view json) {
+  absl::StatusOr<Value> value = ParseJson(json, options_.limits.json);
+  if (!value.ok()) return Annotate(value.status(), "job");
+  absl::StatusOr<JobParts> parts = PartsOfJob(*value);
+  if (!parts.ok()) return Annotate(parts.status(), "job");
+  PreparedJob job;
+  absl::StatusOr<Digest> key =
+      JobKey(*parts, {.allow_unversioned_main = options_.allow_unversioned_main});
+  if (!key.ok()) return Annotate(key.status(), "job");
+  job.row.key = *key;
+  job.row.function = FunctionName(*parts->function);
+  job.row.version = VersionText(*parts);
+  job.row.created = clock_->Now();
+  absl::StatusOr<TakenIn> in = TakeIn(*std::move(value), options_.limits, *blobs_);
+  if (!in.ok()) return Annotate(in.status(), "job");
+  job.in = *std::move(in);
+  job.row.record = job.in.json;
+  return job;
+}
+
+absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::string_view job_json,
+                                              const SubmitOptions& options) {
+  std::vector<absl::StatusOr<PreparedJob>> jobs;
+  jobs.push_back(Prepare(job_json));
+  std::optional<uint64_t> grants;
+  // Alone, the request id is the job's.
+  return std::move(SubmitMany(caller, std::move(jobs), UINT64_MAX, options, &grants)[0]);
+}
+
+std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
+    const CallerInfo& caller, std::vector<absl::StatusOr<PreparedJob>> jobs, uint64_t first,
+    const SubmitOptions& options, std::optional<uint64_t>* grants) {
+  counters_.submits += jobs.size();
+  std::vector<absl::StatusOr<SubmitAnswer>> answers(jobs.size(), SubmitAnswer());
+  // Hits never wait for a write: they are all looked up first.
+  std::vector<size_t> places, misses;
+  std::vector<JobAddress> keys;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].ok()) {
+      places.push_back(i);
+      keys.push_back(jobs[i]->row.key);
+    } else {
+      answers[i] = jobs[i].status();
+    }
+  }
+  std::vector<Found> found = GetResults(caller.name_space, keys);
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i].ok()) {
+      SubmitAnswer& answer = *answers[places[i]];
+      answer.key = (*found[i])->key;
+      answer.outcome = Outcome::kRetrieved;
+      answer.result = (*found[i])->result;
+    } else if (absl::IsNotFound(found[i].status())) {
+      misses.push_back(places[i]);
+    } else {
+      answers[places[i]] = found[i].status();
+    }
+  }
+  // A batch's jobs each have their own id: two equal ones are not the same call sent again.
+  const auto request_id = [&](size_t i) {
+    return first == UINT64_MAX || caller.request_id.empty()
+               ? caller.request_id
+               : absl::StrCat(caller.request_id, "#", first + i);
+  };
+  for (size_t start = 0; start < misses.size(); start += kPart) {
+    const size_t end = std::min(start + kPart, misses.size());
+    std::optional<uint64_t> left;
+    const absl::Status status = Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
+      left = *grants;
+      SubmitContext context{&options};
+      TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
+      SessionRow session = caller.session;
+      session.namespace_id = context.namespace_id;
+      TIFFIN_ASSIGN_OR_RETURN(context.session, tx.EnsureSession(session));
+      for (size_t m = start; m < end; ++m) {
+        SubmitAnswer& answer = *answers[misses[m]];
+        answer = SubmitAnswer();
+        TIFFIN_RETURN_IF_ERROR(SubmitIn(tx, effects, context, *jobs[misses[m]],
+                                        request_id(misses[m]),
+                                        options.can_compute && (!left || *left > 0), &answer));
+        if (left && answer.outcome == Outcome::kGranted) --*left;
+      }
+      return absl::OkStatus();
+    });
+    if (status.ok()) *grants = left;
+    for (size_t m = start; m < end && !status.ok(); ++m) answers[misses[m]] = status;
+  }
+  for (const absl::StatusOr<SubmitAnswer>& answer : answers) {
+    if (!answer.ok()) continue;
+    if (answer->outcome == Outcome::kRetrieved) ++counters_.retrieved;
+    if (answer->outcome == Outcome::kGranted) ++counters_.granted;
+    if (answer->outcome == Outcome::kAttached) ++counters_.attached;
+  }
+  return answers;
+}
+
+absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
+                                const SubmitContext& context, const PreparedJob& prepared,
+                                const std::string& request_id, bool can_compute,
+                                SubmitAnswer* answer) {
+  answer->key = prepared.row.key;
+  const RowId ns = context.namespace_id;
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> known, tx.FindJob(ns, prepared.row.key));
+  if (!known) {
+    JobInHand job{prepared.row, std::nullopt};
+    job.row.namespace_id = ns;
+    job.row.session = context.session;
+    if (can_compute) {
+      answer->outcome = Outcome::kGranted;
+      answer->lease = MakeLease(context.session, context.options->term,
+                                !context.options->discard_result, request_id);
+      TIFFIN_RETURN_IF_ERROR(
+          GrantIn(tx, effects, job, job.life(), *answer->lease, &answer->workflow));
+      answer->lease = job.lease;
+    } else {
+      TIFFIN_ASSIGN_OR_RETURN(job.row.id, tx.InsertJob(job.row));
+      // Who waits for a job that nobody had sent can have it now.
+      effects.offer.push_back({ns, job.row.key});
+    }
+    return EnterArguments(tx, job.row, true, prepared.in, &answer->missing);
+  }
+  TIFFIN_RETURN_IF_ERROR(EnterArguments(tx, *known, false, prepared.in, &answer->missing));
+  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *known));
+  TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
+  std::optional<StoredResult> stored;
+  if (end.row.state == JobState::kDone || end.row.state == JobState::kFailed) {
+    TIFFIN_ASSIGN_OR_RETURN(stored, FindStored(tx, end.row, job.row));
+  }
+  const Standing standing = StandingOf(end.life());
+  if (standing == Standing::kDone) {
+    answer->outcome = Outcome::kRetrieved;
+    answer->result = std::move(stored);
+    return absl::OkStatus();
+  }
+  if (standing == Standing::kHeld && end.row.id == job.row.id && !request_id.empty() &&
+      end.lease->request_id == request_id) {
+    answer->outcome = Outcome::kGranted;  // the same call, sent again
+    answer->lease = end.lease;
+    if (job.row.state != JobState::kUnfolding) return absl::OkStatus();
+    TIFFIN_ASSIGN_OR_RETURN(answer->workflow, FindStored(tx, job.row, job.row));
+    return absl::OkStatus();
+  }
+  if (standing == Standing::kHeld) {
+    answer->outcome = Outcome::kAttached;
+    TIFFIN_ASSIGN_OR_RETURN(answer->holder, HolderOf(tx, *end.lease));
+    return absl::OkStatus();
+  }
+  if (AnswersFailure(*context.options, end.row, stored, clock_->Now())) {
+    answer->outcome = Outcome::kFailed;
+    answer->result = std::move(stored);
+    return absl::OkStatus();
+  }
+  if (!can_compute) return absl::OkStatus();
+  answer->outcome = Outcome::kGranted;
+  TIFFIN_RETURN_IF_ERROR(GrantIn(tx, effects, job, end.life(),
+                                 MakeLease(context.session, context.options->term,
+                                           !context.options->discard_result, request_id),
+                                 &answer->workflow));
+  answer->lease = job.lease;
+  return absl::OkStatus();
+}
+
+absl::Status JobStore::EnterArguments(JobTransaction& tx, const JobRow& job, bool fresh,
+                                      const TakenIn& in, Missing* missing) {
+  std::vector<RowId> used;
+  if (fresh) {
+    for (const NewBlob& blob : in.blobs) {
+      TIFFIN_ASSIGN_OR_RETURN(const RowId id,
+                              BlobCatalogue::Enter(tx, job.namespace_id, blob, clock_->Now()));
+      used.push_back(id);
+    }
+  }
+  TIFFIN_ASSIGN_OR_RETURN(*missing,
+                          BlobCatalogue::FindMissing(tx, job.namespace_id, in.refs, &used));
+  for (const RowId id : used) TIFFIN_RETURN_IF_ERROR(tx.AddUse(job.id, id, BlobUse::kArgument));
+  return absl::OkStatus();
+}
+
+LeaseRow JobStore::MakeLease(RowId session, absl::Duration term, bool keep,
+                             const std::string& request_id) {
+  LeaseRow lease;
+  lease.lease_id = RandomBytes(kLeaseIdBytes);
+  lease.session = session;
+  lease.request_id = request_id;
+  lease.term = term;
+  lease.granted = clock_->Now();
+  lease.keep = keep;
+  return lease;
+}
+
+absl::Status JobStore::GrantIn(JobTransaction& tx, Effects& effects, JobInHand& job,
+                               const Life& end, LeaseRow lease,
+                               std::optional<StoredResult>* workflow) {
+  TIFFIN_ASSIGN_OR_RETURN(lease.epoch, tx.NextEpoch());
+  const Transition t = Grant(job.life(), end, lease.epoch, lease.keep);
+  if (!t.accepted()) return absl::InternalError("a job was granted that is not free");
+  TIFFIN_RETURN_IF_ERROR(ApplyIn(tx, effects, job, t, {.lease = &lease}));
+  if (job.row.state == JobState::kUnfolding) {
+    TIFFIN_ASSIGN_OR_RETURN(*workflow, FindStored(tx, job.row, job.row));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tiffin::server
