@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "common/base64.h"
 #include "common/cbor.h"
 #include "common/json.h"
@@ -75,6 +76,7 @@ class Taker {
                           [this](Value& v, const PathLink& path) { return Take(v, path); });
     }
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    TIFFIN_RETURN_IF_ERROR(Ask(*record, ref, where));
     if (ref.has_value()) {
       refs_.Add(*ref);
       DropFiles(record);
@@ -86,23 +88,33 @@ class Taker {
   TakenRecord Finish(Value record) { return {std::move(record), std::move(taken_), refs_.Take()}; }
 
  private:
+  // Asks the record's serialiser whether it is well formed and what must leave.
+  absl::Status Ask(const Object& record, const std::optional<Ref>& ref, const PathLink& where) {
+    if (options_.registry == nullptr) return absl::OkStatus();
+    const absl::StatusOr<const RecordSerialiser*> found = options_.registry->Find(record);
+    if (!found.ok()) return Annotate(found.status(), where.text());
+    if (*found == nullptr) return absl::OkStatus();
+    TIFFIN_RETURN_IF_ERROR((*found)->Check(record, ref, where));
+    if (ref.has_value()) return absl::OkStatus();
+    const absl::StatusOr<std::vector<const Object*>> leaving = (*found)->LeavingAtAnySize(record);
+    if (!leaving.ok()) return Annotate(leaving.status(), where.text());
+    leaving_.insert(leaving->begin(), leaving->end());
+    return absl::OkStatus();
+  }
+
   absl::Status TakeFromRecord(Object* record, const PathLink& where) {
     Value* data = record->Find("data");
     if (data == nullptr) return absl::OkStatus();
     // A record that names files stays what it is: the files are part of what it means.
     const bool may_leave = !NamesFiles(*record);
     const bool marked = HasRef(*record);
-    if (may_leave && (marked || IsBig(*record))) {
-      if (std::optional<std::string> bytes = InlineBytes(*record)) {
-        const Shape shape = {bytes->size()};
-        Replace(record, Array{std::string(kBytesDType), shape, *std::move(bytes)});
+    const bool sent_away = !leaving_.empty() && leaving_.contains(record);
+    if (may_leave && (marked || sent_away || IsBig(*record))) {
+      if (std::optional<Array> bulk = InlineBulk(*record)) {
+        Replace(record, *std::move(bulk));
         return absl::OkStatus();
       }
-      if (std::optional<Array> array = InlineArray(*record)) {
-        Replace(record, *std::move(array));
-        return absl::OkStatus();
-      }
-      if (marked || Base64Decode(*data->if_string()).has_value()) return TakeValue(record, where);
+      if (marked || IsOpaque(*record)) return TakeValue(record, where);
     }
     return Take(*data, PathLink(where, "data"));
   }
@@ -114,6 +126,12 @@ class Taker {
     if (text == nullptr) return false;
     const std::optional<size_t> size = Base64DecodedSize(*text);
     return size.has_value() && *size >= options_.inline_limit;
+  }
+
+  // True for an <object> whose data is canonical base64.
+  static bool IsOpaque(const Object& record) {
+    const std::string* text = record.Find("data")->if_string();
+    return RecordType(record) == kObjectType && text != nullptr && Base64Decode(*text).has_value();
   }
 
   absl::Status TakeValue(Object* record, const PathLink& where) {
@@ -158,6 +176,8 @@ class Taker {
   const BulkOptions options_;
   std::vector<TakenBulk> taken_;
   RefSet seen_;  // of what is in taken_
+  // Records that leave whatever their size. They stay where they are until they are walked through.
+  absl::flat_hash_set<const Object*> leaving_;
   RefSet refs_;
 };
 
@@ -213,44 +233,16 @@ class Putter {
       return Error(absl::StatusCode::kDataLoss, where,
                    StrCat(RefText(ref), " came as ", bytes->size(), " bytes"));
     }
-    TIFFIN_RETURN_IF_ERROR(is_value ? PutValue(*bytes, data, PathLink(where, "data"), nesting + 1)
-                                    : PutArray(std::get<BlobName>(ref), *std::move(bytes),
-                                               RecordClass(*record) == kBytesClass, data, where));
+    absl::StatusOr<Value> inlined = DataOfRef(*record, ref, *std::move(bytes));
+    if (!inlined.ok()) return Annotate(inlined.status(), where.text());
+    *data = *std::move(inlined);
+    text_bytes_ += is_value ? size : data->if_string()->size() + 2;  // base64 and its quotes
+    if (is_value) TIFFIN_RETURN_IF_ERROR(Put(*data, PathLink(where, "data"), nesting + 1));
     if (RefIsOurs(*record)) {
       record->Erase("ref");
       text_bytes_ -= kRefBytes;
     }
     return CheckSize(0, where);
-  }
-
-  absl::Status PutArray(const BlobName& name, std::string bytes, bool plain, Value* data,
-                        const PathLink& where) {
-    if (!plain) {
-      absl::StatusOr<std::string> npy = WriteNpy({name.dtype, name.shape, std::move(bytes)});
-      if (!npy.ok()) return Annotate(npy.status(), where.text());
-      bytes = *std::move(npy);
-    }
-    std::string text = Base64Encode(bytes);
-    text_bytes_ += text.size() + 2;  // and its quotes
-    *data = Value(std::move(text));
-    return absl::OkStatus();
-  }
-
-  absl::Status PutValue(const std::string& text, Value* data, const PathLink& where,
-                        size_t nesting) {
-    // It was within the limits when it came; memory is all that may be short now.
-    JsonLimits limits;
-    limits.max_text_bytes = limits.max_entries = limits.max_integer_digits = text.size();
-    limits.max_nesting = kMaxJsonNesting;
-    absl::StatusOr<Value> value = ParseJson(text, limits);
-    if (absl::IsResourceExhausted(value.status())) return Annotate(value.status(), where.text());
-    if (!value.ok()) {
-      return Error(absl::StatusCode::kDataLoss, where,
-                   StrCat("a stored value cannot be read: ", ToStd(value.status().message())));
-    }
-    text_bytes_ += text.size();
-    *data = *std::move(value);
-    return Put(*data, where, nesting);
   }
 
   // True if TakeBulk added the `ref`: it puts its own directly before the data, and only where

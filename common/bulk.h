@@ -9,12 +9,15 @@
 #include "absl/status/statusor.h"
 #include "common/npy.h"
 #include "common/record.h"
+#include "common/registry.h"
 #include "common/value.h"
 
 namespace tiffin {
 
 struct BulkOptions {
   size_t inline_limit = 4096;  // decoded bytes from which an array, bytes or opaque string leaves
+  // Checks every record, and tells what leaves whatever its size. nullptr: nothing is checked.
+  const Registry* registry = nullptr;
 };
 
 // Bulk that left a record: an array or bytes, or the JSON text of a value (`value` is then set, and
@@ -33,7 +36,7 @@ struct TakenRecord {
 };
 
 // Takes bulk out at any depth. E of the record does not change.
-// Errors: INVALID_ARGUMENT naming the path.
+// Errors: INVALID_ARGUMENT naming the path of a malformed ref or record.
 absl::StatusOr<TakenRecord> TakeBulk(Value record, const BulkOptions& options = {});
 
 // Every ref in the value, at any depth, each once.
