@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "common/registries.h"
 #include "server/store/record_gate.h"
 
 namespace tiffin::server {
@@ -19,7 +20,8 @@ struct Config {
   uint64_t max_memory = uint64_t{512} << 20;  // bytes of messages in flight
   int max_streams = 1000;                     // calls at a time on one connection
   uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
-  Limits limits;
+  Limits limits;                              // its registry is made from the next
+  RegistryOptions registry;
 };
 
 // Reads the command line. nullopt: `*exit_code` says how to end (help was shown, or an error told on

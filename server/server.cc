@@ -10,6 +10,7 @@
 
 #include <chrono>
 
+#include "common/registries.h"
 #include "common/status.h"
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
@@ -40,6 +41,7 @@ class ServerImpl : public Server {
   }
 
   absl::Status Open() {
+    TIFFIN_ASSIGN_OR_RETURN(config_.limits.registry, MakeRegistry(config_.registry));
     if (config_.backend == "memory") {
       database_ = MakeMemoryJobDatabase();
       bytes_ = MakeMemoryBlobStore();
@@ -71,7 +73,8 @@ class ServerImpl : public Server {
     jobs_service_ = std::make_unique<JobsService>(jobs_.get(), &calls_);
     blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits, &calls_);
     admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
-                                                    config_.backend, &calls_);
+                                                    config_.backend, config_.registry.spec,
+                                                    &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -125,7 +128,7 @@ class ServerImpl : public Server {
   }
 
  private:
-  const Config config_;
+  Config config_;  // its registry is filled in by Open
   SystemClock clock_;
   std::unique_ptr<DataFolder> folder_;
   std::unique_ptr<JobDatabase> database_;

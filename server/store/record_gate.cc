@@ -9,6 +9,7 @@ namespace tiffin::server {
 absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs) {
   BulkOptions options;
   options.inline_limit = limits.inline_limit;
+  options.registry = limits.registry.get();
   TIFFIN_ASSIGN_OR_RETURN(TakenRecord taken, TakeBulk(std::move(value), options));
   TakenIn in;
   in.json = PrintJson(taken.record);
