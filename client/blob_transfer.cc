@@ -15,10 +15,10 @@ namespace {
 constexpr size_t kSmallBlob = 1 << 20;
 constexpr size_t kChunk = 1 << 20;
 
-absl::StatusOr<Ref> RefIn(const Value& record) {
+absl::StatusOr<RecordRef> RefIn(const Value& record) {
   const Object* object = AsRecord(record);
   if (!object) return absl::InvalidArgumentError("not a record");
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*object));
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*object));
   if (!ref) return absl::InvalidArgumentError("the record is no ref of tiffin's");
   return *ref;
 }
@@ -87,7 +87,7 @@ Value Client::RefRecord(const BlobName& name, std::string_view class_name) {
                       {"type", Value(kObjectType)},
                       {"class", Value(class_name)},
                       {"ref", Value(true)},
-                      {"data", RefData(Ref(name))}});
+                      {"data", RefData(RecordRef(name))}});
 }
 
 absl::StatusOr<v1::DerefResponse::Header> Client::DerefTo(
@@ -140,14 +140,14 @@ absl::StatusOr<Array> Client::Deref(const BlobName& name) {
 }
 
 absl::StatusOr<Array> Client::DerefArray(const Value& record) {
-  TIFFIN_ASSIGN_OR_RETURN(const Ref ref, RefIn(record));
+  TIFFIN_ASSIGN_OR_RETURN(const RecordRef ref, RefIn(record));
   const BlobName* name = std::get_if<BlobName>(&ref);
   if (!name) return absl::InvalidArgumentError("the ref is of a value: use DerefValue");
   return Deref(*name);
 }
 
 absl::StatusOr<Value> Client::DerefValue(const Value& record) {
-  TIFFIN_ASSIGN_OR_RETURN(const Ref ref, RefIn(record));
+  TIFFIN_ASSIGN_OR_RETURN(const RecordRef ref, RefIn(record));
   const ValueRef* value = std::get_if<ValueRef>(&ref);
   if (!value) return absl::InvalidArgumentError("the ref is of an array: use DerefArray");
   v1::BlobRef named;

@@ -17,7 +17,7 @@ namespace {
 
 // Refs in an order, to keep each once.
 struct RefLess {
-  bool operator()(const Ref& a, const Ref& b) const {
+  bool operator()(const RecordRef& a, const RecordRef& b) const {
     if (a.index() != b.index()) return a.index() < b.index();
     if (const BlobName* name = std::get_if<BlobName>(&a)) return *name < std::get<BlobName>(b);
     const ValueRef& x = std::get<ValueRef>(a);
@@ -29,16 +29,16 @@ struct RefLess {
 class RefSet {
  public:
   // True if it was not there.
-  bool Add(const Ref& ref) {
+  bool Add(const RecordRef& ref) {
     if (!seen_.insert(ref).second) return false;
     refs_.push_back(ref);
     return true;
   }
-  std::vector<Ref> Take() { return std::move(refs_); }
+  std::vector<RecordRef> Take() { return std::move(refs_); }
 
  private:
-  std::set<Ref, RefLess> seen_;
-  std::vector<Ref> refs_;  // as they came
+  std::set<RecordRef, RefLess> seen_;
+  std::vector<RecordRef> refs_;  // as they came
 };
 
 // Calls `visit(item, path)` for the items of a list, the members of a plain object, or a record's
@@ -75,7 +75,7 @@ class Taker {
       return ForEachChild(value, where,
                           [this](Value& v, const PathLink& path) { return Take(v, path); });
     }
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
     TIFFIN_RETURN_IF_ERROR(Ask(*record, ref, where));
     if (ref.has_value()) {
       refs_.Add(*ref);
@@ -89,7 +89,8 @@ class Taker {
 
  private:
   // Asks the record's serialiser whether it is well formed and what must leave.
-  absl::Status Ask(const Object& record, const std::optional<Ref>& ref, const PathLink& where) {
+  absl::Status Ask(const Object& record, const std::optional<RecordRef>& ref,
+                   const PathLink& where) {
     if (options_.registry == nullptr) return absl::OkStatus();
     const absl::StatusOr<const RecordSerialiser*> found = options_.registry->Find(record);
     if (!found.ok()) return Annotate(found.status(), where.text());
@@ -157,7 +158,7 @@ class Taker {
     if (seen_.Add(name)) taken_.push_back({std::move(array), std::move(name), std::nullopt});
   }
 
-  static void MakeRef(Object* record, const Ref& ref) {
+  static void MakeRef(Object* record, const RecordRef& ref) {
     DropFiles(record);
     *record->Find("data") = RefData(ref);
     if (HasRef(*record)) {
@@ -184,7 +185,7 @@ class Taker {
 absl::Status CollectRefs(const Value& value, const PathLink& where, RefSet* refs) {
   const Object* record = AsRecord(value);
   if (record != nullptr) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
     if (ref.has_value()) {
       refs->Add(*ref);
       return absl::OkStatus();
@@ -210,7 +211,7 @@ class Putter {
                    StrCat("nested deeper than ", kMaxJsonNesting));
     }
     if (Object* record = AsRecord(value)) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
       if (ref.has_value()) return PutRef(record, *ref, where, nesting);
     }
     return ForEachChild(value, where, [this, nesting](Value& v, const PathLink& path) {
@@ -219,7 +220,7 @@ class Putter {
   }
 
  private:
-  absl::Status PutRef(Object* record, const Ref& ref, const PathLink& where, size_t nesting) {
+  absl::Status PutRef(Object* record, const RecordRef& ref, const PathLink& where, size_t nesting) {
     const uint64_t size = RefSize(ref);
     const bool is_value = std::holds_alternative<ValueRef>(ref);
     Value* data = record->Find("data");
@@ -282,7 +283,7 @@ absl::StatusOr<TakenRecord> TakeBulk(Value record, const BulkOptions& options) {
   return taker.Finish(std::move(record));
 }
 
-absl::StatusOr<std::vector<Ref>> RefsIn(const Value& value) {
+absl::StatusOr<std::vector<RecordRef>> RefsIn(const Value& value) {
   RefSet refs;
   TIFFIN_RETURN_IF_ERROR(CollectRefs(value, {}, &refs));
   return refs.Take();

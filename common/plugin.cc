@@ -34,7 +34,7 @@ class ContainedSerialiser : public RecordSerialiser {
   ContainedSerialiser(std::string file, SerialiserPtr inner)
       : file_(std::move(file)), inner_(std::move(inner)) {}
 
-  absl::Status Check(const Object& record, const std::optional<Ref>& ref,
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
                      const PathLink& where) const override {
     return Contained(file_, [&] { return inner_->Check(record, ref, where); });
   }

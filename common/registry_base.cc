@@ -52,7 +52,7 @@ absl::Status Pairs(const Value& data, const PathLink& where) {
 // A path names its files: a record whose `files` went is no longer copied between hosts.
 class PathSerialiser : public RecordSerialiser {
  public:
-  absl::Status Check(const Object& record, const std::optional<Ref>& ref,
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
                      const PathLink& where) const override {
     const Value* data = record.Find("data");
     const PathLink data_path(where, "data");

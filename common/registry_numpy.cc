@@ -28,7 +28,7 @@ absl::Status InlineNpy(const Value& data, const PathLink& where) {
 // file, by the seed's `hdf5_path` or Noodles' `path`.
 class ArraySerialiser : public RecordSerialiser {
  public:
-  absl::Status Check(const Object& record, const std::optional<Ref>& ref,
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
                      const PathLink& where) const override {
     const PathLink data_path(where, "data");
     const Value* data = record.Find("data");
@@ -61,7 +61,7 @@ absl::Status BytesRecord(const Value& value, const PathLink& where) {
 // malformed, which its own serialiser will say.
 std::optional<uint64_t> BytesOf(const Object& record) {
   if (const std::optional<std::string> bytes = InlineBytes(record)) return bytes->size();
-  const absl::StatusOr<std::optional<Ref>> ref = RefOf(record);
+  const absl::StatusOr<std::optional<RecordRef>> ref = RefOf(record);
   if (!ref.ok() || !ref->has_value()) return std::nullopt;
   return RefSize(**ref);
 }

@@ -35,7 +35,8 @@ absl::StatusOr<std::string> PickleHook(const Object& record) {
 // Takes any record, even one without data.
 class KeepingSerialiser : public RecordSerialiser {
  public:
-  absl::Status Check(const Object&, const std::optional<Ref>&, const PathLink&) const override {
+  absl::Status Check(const Object&, const std::optional<RecordRef>&,
+                     const PathLink&) const override {
     return absl::OkStatus();
   }
   std::string Keeps() const override {
@@ -46,7 +47,7 @@ class KeepingSerialiser : public RecordSerialiser {
 
 class RefusingSerialiser : public RecordSerialiser {
  public:
-  absl::Status Check(const Object& record, const std::optional<Ref>&,
+  absl::Status Check(const Object& record, const std::optional<RecordRef>&,
                      const PathLink& where) const override {
     std::string what = "no serialiser knows the type ";
     AppendJsonString(CutUtf8(RecordType(record), kMaxShown), {}, &what);

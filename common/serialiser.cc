@@ -39,7 +39,7 @@ std::optional<Array> InlineBulk(const Object& record) {
   return InlineArray(record);
 }
 
-absl::StatusOr<Value> DataOfRef(const Object& record, const Ref& ref, std::string bytes) {
+absl::StatusOr<Value> DataOfRef(const Object& record, const RecordRef& ref, std::string bytes) {
   const BlobName* name = std::get_if<BlobName>(&ref);
   if (name == nullptr) return ValueOfText(bytes);
   if (RecordClass(record) != kBytesClass) {

@@ -28,7 +28,7 @@ class RecordSerialiser {
   // Checks a record of its kind that stands at `where`. Records inside it are checked by their own
   // serialisers. `ref` is set if the record is a ref of tiffin's: its data is elsewhere.
   // INVALID_ARGUMENT naming the path of what is wrong (`BadRecord`).
-  virtual absl::Status Check(const Object& record, const std::optional<Ref>& ref,
+  virtual absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
                              const PathLink& where) const = 0;
 
   // Of a checked record that is no ref: those of the `<object>` records in it (or itself) whose
@@ -51,7 +51,7 @@ std::optional<Array> InlineBulk(const Object& record);
 
 // The `data` that a ref's whole bytes stand for inline: base64 of the bytes of a builtins.bytes, of
 // the `.npy` of any other array, the value of a JSON text. DATA_LOSS if such a text cannot be read.
-absl::StatusOr<Value> DataOfRef(const Object& record, const Ref& ref, std::string bytes);
+absl::StatusOr<Value> DataOfRef(const Object& record, const RecordRef& ref, std::string bytes);
 
 }  // namespace tiffin
 

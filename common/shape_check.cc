@@ -19,7 +19,7 @@ class ShapedSerialiser : public RecordSerialiser {
   ShapedSerialiser(ValueCheck check, std::string_view keeps, bool allow_array)
       : check_(check), keeps_(keeps), allow_array_(allow_array) {}
 
-  absl::Status Check(const Object& record, const std::optional<Ref>& ref,
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
                      const PathLink& where) const override {
     const PathLink data_path(where, "data");
     const Value* data = record.Find("data");

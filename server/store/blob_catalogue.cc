@@ -174,10 +174,10 @@ absl::StatusOr<RowId> BlobCatalogue::Enter(JobTransaction& tx, RowId namespace_i
 }
 
 absl::StatusOr<Missing> BlobCatalogue::FindMissing(JobReader& reader, RowId namespace_id,
-                                                   const std::vector<Ref>& refs,
+                                                   const std::vector<RecordRef>& refs,
                                                    std::vector<RowId>* found) {
   Missing missing;
-  for (const Ref& ref : refs) {
+  for (const RecordRef& ref : refs) {
     const auto* name = std::get_if<BlobName>(&ref);
     std::optional<BlobRow> row;
     if (name) {
@@ -201,7 +201,7 @@ absl::StatusOr<Missing> BlobCatalogue::FindMissing(JobReader& reader, RowId name
 }
 
 absl::StatusOr<Missing> BlobCatalogue::FindMissing(std::string_view name_space,
-                                                   const std::vector<Ref>& refs) {
+                                                   const std::vector<RecordRef>& refs) {
   Missing missing;
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId id, reader.FindNamespace(name_space));
@@ -215,7 +215,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
     std::string_view name_space, const BlobName& name, bool key_known) {
   TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, CheckedSize(name));
   if (key_known) {
-    TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {Ref(name)}));
+    TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
     if (missing.empty()) return PutOutcome{name, size, true};
   }
   auto upload = std::make_unique<Upload>();
@@ -373,7 +373,7 @@ absl::StatusOr<BlobSlice> BlobCatalogue::Read(const BlobRow& blob, uint64_t offs
   }
 }
 
-absl::StatusOr<std::string> BlobCatalogue::ReadWhole(RowId namespace_id, const Ref& ref) {
+absl::StatusOr<std::string> BlobCatalogue::ReadWhole(RowId namespace_id, const RecordRef& ref) {
   BlobView view;
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     BlobAddress address;

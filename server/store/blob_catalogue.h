@@ -90,10 +90,11 @@ class BlobCatalogue : private PackJournal {
                                      absl::Time now);
   // Which of the refs nothing visible stands behind; the rows of the others.
   static absl::StatusOr<Missing> FindMissing(JobReader& reader, RowId namespace_id,
-                                             const std::vector<Ref>& refs,
+                                             const std::vector<RecordRef>& refs,
                                              std::vector<RowId>* found = nullptr);
 
-  absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<Ref>& refs);
+  absl::StatusOr<Missing> FindMissing(std::string_view name_space,
+                                      const std::vector<RecordRef>& refs);
 
   // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload.
   absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BeginPut(
@@ -114,7 +115,7 @@ class BlobCatalogue : private PackJournal {
   absl::StatusOr<BlobView> Find(std::string_view name_space, const BlobAddress& address);
   // Bytes [offset, offset + length), which must lie within the blob. DATA_LOSS if damaged.
   absl::StatusOr<BlobSlice> Read(const BlobRow& blob, uint64_t offset, uint64_t length);
-  absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const Ref& ref);
+  absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
   absl::StatusOr<BlobStat> Stat(std::string_view name_space, const BlobAddress& address);
 
   // Rewrites packs that are full or left open; with `all` the current one too.

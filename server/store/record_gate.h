@@ -34,7 +34,7 @@ struct Limits {
 struct TakenIn {
   std::string json;              // with refs
   std::vector<NewBlob> blobs;    // to be entered in the transaction that stores the record
-  std::vector<Ref> refs;         // refs the sender had put in
+  std::vector<RecordRef> refs;         // refs the sender had put in
 };
 
 // Checks a value against the Registry, takes its bulk out and makes that durable.

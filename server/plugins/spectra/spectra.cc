@@ -66,7 +66,7 @@ absl::Status Samples(const Value& value, const PathLink& where) {
 
 class SpectrumSerialiser : public tiffin::RecordSerialiser {
  public:
-  absl::Status Check(const Object& record, const std::optional<tiffin::Ref>& ref,
+  absl::Status Check(const Object& record, const std::optional<tiffin::RecordRef>& ref,
                      const PathLink& where) const override {
     if (ref.has_value()) return absl::OkStatus();  // checked when it came
     const PathLink data_path(where, "data");

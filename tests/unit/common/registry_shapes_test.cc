@@ -77,7 +77,7 @@ Value BackInline(const TakenRecord& taken) {
   for (const TakenBulk& bulk : taken.taken) {
     bytes[bulk.value ? RefText(*bulk.value) : RefText(bulk.name)] = bulk.array.bytes;
   }
-  const BulkFetcher fetch = [&](const Ref& ref) -> absl::StatusOr<std::string> {
+  const BulkFetcher fetch = [&](const RecordRef& ref) -> absl::StatusOr<std::string> {
     return bytes.at(RefText(ref));
   };
   const absl::StatusOr<Value> back = PutBulkBack(taken.record, fetch, size_t{1} << 30);
@@ -216,7 +216,8 @@ TEST(Pickles, WrittenAsBytesAreBytes) {
 // Says that the samples of a spectrum leave whatever their size.
 class Spectrum : public RecordSerialiser {
  public:
-  absl::Status Check(const Object&, const std::optional<Ref>&, const PathLink&) const override {
+  absl::Status Check(const Object&, const std::optional<RecordRef>&,
+                     const PathLink&) const override {
     return absl::OkStatus();
   }
   absl::StatusOr<std::vector<const Object*>> LeavingAtAnySize(const Object& record) const override {

@@ -17,7 +17,8 @@ using ::tiffin::testing::MustParse;
 class Named : public RecordSerialiser {
  public:
   explicit Named(std::string name) : name_(std::move(name)) {}
-  absl::Status Check(const Object&, const std::optional<Ref>&, const PathLink&) const override {
+  absl::Status Check(const Object&, const std::optional<RecordRef>&,
+                     const PathLink&) const override {
     return absl::OkStatus();
   }
   std::string Keeps() const override { return name_; }

@@ -9,7 +9,7 @@ namespace {
 
 class Throwing : public tiffin::RecordSerialiser {
  public:
-  absl::Status Check(const tiffin::Object& record, const std::optional<tiffin::Ref>&,
+  absl::Status Check(const tiffin::Object& record, const std::optional<tiffin::RecordRef>&,
                      const tiffin::PathLink&) const override {
     if (tiffin::RecordClass(record) == "check") throw std::runtime_error("from Check");
     return absl::OkStatus();
