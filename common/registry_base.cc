@@ -49,6 +49,16 @@ absl::Status Pairs(const Value& data, const PathLink& where) {
   });
 }
 
+// tiffin.files: an object with the content of its files, by name.
+absl::Status Files(const Value& data, const PathLink& where) {
+  TIFFIN_RETURN_IF_ERROR(CheckMembers(data, where, {{"value", AnyValue}, {"files", AnyMap}}));
+  const PathLink files_path(where, "files");
+  for (const auto& [name, file] : *data.if_object()->Find("files")->if_object()) {
+    TIFFIN_RETURN_IF_ERROR(CheckRecordOf(file, kBytesClass, PathLink(files_path, name)));
+  }
+  return absl::OkStatus();
+}
+
 // A path names its files: a record whose `files` went is no longer copied between hosts.
 class PathSerialiser : public RecordSerialiser {
  public:
@@ -86,6 +96,7 @@ void AddPythonClasses(Registry* registry) {
                                           /*allow_array=*/true));
   registry->AddClass("pathlib.PurePath", std::make_shared<PathSerialiser>());
   add("tiffin.map", Pairs);
+  add("tiffin.files", Files);
   add("tiffin.duration", AnyInteger, kAsItIs);  // nanoseconds
   add("tiffin.time", AnyInteger, kAsItIs);      // nanoseconds since 1970-01-01 UTC
 }

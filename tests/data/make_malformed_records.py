@@ -99,6 +99,9 @@ bad("a host that is no name", obj("pathlib.PosixPath", "a", host=[], files=["a"]
     ".host: expected a string or null, found list")
 bad("a member of three", obj("tiffin.map", [[1, 2], [1, 2, 3]]),
     ".data[1]: expected 2 items, found 3")
+bad("no value", obj("tiffin.files", {"files": {}}), ".data.value: is missing")
+bad("a file that is text", obj("tiffin.files", {"value": 1, "files": {"a.b": "text"}}),
+    ".data.files[\"a.b\"]: expected a record <object> builtins.bytes, found string")
 bad("a double", obj("tiffin.time", 1.5), ".data: expected an integer, found double")
 bad("text", obj("tiffin.duration", "1"), ".data: expected an integer, found string")
 
