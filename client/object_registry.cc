@@ -179,7 +179,7 @@ absl::Status ObjectRegistry::DecodeLate(const Value& value, const PathLink& wher
 ObjectRegistry OpaqueObjects() {
   AnySerialiser opaque;
   opaque.encode = [](const ObjectView& object, const Pack& pack) -> absl::StatusOr<Value> {
-    const std::optional<std::string_view> bytes = object.bytes();
+    const std::optional<std::string> bytes = object.bytes();
     if (bytes.has_value()) return pack(Base64Encode(*bytes));
     return absl::InvalidArgumentError(
         StrCat(TypeName(object.type()), " is more than its bytes: it needs a serialiser"));

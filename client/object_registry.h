@@ -24,11 +24,9 @@ namespace tiffin {
 class ObjectView {
  public:
   template <typename T>
-  explicit ObjectView(const T* object)
-      : type_(&typeid(T)),
-        object_(object),
-        size_(sizeof(T)),
-        plain_(std::is_trivially_copyable_v<T>) {}
+  explicit ObjectView(const T* object) : type_(&typeid(T)), object_(object) {
+    if constexpr (IsItsBytes<T>()) bytes_ = &BytesOf<T>;
+  }
 
   const std::type_info& type() const { return *type_; }
   // nullptr if it is no T.
@@ -36,18 +34,35 @@ class ObjectView {
   const T* If() const {
     return *type_ == typeid(T) ? static_cast<const T*>(object_) : nullptr;
   }
-  // Its bytes, if they are all there is of it (trivially copyable); nullopt otherwise.
-  std::optional<std::string_view> bytes() const {
-    if (!plain_) return std::nullopt;
-    return std::string_view(static_cast<const char*>(object_), size_);
+  // Its bytes, padding as zeros, if they are all there is of it (trivially copyable); else nullopt.
+  std::optional<std::string> bytes() const {
+    if (bytes_ == nullptr) return std::nullopt;
+    return bytes_(object_);
   }
   const void* get() const { return object_; }
 
  private:
+  // Equal objects must have equal bytes, or they would be different jobs.
+  template <typename T>
+  static constexpr bool IsItsBytes() {
+#if __has_builtin(__builtin_clear_padding)
+    return std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T>;
+#else
+    return std::has_unique_object_representations_v<T>;
+#endif
+  }
+  template <typename T>
+  static std::string BytesOf(const void* object) {
+    T copy = *static_cast<const T*>(object);
+#if __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&copy);
+#endif
+    return std::string(reinterpret_cast<const char*>(&copy), sizeof copy);
+  }
+
   const std::type_info* type_;
   const void* object_;
-  size_t size_;
-  bool plain_;
+  std::string (*bytes_)(const void*) = nullptr;
 };
 
 // Where a decoded object goes to, whose type is known at run time only.

@@ -2,8 +2,9 @@
 //
 //   struct Star {
 //     static constexpr std::string_view kClassName = "stars.Star";
-//     absl::StatusOr<tiffin::Value> serialise(const tiffin::Pack& pack) const { return pack(name);
-//     } static absl::StatusOr<Star> construct(const tiffin::Unpack& record) { … } std::string name;
+//     absl::StatusOr<tiffin::Value> serialise(const tiffin::Pack& pack) const { return pack(name); }
+//     static absl::StatusOr<Star> construct(const tiffin::Unpack& record) { … }
+//     std::string name;
 //   };
 //   absl::StatusOr<std::string> text = tiffin::to_json(std::vector<Star>{sun}, {}, {.indent = 2});
 //   auto stars = tiffin::from_json<std::vector<Star>>(*text);
