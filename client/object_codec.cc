@@ -10,6 +10,7 @@
 
 #include "client/object_ref.h"
 #include "common/base64.h"
+#include "common/cbor.h"
 #include "common/json.h"
 #include "common/serialiser.h"
 #include "common/strings.h"
@@ -147,6 +148,12 @@ absl::StatusOr<std::optional<Value>> Decoder::Resolve(const Value& value,
   Value whole = value;
   *whole.if_object()->Find("data") = *std::move(data);
   whole.if_object()->Erase("ref");
+  absl::StatusOr<Digest> digest = BodyDigest(*whole.if_object());
+  if (!digest.ok()) return Annotate(digest.status(), where.text());
+  if (*digest != std::get<ValueRef>(*ref).value) {
+    return Annotate(absl::DataLossError(StrCat(RefText(*ref), ": the text does not match")),
+                    where.text());
+  }
   return whole;
 }
 

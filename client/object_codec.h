@@ -118,7 +118,7 @@ class Decoder {
 
   // Of a ref of the second form: the record as it was before its data left. nullopt: the value can
   // be decoded as it is (arrays are left to their codecs). FAILED_PRECONDITION if it is a ref, and
-  // `deref` or the blobs are not given.
+  // `deref` or the blobs are not given; DATA_LOSS if what comes does not match the ref.
   absl::StatusOr<std::optional<Value>> Resolve(const Value& value, const PathLink& where) const;
 
  private:

@@ -28,7 +28,9 @@ class Ref {
   }
 
   // Brings the object. Errors as Decoder::Decode with `deref`, and those of the blobs.
+  // FAILED_PRECONDITION if this Ref was made of nothing.
   absl::StatusOr<T> Deref() const {
+    if (decoder_.registry() == nullptr) return absl::FailedPreconditionError("an empty Ref");
     DecodeOptions options = decoder_.options();
     options.deref = true;
     return Decoder(decoder_.registry(), std::move(options)).template Decode<T>(record_);

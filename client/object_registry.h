@@ -138,6 +138,24 @@ class ObjectRegistry {
   // `b` overrides `a`; b's hook function is asked first; the default stays a's, if it has one.
   friend ObjectRegistry operator+(const ObjectRegistry& a, const ObjectRegistry& b);
 
+  // An object as a value: what a job's argument or result is made of.
+  // Errors: INVALID_ARGUMENT if nothing knows a type, telling what is registered;
+  // FAILED_PRECONDITION if something must be uploaded and there are no blobs; those of serialisers
+  // and blobs.
+  template <typename T>
+  absl::StatusOr<Value> Encode(const T& object, const EncodeOptions& options = {}) const;
+  // The object of a value. Refs keep a copy of the registry.
+  // Errors: INVALID_ARGUMENT with the path of what is not as T has it, what was found, and what is
+  // registered; FAILED_PRECONDITION for a ref where T is no Ref and `deref` or the blobs are not
+  // given.
+  template <typename T>
+  absl::StatusOr<T> Decode(const Value& value, const DecodeOptions& options = {}) const;
+  // The same with JSON text in between, as Python prints it.
+  template <typename T>
+  absl::StatusOr<std::string> to_json(const T& object, const EncodeOptions& options = {}) const;
+  template <typename T>
+  absl::StatusOr<T> from_json(std::string_view text, const DecodeOptions& options = {}) const;
+
   // "registered are stars.Star, <sky> and a default", for messages.
   std::string Registered() const;
 

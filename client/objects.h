@@ -2,11 +2,11 @@
 //
 //   struct Star {
 //     static constexpr std::string_view kClassName = "stars.Star";
-//     absl::StatusOr<tiffin::Value> serialise(const tiffin::Pack& pack) const { return pack(name); }
-//     static absl::StatusOr<Star> construct(const tiffin::Unpack& record) { … }
+//     absl::StatusOr<tiffin::Value> serialise(const tiffin::Pack& pack) const;  // pack(name)
+//     static absl::StatusOr<Star> construct(const tiffin::Unpack& record);
 //     std::string name;
 //   };
-//   absl::StatusOr<std::string> text = tiffin::to_json(std::vector<Star>{sun}, {}, {.indent = 2});
+//   absl::StatusOr<std::string> text = tiffin::to_json(std::vector<Star>{sun}, {.indent = 2});
 //   auto stars = tiffin::from_json<std::vector<Star>>(*text);
 //
 // The standard types that need nothing are those of client/object_table.h and, as arrays,
@@ -40,30 +40,20 @@ concept PlainJson = std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
     std::is_same_v<T, std::nullptr_t> || std::is_same_v<T, BigInteger> ||
     std::is_convertible_v<const T&, const char*>;
 
-// An object as a value: what a job's argument or result is made of.
-// Errors: INVALID_ARGUMENT if nothing knows a type, telling what is registered; FAILED_PRECONDITION
-// if something must be uploaded and there are no blobs; those of serialisers and blobs.
 template <typename T>
-absl::StatusOr<Value> Encode(const T& object, const ObjectRegistry& registry = {},
-                             const EncodeOptions& options = {}) {
-  return Encoder(&registry, options).Encode(object);
+absl::StatusOr<Value> ObjectRegistry::Encode(const T& object, const EncodeOptions& options) const {
+  return Encoder(this, options).Encode(object);
 }
 
-// The object of a value.
-// Errors: INVALID_ARGUMENT with the path of what is not as T has it, what was found, and what is
-// registered; FAILED_PRECONDITION for a ref where T is no Ref and `deref` or the blobs are not
-// given.
 template <typename T>
-absl::StatusOr<T> Decode(const Value& value, const ObjectRegistry& registry = {},
-                         const DecodeOptions& options = {}) {
-  return Decoder(std::make_shared<ObjectRegistry>(registry), options).Decode<T>(value);
+absl::StatusOr<T> ObjectRegistry::Decode(const Value& value, const DecodeOptions& options) const {
+  return Decoder(std::make_shared<const ObjectRegistry>(*this), options).Decode<T>(value);
 }
 
-// The same with JSON text in between.
 template <typename T>
-absl::StatusOr<std::string> to_json(const T& object, const ObjectRegistry& registry = {},
-                                    const EncodeOptions& options = {}) {
-  absl::StatusOr<Value> value = Encode(object, registry, options);
+absl::StatusOr<std::string> ObjectRegistry::to_json(const T& object,
+                                                    const EncodeOptions& options) const {
+  absl::StatusOr<Value> value = Encode(object, options);
   if (!value.ok()) return value.status();
   JsonStyle style = JsonStyle::Python();
   style.indent = options.indent;
@@ -71,11 +61,29 @@ absl::StatusOr<std::string> to_json(const T& object, const ObjectRegistry& regis
 }
 
 template <typename T>
-absl::StatusOr<T> from_json(std::string_view text, const ObjectRegistry& registry = {},
-                            const DecodeOptions& options = {}) {
+absl::StatusOr<T> ObjectRegistry::from_json(std::string_view text,
+                                            const DecodeOptions& options) const {
   absl::StatusOr<Value> value = ParseJson(text);
   if (!value.ok()) return value.status();
-  return Decode<T>(*value, registry, options);
+  return Decode<T>(*value, options);
+}
+
+// The same without a registry of one's own: with the table, and types that serialise themselves.
+template <typename T>
+absl::StatusOr<Value> Encode(const T& object, const EncodeOptions& options = {}) {
+  return ObjectRegistry().Encode(object, options);
+}
+template <typename T>
+absl::StatusOr<T> Decode(const Value& value, const DecodeOptions& options = {}) {
+  return ObjectRegistry().Decode<T>(value, options);
+}
+template <typename T>
+absl::StatusOr<std::string> to_json(const T& object, const EncodeOptions& options = {}) {
+  return ObjectRegistry().to_json(object, options);
+}
+template <typename T>
+absl::StatusOr<T> from_json(std::string_view text, const DecodeOptions& options = {}) {
+  return ObjectRegistry().from_json<T>(text, options);
 }
 
 template <typename T>

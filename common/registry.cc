@@ -64,6 +64,8 @@ absl::StatusOr<const RecordSerialiser*> Registry::Find(const Object& record) con
 }
 
 const RecordSerialiser* Registry::FindClass(std::string_view class_name) const {
+  const auto own = classes_.find(class_name);
+  if (own != classes_.end()) return own->second.get();
   std::deque<std::string_view> queue = {class_name};
   std::set<std::string_view> seen;
   while (!queue.empty()) {

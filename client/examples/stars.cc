@@ -130,9 +130,9 @@ void KeepAStarOpaque() {
   std::cout << refused.status().message() << "\n";
   // Registries add up, as on the server: what the left does not know, the right may.
   const tiffin::ObjectRegistry registry = tiffin::ObjectRegistry() + tiffin::OpaqueObjects();
-  const std::string text = OrDie(tiffin::to_json(sun, registry, {.indent = 2}));
+  const std::string text = OrDie(registry.to_json(sun, {.indent = 2}));
   std::cout << text << "\n";
-  const auto back = OrDie(tiffin::from_json<RawStar>(text, registry));
+  const auto back = OrDie(registry.from_json<RawStar>(text));
   std::cout << "back: type " << back.spectral_type << ", number " << back.subclass << "\n";
 }
 
@@ -150,7 +150,7 @@ void WriteStarsAsAstronomersDo() {
   std::cout << "refused: " << bad.status().message() << "\n";
 
   const std::set<Star> sky = {OrDie(Star::Parse("G2V")), OrDie(Star::Parse("B8Ia"))};
-  const std::string json = OrDie(tiffin::to_json(sky, {}, {.indent = 2}));
+  const std::string json = OrDie(tiffin::to_json(sky, {.indent = 2}));
   std::cout << "a set: " << json
             << "\nback: " << OrDie(tiffin::from_json<std::set<Star>>(json)).size() << " stars\n";
 }
@@ -175,7 +175,7 @@ tiffin::Value StoreASpectrum(tiffin::Client& client,
                                            {"arguments", tiffin::List{5772.0, 2000}},
                                            {"version", "1"}};
   tiffin::Value record = OrDie(client.Run(job, [&]() -> absl::StatusOr<tiffin::Value> {
-    return tiffin::Encode(BlackBody(5772.0, 2000), {}, {.blobs = blobs});
+    return tiffin::Encode(BlackBody(5772.0, 2000), {.blobs = blobs});
   }));
   std::cout << tiffin::PrintJson(record, {.spaces = true, .indent = 2}) << "\n";
   return record;
@@ -184,14 +184,14 @@ tiffin::Value StoreASpectrum(tiffin::Client& client,
 void ReadItBack(const tiffin::Value& record, const std::shared_ptr<tiffin::ObjectBlobs>& blobs) {
   using Spectrum = tiffin::NdArray<double>;
   std::cout << "without deref: " << tiffin::Decode<Spectrum>(record).status().message() << "\n";
-  const auto ref = OrDie(tiffin::Decode<tiffin::Ref<Spectrum>>(record, {}, {.blobs = blobs}));
+  const auto ref = OrDie(tiffin::Decode<tiffin::Ref<Spectrum>>(record, {.blobs = blobs}));
   std::cout << "a placeholder: " << ref << "\n";
   // Into memory of one's own, streamed.
   std::vector<double> memory(2000);
   const absl::Status status = ref.DerefInto(std::span(memory));
   std::cout << "into memory: " << (status.ok() ? "peak at " : std::string(status.message()))
             << 100 + (std::max_element(memory.begin(), memory.end()) - memory.begin()) << " nm\n";
-  const auto whole = OrDie(tiffin::Decode<Spectrum>(record, {}, {.deref = true, .blobs = blobs}));
+  const auto whole = OrDie(tiffin::Decode<Spectrum>(record, {.deref = true, .blobs = blobs}));
   std::cout << "with deref: " << whole.size() << " values, "
             << (whole == BlackBody(5772.0, 2000) ? "equal" : "not equal") << "\n";
 }
@@ -217,8 +217,8 @@ void AddRegistries() {
         return Planet{{pair.first}, pair.second};
       });
   const Planet jupiter{{1.898e27}, 95};
-  std::cout << "bodies:           " << OrDie(tiffin::to_json(jupiter, bodies)) << "\n"
-            << "bodies + planets: " << OrDie(tiffin::to_json(jupiter, bodies + planets)) << "\n"
+  std::cout << "bodies:           " << OrDie(bodies.to_json(jupiter)) << "\n"
+            << "bodies + planets: " << OrDie((bodies + planets).to_json(jupiter)) << "\n"
             << "neither:          " << tiffin::to_json(jupiter).status().message() << "\n";
 }
 

@@ -49,6 +49,9 @@ class FakeBlobs : public ObjectBlobs {
   // The bytes of a blob lose their end.
   void Cut(const RecordRef& ref) { bytes_[RefText(ref)].pop_back(); }
 
+  // Each has the other's bytes.
+  void Swap(const RecordRef& a, const RecordRef& b) { bytes_[RefText(a)].swap(bytes_[RefText(b)]); }
+
   int puts = 0, fetches = 0;
 
  private:

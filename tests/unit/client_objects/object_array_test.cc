@@ -73,10 +73,10 @@ TEST(Arrays, LargeOnesAreUploadedNeverBase64) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("4096 bytes is uploaded"));
 
   const auto blobs = std::make_shared<FakeBlobs>();
-  const Value record = Must(Encode(view, {}, {.blobs = blobs}));
+  const Value record = Must(Encode(view, {.blobs = blobs}));
   EXPECT_EQ(blobs->puts, 1);
   EXPECT_TRUE(HasRef(*record.if_object()));
-  const auto back = Must(Decode<NdArray<int64_t>>(record, {}, {.deref = true, .blobs = blobs}));
+  const auto back = Must(Decode<NdArray<int64_t>>(record, {.deref = true, .blobs = blobs}));
   EXPECT_EQ(back, NdArray<int64_t>({8, 64}, numbers));
 }
 
@@ -96,7 +96,7 @@ TEST(Arrays, InAFileOfAHostAreNamed) {
   const Value record = Object{
       {"_noodles", "0.3.0"}, {"type", "<object>"}, {"class", "numpy.ndarray"}, {"data", "a.npy"},
       {"ref", true},         {"host", "node1"},    {"files", List{"a.npy"}}};
-  const absl::Status status = Decode<NdArray<double>>(record, {}, {.deref = true}).status();
+  const absl::Status status = Decode<NdArray<double>>(record, {.deref = true}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("[\"a.npy\"] on node1"));
 }
@@ -111,11 +111,11 @@ Value RangeRef(FakeBlobs& blobs, size_t n) {
 TEST(Refs, ArePlaceholdersWithoutDeref) {
   const auto blobs = std::make_shared<FakeBlobs>();
   const Value record = RangeRef(*blobs, 10);
-  const absl::Status status = Decode<NdArray<int64_t>>(record, {}, {.blobs = blobs}).status();
+  const absl::Status status = Decode<NdArray<int64_t>>(record, {.blobs = blobs}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("it is a ref to 4Z8kdMg-"));
 
-  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {}, {.blobs = blobs}));
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {.blobs = blobs}));
   EXPECT_EQ(blobs->fetches, 0);
   EXPECT_TRUE(ref.elsewhere());
   EXPECT_EQ(ref.ToText(),
@@ -127,7 +127,7 @@ TEST(Refs, ArePlaceholdersWithoutDeref) {
 
 TEST(Refs, StreamIntoTheCallersMemory) {
   const auto blobs = std::make_shared<FakeBlobs>();
-  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(RangeRef(*blobs, 100), {}, {.blobs = blobs}));
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(RangeRef(*blobs, 100), {.blobs = blobs}));
   std::vector<int64_t> memory(100);
   EXPECT_EQ(ref.DerefInto(std::span(memory)), absl::OkStatus());
   EXPECT_EQ(memory, Range(100));
@@ -141,7 +141,7 @@ TEST(Refs, ReportBytesThatAreMissing) {
   const auto blobs = std::make_shared<FakeBlobs>();
   const Value record = RangeRef(*blobs, 100);
   blobs->Cut(**RefOf(*record.if_object()));
-  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {}, {.blobs = blobs}));
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {.blobs = blobs}));
   EXPECT_EQ(ref.Deref().status().code(), absl::StatusCode::kDataLoss);
 }
 
@@ -155,7 +155,7 @@ TEST(Refs, StandInAnyPlace) {
   const auto blobs = std::make_shared<FakeBlobs>();
   const Value record = RangeRef(*blobs, 10);
   const auto refs = Must(Decode<std::map<std::string, Ref<NdArray<int64_t>>>>(
-      Object{{"a", record}, {"b", record}}, {}, {.blobs = blobs}));
+      Object{{"a", record}, {"b", record}}, {.blobs = blobs}));
   EXPECT_EQ(refs.at("b").record(), record);
 }
 

@@ -84,9 +84,8 @@ TEST(PackOptions, MarkRecordsToBeElsewhere) {
   // As it comes back from a server: the data is elsewhere.
   const auto blobs = std::make_shared<FakeBlobs>();
   const Value kept = blobs->PutValue(Must(ParseJson(text)));
-  EXPECT_EQ(Must(Decode<Heavy>(kept, {}, {.deref = true, .blobs = blobs})).w,
-            (std::vector<int>{1, 2}));
-  EXPECT_EQ(Decode<Heavy>(kept, {}, {.deref = true}).status().code(),
+  EXPECT_EQ(Must(Decode<Heavy>(kept, {.deref = true, .blobs = blobs})).w, (std::vector<int>{1, 2}));
+  EXPECT_EQ(Decode<Heavy>(kept, {.deref = true}).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 
@@ -109,6 +108,19 @@ struct Report {
   bool upload = false;
 };
 
+TEST(ValueRefs, ThatDoNotMatchAreRefused) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const Value kept = blobs->PutValue(Must(Encode(Heavy{{1, 2}})));
+  const Value other = blobs->PutValue(Must(Encode(Heavy{{1, 3}})));
+  blobs->Swap(**RefOf(*kept.if_object()), **RefOf(*other.if_object()));
+  EXPECT_EQ(Decode<Heavy>(kept, {.deref = true, .blobs = blobs}).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
+TEST(ValueRefs, OfNothingSaySo) {
+  EXPECT_EQ(Ref<Heavy>().Deref().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
 TEST(PackOptions, NameFilesOnTheirHost) {
   std::ofstream(Report::PathOfTest()) << "on this host";
   Report report;
@@ -116,7 +128,7 @@ TEST(PackOptions, NameFilesOnTheirHost) {
   const Value here = Must(Encode(report));
   EXPECT_EQ(*here.if_object()->Find("files"), Value(List{Report::PathOfTest()}));
   EXPECT_EQ(Must(Decode<Report>(here)).content, "on this host");
-  const Value there = Must(Encode(report, {}, {.host = "node1"}));
+  const Value there = Must(Encode(report, {.host = "node1"}));
   const absl::Status status = Decode<Report>(there).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("is on host node1"));
@@ -131,10 +143,10 @@ TEST(PackOptions, UploadFilesForEveryHost) {
   report.upload = true;
   EXPECT_EQ(Encode(report).status().code(), absl::StatusCode::kFailedPrecondition);
   const auto blobs = std::make_shared<FakeBlobs>();
-  const Value record = Must(Encode(report, {}, {.host = "node1", .blobs = blobs}));
+  const Value record = Must(Encode(report, {.host = "node1", .blobs = blobs}));
   std::filesystem::remove(Report::PathOfTest());
   EXPECT_FALSE(NamesFiles(*record.if_object()));
-  const Report back = Must(Decode<Report>(record, {}, {.blobs = blobs}));
+  const Report back = Must(Decode<Report>(record, {.blobs = blobs}));
   EXPECT_EQ(back.title, "t");
   EXPECT_EQ(back.content, "for everyone");
   EXPECT_EQ(Decode<Report>(record).status().code(), absl::StatusCode::kFailedPrecondition);
@@ -198,7 +210,7 @@ ObjectRegistry Hooked(const std::string& tag) {
 }
 
 std::string DataOf(const Planet& planet, const ObjectRegistry& registry) {
-  return PrintJson(*Must(Encode(planet, registry)).if_object()->Find("data"));
+  return PrintJson(*Must(registry.Encode(planet)).if_object()->Find("data"));
 }
 
 Planet PlanetWith(int moons, double mass = 0) {
@@ -213,9 +225,9 @@ TEST(ObjectLookUp, HookComesBeforeType) {
   EXPECT_EQ(DataOf(PlanetWith(95), registry), "\"hook\"");
   const std::string small = DataOf(PlanetWith(2), registry);
   EXPECT_THAT(small, HasSubstr("\"type\",2"));
-  const Value record = Must(Encode(PlanetWith(95), registry));
+  const Value record = Must(registry.Encode(PlanetWith(95)));
   EXPECT_EQ(RecordType(*record.if_object()), "<giant>");
-  EXPECT_EQ(Must(Decode<Planet>(record, registry)).moons, 100);
+  EXPECT_EQ(Must(registry.Decode<Planet>(record)).moons, 100);
 }
 
 TEST(ObjectLookUp, TypeComesBeforeBases) {
@@ -224,14 +236,14 @@ TEST(ObjectLookUp, TypeComesBeforeBases) {
 }
 
 TEST(ObjectLookUp, BasesAreFoundWhereTheyAreInTheObject) {
-  const Value record = Must(Encode(PlanetWith(2, 5.5), Bodies()));
+  const Value record = Must(Bodies().Encode(PlanetWith(2, 5.5)));
   EXPECT_EQ(*record.if_object()->Find("data"), Value(5.5));
-  EXPECT_EQ(Must(Decode<Planet>(record, Bodies())).mass, 5.5);
+  EXPECT_EQ(Must(Bodies().Decode<Planet>(record)).mass, 5.5);
   Dwarf pluto;
   pluto.mass = 0.01;
-  const Value dwarf = Must(Encode(pluto, Bodies()));
+  const Value dwarf = Must(Bodies().Encode(pluto));
   EXPECT_EQ(RecordClass(*dwarf.if_object()), "m.Dwarf");
-  EXPECT_EQ(Must(Decode<Dwarf>(dwarf, Bodies())).mass, 0.01);
+  EXPECT_EQ(Must(Bodies().Decode<Dwarf>(dwarf)).mass, 0.01);
 }
 
 TEST(ObjectLookUp, BasesAreSearchedBreadthFirst) {
@@ -249,18 +261,18 @@ TEST(ObjectLookUp, DefaultComesLast) {
   EXPECT_EQ(DataOf(PlanetWith(1), registry), "\"default\"");
   EXPECT_EQ(DataOf(PlanetWith(1), Bodies() + registry), "0.0");
   // One that makes nothing is found out.
-  EXPECT_FALSE(Decode<Planet>(Must(Encode(PlanetWith(1), registry)), registry).ok());
+  EXPECT_FALSE(registry.Decode<Planet>(Must(registry.Encode(PlanetWith(1)))).ok());
 }
 
 TEST(ObjectLookUp, ErrorsTellWhatIsRegistered) {
   struct Comet {};
-  const absl::Status status = Encode(Comet(), Bodies() + Hooked("h")).status();
+  const absl::Status status = (Bodies() + Hooked("h")).Encode(Comet()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Comet: registered are "));
   for (const char* name : {"m.Planet", "m.Dwarf", "<giant>"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
-  const absl::Status other = Decode<Planet>(Must(Encode(Star("G2V"))), Planets("x")).status();
+  const absl::Status other = Planets("x").Decode<Planet>(Must(Encode(Star("G2V")))).status();
   EXPECT_EQ(other, absl::InvalidArgumentError(
                        "expected a record of m.Planet (registered are m.Planet), found a record "
                        "<automagic> stars.Star"));
@@ -295,10 +307,10 @@ TEST(OpaqueObjects, KeepTheBytesOfWhatIsNothingElse) {
     bool operator==(const Point&) const = default;
   };
   const ObjectRegistry registry = ObjectRegistry() + OpaqueObjects();
-  const Value record = Must(Encode(Point{1, -1}, registry));
+  const Value record = Must(registry.Encode(Point{1, -1}));
   EXPECT_EQ(*record.if_object()->Find("data"), Value("AQAAAP////8="));
-  EXPECT_EQ(Must(Decode<Point>(record, registry)), (Point{1, -1}));
-  EXPECT_THAT(std::string(Encode(Planet(), registry).status().message()),
+  EXPECT_EQ(Must(registry.Decode<Point>(record)), (Point{1, -1}));
+  EXPECT_THAT(std::string(registry.Encode(Planet()).status().message()),
               HasSubstr("is more than its bytes: it needs a serialiser"));
 }
 

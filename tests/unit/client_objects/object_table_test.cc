@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 
 template <typename T>
 std::string Json(const T& object, const EncodeOptions& options = {}) {
-  const absl::StatusOr<std::string> text = to_json(object, {}, options);
+  const absl::StatusOr<std::string> text = to_json(object, options);
   EXPECT_TRUE(text.ok()) << text.status();
   return text.value_or("");
 }
@@ -148,7 +148,7 @@ TEST(Table, BytesAreUploadedFromTheLimitOn) {
   const std::vector<std::byte> bytes(4096, std::byte{'x'});
   const std::string text = Json(bytes, {.blobs = blobs});
   EXPECT_THAT(text, HasSubstr(R"("dtype": "|V1", "shape": [4096])"));
-  const auto back = from_json<std::vector<std::byte>>(text, {}, {.deref = true, .blobs = blobs});
+  const auto back = from_json<std::vector<std::byte>>(text, {.deref = true, .blobs = blobs});
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(*back, bytes);
 }
