@@ -4,6 +4,7 @@
 #define TIFFIN_COMMON_SLAB_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -39,7 +40,7 @@ class Slab {
 
   // Calls `run(array_offset, length)`, in bytes, for each run that the bytes [offset, offset + length)
   // of the selection touch, in order; the range lies within the selection. The first and the last may
-  // be parts of a run.
+  // be parts of a run. Neither allocates nor locks.
   template <typename Run>
   void ForRuns(uint64_t offset, uint64_t length, Run&& run) const;
 
@@ -62,7 +63,7 @@ void Slab::ForRuns(uint64_t offset, uint64_t length, Run&& run) const {
   uint64_t within = offset % run_bytes_;
   uint64_t number = offset / run_bytes_;
   uint64_t at = first_;
-  std::vector<uint64_t> index(steps_.size());
+  std::array<uint64_t, kMaxRank> index;
   for (size_t i = steps_.size(); i-- > 0;) {
     index[i] = number % steps_[i].count;
     number /= steps_[i].count;

@@ -52,13 +52,27 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_MAX_TERM")->capture_default_str()->check(CLI::Range(0.1, 86400.0));
   app.add_option("--max-lost", config.limits.max_lost, "Lost holders in a row after which a job fails")
       ->envname("TIFFIN_MAX_LOST")->capture_default_str()->check(CLI::Range(1, 1000));
-  app.add_option("--max-memory", config.max_memory, "Bytes of messages in flight")
-      ->envname("TIFFIN_MAX_MEMORY")->capture_default_str();
+  app.add_option("--max-memory", config.max_memory, "Bytes in flight, of all calls")
+      ->envname("TIFFIN_MAX_MEMORY")->capture_default_str()
+      ->check(CLI::Range(uint64_t{16} << 20, uint64_t{1} << 46));
+  app.add_option("--stream-memory", config.stream_memory, "Bytes in flight, of one upload")
+      ->envname("TIFFIN_STREAM_MEMORY")->capture_default_str()
+      ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 30));
   app.add_option("--max-streams", config.max_streams, "Calls at a time on one connection")
       ->envname("TIFFIN_MAX_STREAMS")->capture_default_str()->check(CLI::Range(1, 100'000));
   app.add_option("--open-pack", config.open_pack, "Bytes of a pack that small blobs are appended to")
       ->envname("TIFFIN_OPEN_PACK")->capture_default_str()
       ->check(CLI::Range(uint64_t{2} << 20, uint64_t{1} << 40));
+  app.add_flag("--allow-local", config.allow_local,
+               "Tell callers where packs lie, to map them; packs may hold blobs of other namespaces")
+      ->envname("TIFFIN_ALLOW_LOCAL");
+  app.add_option("--pin-time", config.pin_time,
+                 "Seconds in which a blob that a client was told of is not collected")
+      ->envname("TIFFIN_PIN_TIME")->capture_default_str()->check(CLI::Range(0.0, 1e6));
+  app.add_option("--upload-time", config.upload_time, "Seconds that a broken upload is kept")
+      ->envname("TIFFIN_UPLOAD_TIME")->capture_default_str()->check(CLI::Range(0.0, 1e7));
+  app.add_option("--upload-quota", config.upload_quota, "Bytes of uploads that can be resumed")
+      ->envname("TIFFIN_UPLOAD_QUOTA")->capture_default_str();
   try {
     app.parse(argc, argv);
     if (config.data.empty() && config.backend != "memory") {

@@ -17,9 +17,14 @@ struct Config {
   std::string backend = "sqlite+hdf5";     // or memory: nothing outlives the process
   std::string log_level = "info";
   bool allow_unversioned_main = false;
-  uint64_t max_memory = uint64_t{512} << 20;  // bytes of messages in flight
+  uint64_t max_memory = uint64_t{512} << 20;  // bytes in flight
+  uint64_t stream_memory = uint64_t{4} << 20;  // of one upload
   int max_streams = 1000;                     // calls at a time on one connection
   uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
+  bool allow_local = false;                   // callers may be told where packs lie
+  double pin_time = 3600;                     // seconds in which what was told of is not collected
+  double upload_time = 86400;                 // seconds that a broken upload is kept
+  uint64_t upload_quota = uint64_t{64} << 30;  // bytes of uploads that can be resumed
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;
 };

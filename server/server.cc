@@ -30,7 +30,8 @@ constexpr auto kFlushTime = std::chrono::milliseconds(300);
 
 class ServerImpl : public Server {
  public:
-  explicit ServerImpl(const Config& config) : config_(config) {}
+  explicit ServerImpl(const Config& config)
+      : config_(config), calls_({config.max_memory, config.stream_memory}) {}
 
   ~ServerImpl() override {
     Drain();
@@ -53,6 +54,8 @@ class ServerImpl : public Server {
       Hdf5BlobStoreOptions bytes;
       bytes.data = folder_->path();
       bytes.open_pack_bytes = config_.open_pack;
+      bytes.uploads.kept = std::chrono::seconds(static_cast<int64_t>(config_.upload_time));
+      bytes.uploads.quota = config_.upload_quota;
       TIFFIN_ASSIGN_OR_RETURN(bytes_, OpenHdf5BlobStore(bytes));
     }
     database_->OnFatal([](const absl::Status& status) {
@@ -61,7 +64,9 @@ class ServerImpl : public Server {
       spdlog::shutdown();
       _exit(70);
     });
-    blobs_ = std::make_unique<BlobCatalogue>(database_.get(), bytes_.get(), &clock_);
+    blobs_ = std::make_unique<BlobCatalogue>(
+        database_.get(), bytes_.get(), &clock_,
+        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time))});
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
     jobs_ = std::make_unique<JobStore>(
         database_.get(), blobs_.get(), &clock_,
@@ -71,10 +76,11 @@ class ServerImpl : public Server {
 
   absl::Status Listen() {
     jobs_service_ = std::make_unique<JobsService>(jobs_.get(), &calls_);
-    blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits, &calls_);
+    blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
+                                                    config_.allow_local, &calls_);
     admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
                                                     config_.backend, config_.registry.spec,
-                                                    &calls_);
+                                                    config_.allow_local, &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;

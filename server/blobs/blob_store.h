@@ -4,7 +4,9 @@
 #define TIFFIN_SERVER_BLOBS_BLOB_STORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/npy.h"
+#include "common/slab.h"
 
 namespace tiffin::server {
 
@@ -42,17 +45,48 @@ struct BlobSlice {
   std::shared_ptr<const void> owner;
 };
 
-// One blob on its way to disk. Destruction without Commit discards it and leaves nothing behind.
-// Used by one thread at a time.
+// Where a blob's bytes lie in a file, for those who may map it.
+struct FilePlace {
+  std::string path;
+  uint64_t offset = 0;
+  bool sealed = false;  // never modified again
+};
+
+// A blob's bytes, mapped: they stay readable whatever becomes of the pack's name.
+// Threads: all methods may be called from any thread. Ranges lie within the blob.
+class BlobReader {
+ public:
+  virtual ~BlobReader() = default;
+  // Whether the range was brought in and checked since the pack was mapped, so that using it hardly
+  // waits for the disk. Never blocks.
+  virtual bool Checked(uint64_t offset, uint64_t length) const = 0;
+  // Brings the range in and checks every checksum block that it touches and that was not checked yet.
+  // DATA_LOSS, naming pack and block, if a checksum differs or the file is cut or unreadable.
+  virtual absl::Status Check(uint64_t offset, uint64_t length) = 0;
+  // The bytes themselves, checked before. Only to be passed to the kernel, which reports an access
+  // that fails: in this process it would raise SIGBUS.
+  virtual BlobSlice Slice(uint64_t offset, uint64_t length) const = 0;
+  // Copies bytes, checked before: [offset, offset + length) of what `slab` selects of the blob.
+  // DATA_LOSS if they cannot be read any more.
+  virtual absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
+                              char* to) const = 0;
+  // nullopt: not in a file.
+  virtual std::optional<FilePlace> File() const = 0;
+};
+
+// One blob on its way to disk. Destruction without Commit discards it and leaves nothing behind,
+// unless it is one of Resume's. Used by one thread at a time.
 class BlobWriter {
  public:
   virtual ~BlobWriter() = default;
-  // Appends at the end. INVALID_ARGUMENT past the announced size; RESOURCE_EXHAUSTED when the disk
-  // is full.
-  virtual absl::Status Append(std::string_view bytes) = 0;
+  // Appends at the end, the parts in order. INVALID_ARGUMENT past the announced size;
+  // RESOURCE_EXHAUSTED when the disk is full; ABORTED if another Resume goes on with the upload.
+  virtual absl::Status Append(std::span<const std::string_view> parts) = 0;
   // Makes the blob durable under its key: bytes, then file, name and folder are synced.
   // INVALID_ARGUMENT if bytes are missing. May be called once.
   virtual absl::StatusOr<StoredBlob> Commit(const Digest& key) = 0;
+  // What was written is not what was announced: nothing stays, of Resume's neither.
+  virtual void Refuse() {}
 };
 
 // One small blob with all its bytes.
@@ -68,6 +102,9 @@ struct BlobToMove {
   std::string location;
   std::string checksums;
 };
+
+// All bytes of a blob, checked. For small ones.
+absl::StatusOr<std::string> ReadAll(BlobReader& reader, uint64_t size);
 
 // Told of packs before their names exist on disk, so that a crash leaves no file unaccounted for.
 // Implemented over the job database.
@@ -86,8 +123,9 @@ struct KnownPack {
 };
 
 struct BlobStoreStats {
-  uint64_t packs = 0;       // sealed and open files this process knows of
-  uint64_t open_bytes = 0;  // bytes in open packs
+  uint64_t packs = 0;         // files that were sealed since the start
+  uint64_t open_bytes = 0;    // bytes in open packs
+  uint64_t upload_bytes = 0;  // bytes reserved for uploads that can be resumed
 };
 
 // Threads: all methods may be called from any thread; they may block on the disk.
@@ -107,18 +145,29 @@ class BlobStore {
                                                              const Shape& shape,
                                                              uint64_t size) = 0;
 
+  // The same for a blob whose key is declared, of at least kSmallBlob: what was written outlives the
+  // writer and this process, so that it need not come again, until it is committed, refused, expires
+  // or gives way to others. `owner` keeps the uploads of those apart who must not go on with one
+  // another's. The caller goes on at `offset`: what was there before it is told to `before`, in order, in pieces.
+  // FAILED_PRECONDITION if fewer bytes are there. A writer of the same upload that still lives is cut
+  // off; with `offset` 0 it goes on, and this one cannot be resumed.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
+      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
+      const std::function<void(std::string_view)>& before) = 0;
+  // How many bytes of it are there; 0 if none.
+  virtual uint64_t Received(std::string_view owner, const BlobName& name) = 0;
+
   // Makes many small blobs durable with one sync for each pack touched. All or none are returned;
   // after an error nothing refers to what may have been written. Each is below kSmallBlob.
   virtual absl::StatusOr<std::vector<StoredBlob>> Store(std::span<const BlobBytes> blobs) = 0;
 
-  // Bytes [offset, offset+length) of a blob of `size` bytes; the range lies within it. Every
-  // checksum block touched is checked.
-  // DATA_LOSS (naming pack and block) if a checksum differs or the file is cut or unreadable;
-  // NOT_FOUND if the pack is gone (look the location up again: it may have been sealed away).
-  virtual absl::StatusOr<BlobSlice> Read(const StoredBlob& blob, uint64_t size, uint64_t offset,
-                                         uint64_t length) = 0;
+  // A blob of `size` bytes, for reading. NOT_FOUND if the pack is gone (look the location up again: it
+  // may have been sealed away); DATA_LOSS if it ends before the blob does.
+  virtual absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob,
+                                                           uint64_t size) = 0;
 
-  // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails: what could not be removed is logged and left for the next start.
+  // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails:
+  // what could not be removed is logged and left for the next start.
   virtual void Discard(const StoredBlob& blob) = 0;
 
   // Open packs that are full or from an earlier run; with `all`, also the one appended to now, which
@@ -130,8 +179,16 @@ class BlobStore {
   // bytes are damaged gets an empty location and stays where it is.
   virtual absl::StatusOr<std::vector<StoredBlob>> Seal(std::span<const BlobToMove> blobs) = 0;
 
+  // A pack with damage in it is not sealed again; it stays for somebody to look at.
+  virtual void SetAside(std::string_view pack) = 0;
+
   // Removes a pack that the index no longer refers to. Readers that have it open finish.
   virtual void Drop(std::string_view pack) = 0;
+
+  // Bytes of a pack on disk; NOT_FOUND if it is gone.
+  virtual absl::StatusOr<uint64_t> PackBytes(std::string_view pack) = 0;
+  // Removes uploads that nobody went on with for longer than they are kept.
+  virtual void ExpireUploads() = 0;
 
   virtual BlobStoreStats Stats() const = 0;
 };

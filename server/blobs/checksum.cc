@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "server/blobs/blob_store.h"
@@ -19,6 +20,12 @@ void AppendCanonical(XXH128_hash_t hash, std::string* out) {
 }
 
 }  // namespace
+
+void BlockChecksum(const char* bytes, size_t size, char out[kChecksumBytes]) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes, size));
+  std::memcpy(out, canonical.digest, kChecksumBytes);
+}
 
 std::string Checksums(std::string_view bytes) {
   std::string out;

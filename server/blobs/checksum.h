@@ -10,6 +10,9 @@ namespace tiffin::server {
 
 inline constexpr size_t kChecksumBytes = 16;
 
+// Of one block, in place: neither allocates nor locks.
+void BlockChecksum(const char* bytes, size_t size, char out[kChecksumBytes]);
+
 // Of bytes that begin at a block's start.
 std::string Checksums(std::string_view bytes);
 

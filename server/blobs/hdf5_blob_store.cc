@@ -2,28 +2,29 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <atomic>
 #include <map>
 #include <utility>
 
 #include "common/status.h"
-#include "server/blobs/checksum.h"
 #include "server/blobs/hdf5_packs.h"
 #include "server/blobs/open_packs.h"
 #include "server/blobs/pack_folders.h"
 #include "server/blobs/pack_name.h"
+#include "server/blobs/streamed_bytes.h"
+#include "server/blobs/upload_files.h"
 
 namespace tiffin::server {
 namespace {
 
-constexpr uint64_t kSyncAhead = uint64_t{8} << 20;
 constexpr std::string_view kUnnamed = "unnamed";  // a dataset until its key is known
 
 class Hdf5BlobStore : public BlobStore {
  public:
   explicit Hdf5BlobStore(const Hdf5BlobStoreOptions& options)
-      : folders_(options.data, options.max_open_files), open_(&folders_, options.open_pack_bytes) {}
+      : folders_(options.data, options.max_mapped),
+        open_(&folders_, options.open_pack_bytes),
+        uploads_(folders_.Uploads(), options.uploads) {}
 
   absl::Status MakeFolders() { return folders_.Make(); }
 
@@ -35,6 +36,7 @@ class Hdf5BlobStore : public BlobStore {
       if (pack.open) left_open.push_back(pack.name);
     }
     open_.Start(journal, std::move(left_open));
+    TIFFIN_RETURN_IF_ERROR(uploads_.Sweep());
     return folders_.Sweep();
   }
 
@@ -45,34 +47,47 @@ class Hdf5BlobStore : public BlobStore {
     return open_.Append(blobs);
   }
 
-  absl::StatusOr<BlobSlice> Read(const StoredBlob& blob, uint64_t size, uint64_t offset,
-                                 uint64_t length) override;
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
+      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
+      const std::function<void(std::string_view)>& before) override;
+  uint64_t Received(std::string_view owner, const BlobName& name) override {
+    return uploads_.Received(owner, name);
+  }
+  absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override;
   void Discard(const StoredBlob& blob) override {
     const absl::StatusOr<Place> place = Place::FromText(blob.location);
     if (place.ok() && !place->open) Drop(place->pack);
   }
   std::vector<std::string> PacksToSeal(bool all) override { return open_.ToSeal(all); }
   absl::StatusOr<std::vector<StoredBlob>> Seal(std::span<const BlobToMove> blobs) override;
+  void SetAside(std::string_view pack) override { open_.Forget(pack); }
   void Drop(std::string_view pack) override {
     open_.Forget(pack);
     const absl::Status status = folders_.Remove(pack);
     if (!status.ok()) spdlog::warn("event=drop pack={} error=\"{}\"", pack, status.ToString());
   }
-  BlobStoreStats Stats() const override { return {sealed_, open_.bytes()}; }
+  absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {
+    return folders_.BytesOf(pack);
+  }
+  void ExpireUploads() override { uploads_.Expire(); }
+  BlobStoreStats Stats() const override {
+    return {sealed_, open_.bytes(), uploads_.bytes()};
+  }
 
-  // Syncs a finished file in tmp/ and moves it to its place.
-  absl::Status Publish(const std::string& pack, const PackFile& file) {
-    TIFFIN_RETURN_IF_ERROR(file.Sync());
+  // Moves a finished, synced file to its place.
+  absl::Status Publish(const std::filesystem::path& file, const std::string& pack) {
     TIFFIN_RETURN_IF_ERROR(journal_->Announce(pack, false));
-    TIFFIN_RETURN_IF_ERROR(folders_.Publish(pack, false));
+    TIFFIN_RETURN_IF_ERROR(folders_.Publish(file, pack, false));
     ++sealed_;
     return absl::OkStatus();
   }
+  UploadFiles& uploads() { return uploads_; }
   PackFolders& folders() { return folders_; }
 
  private:
   PackFolders folders_;
   OpenPacks open_;
+  UploadFiles uploads_;
   PackJournal* journal_ = nullptr;
   std::atomic<uint64_t> sealed_{0};
 };
@@ -80,56 +95,68 @@ class Hdf5BlobStore : public BlobStore {
 // A blob on its way into a pack of its own.
 class LargeWriter : public BlobWriter {
  public:
-  LargeWriter(Hdf5BlobStore* store, uint64_t size) : store_(store), size_(size) {}
+  explicit LargeWriter(Hdf5BlobStore* store) : store_(store) {}
 
   ~LargeWriter() override {
-    file_.reset();
+    bytes_.reset();
     // What cannot be removed now is swept at the next start.
-    if (!published_) (void)RemoveFile(store_->folders().Temporary(pack_));
+    if (!published_) (void)RemoveFile(path());
   }
 
-  absl::Status Begin(std::string_view dtype, const Shape& shape) {
+  absl::Status Begin(std::string_view dtype, const Shape& shape, uint64_t size) {
     const DatasetSpec spec{std::string(kUnnamed), std::string(dtype), shape};
-    const auto path = store_->folders().Temporary(pack_);
-    TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path, {&spec, 1}));
-    base_ = offsets[0];
-    TIFFIN_ASSIGN_OR_RETURN(file_, PackFile::Open(path, true));
-    return file_->Reserve(base_ + size_);
-  }
-
-  absl::Status Append(std::string_view bytes) override {
-    if (bytes.size() > size_ - written_) {
-      return absl::InvalidArgumentError(StrCat("more than the ", size_, " bytes announced"));
-    }
-    TIFFIN_RETURN_IF_ERROR(file_->Write(bytes, base_ + written_));
-    checksums_.Update(bytes);
-    written_ += bytes.size();
-    if (written_ - started_ >= kSyncAhead) {
-      file_->StartSync(base_ + started_, written_ - started_);
-      started_ = written_;
-    }
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path(), {&spec, 1}));
+    TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(path(), true));
+    TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0] + size));
+    bytes_ = std::make_unique<StreamedBytes>(std::move(file), offsets[0], size);
     return absl::OkStatus();
   }
 
+  absl::Status Append(std::span<const std::string_view> parts) override {
+    return bytes_->Append(parts);
+  }
+
   absl::StatusOr<StoredBlob> Commit(const Digest& key) override {
-    if (written_ != size_) {
-      return absl::InvalidArgumentError(StrCat(written_, " of ", size_, " bytes were written"));
-    }
-    TIFFIN_RETURN_IF_ERROR(
-        RenameDataset(store_->folders().Temporary(pack_), kUnnamed, key.ToText()));
-    TIFFIN_RETURN_IF_ERROR(store_->Publish(pack_, *file_));
+    TIFFIN_RETURN_IF_ERROR(bytes_->CheckComplete());
+    TIFFIN_RETURN_IF_ERROR(RenameDataset(path(), kUnnamed, key.ToText()));
+    TIFFIN_RETURN_IF_ERROR(bytes_->file().Sync());
+    TIFFIN_RETURN_IF_ERROR(store_->Publish(path(), pack_));
     published_ = true;
-    return StoredBlob{Place{pack_, false, base_}.ToText(), checksums_.Finish(), nullptr};
+    return StoredBlob{Place{pack_, false, bytes_->base()}.ToText(), bytes_->Checksums(), nullptr};
   }
 
  private:
+  std::filesystem::path path() const { return store_->folders().Temporary(pack_); }
+
   Hdf5BlobStore* const store_;
-  const uint64_t size_;
   const std::string pack_ = RandomPackName();
-  std::unique_ptr<PackFile> file_;
-  ChecksumStream checksums_;
-  uint64_t base_ = 0, written_ = 0, started_ = 0;
+  std::unique_ptr<StreamedBytes> bytes_;
   bool published_ = false;
+};
+
+// The same, into a file that is there for the next try if this one breaks.
+class ResumableWriter : public BlobWriter {
+ public:
+  ResumableWriter(Hdf5BlobStore* store, UploadFiles::Claim claim)
+      : store_(store), claim_(std::move(claim)) {}
+
+  absl::Status Append(std::span<const std::string_view> parts) override {
+    return store_->uploads().Append(claim_, parts);
+  }
+  absl::StatusOr<StoredBlob> Commit(const Digest&) override {
+    const std::string pack = RandomPackName();
+    Place place{pack, false, 0};
+    std::string checksums;
+    TIFFIN_RETURN_IF_ERROR(store_->uploads().Complete(
+        claim_, [&](const std::filesystem::path& file) { return store_->Publish(file, pack); },
+        &place.offset, &checksums));
+    return StoredBlob{place.ToText(), std::move(checksums), nullptr};
+  }
+  void Refuse() override { store_->uploads().Remove(claim_); }
+
+ private:
+  Hdf5BlobStore* const store_;
+  const UploadFiles::Claim claim_;
 };
 
 // A small blob, held until its key is known.
@@ -138,11 +165,13 @@ class SmallWriter : public BlobWriter {
   SmallWriter(Hdf5BlobStore* store, std::string_view dtype, const Shape& shape, uint64_t size)
       : store_(store), name_{{}, std::string(dtype), shape}, size_(size) {}
 
-  absl::Status Append(std::string_view bytes) override {
-    if (bytes.size() > size_ - bytes_.size()) {
+  absl::Status Append(std::span<const std::string_view> parts) override {
+    size_t more = 0;
+    for (const std::string_view part : parts) more += part.size();
+    if (more > size_ - bytes_.size()) {
       return absl::InvalidArgumentError(StrCat("more than the ", size_, " bytes announced"));
     }
-    bytes_ += bytes;
+    for (const std::string_view part : parts) bytes_ += part;
     return absl::OkStatus();
   }
   absl::StatusOr<StoredBlob> Commit(const Digest& key) override {
@@ -166,57 +195,49 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Create(std::string_vi
                                                                   const Shape& shape,
                                                                   uint64_t size) {
   if (size < kSmallBlob) return std::make_unique<SmallWriter>(this, dtype, shape, size);
-  auto writer = std::make_unique<LargeWriter>(this, size);
-  TIFFIN_RETURN_IF_ERROR(writer->Begin(dtype, shape));
+  auto writer = std::make_unique<LargeWriter>(this);
+  TIFFIN_RETURN_IF_ERROR(writer->Begin(dtype, shape, size));
   return writer;
 }
 
-absl::StatusOr<BlobSlice> Hdf5BlobStore::Read(const StoredBlob& blob, uint64_t size,
-                                              uint64_t offset, uint64_t length) {
+absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Resume(
+    std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
+    const std::function<void(std::string_view)>& before) {
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<UploadFiles::Claim> claim,
+                          uploads_.Begin(owner, name, size, offset, before));
+  if (!claim) return Create(name.dtype, name.shape, size);
+  return std::make_unique<ResumableWriter>(this, *std::move(claim));
+}
+
+absl::StatusOr<std::shared_ptr<BlobReader>> Hdf5BlobStore::Open(const StoredBlob& blob,
+                                                                uint64_t size) {
   TIFFIN_ASSIGN_OR_RETURN(const Place place, Place::FromText(blob.location));
-  if (offset > size || length > size - offset) {
-    return absl::OutOfRangeError(StrCat("bytes ", offset, " to ", offset + length, " of ", size));
-  }
-  TIFFIN_ASSIGN_OR_RETURN(const auto file, folders_.Reader(place));
-  if (length == 0) return BlobSlice{};
-  const uint64_t first = offset / kChecksumBlock;
-  const uint64_t last = (offset + length - 1) / kChecksumBlock;
-  const uint64_t from = first * kChecksumBlock;
-  const uint64_t until = std::min(size, (last + 1) * kChecksumBlock);
-  auto bytes = std::make_shared<std::string>(until - from, '\0');
-  absl::Status read = file->Read(bytes->data(), bytes->size(), place.offset + from);
-  if (!read.ok()) return Annotate(read, StrCat("pack ", place.pack));
-  const std::string found = Checksums(*bytes);
-  for (uint64_t block = first; block <= last; ++block) {
-    const std::string_view stored = std::string_view(blob.checksums)
-        .substr(std::min<size_t>(block * kChecksumBytes, blob.checksums.size()), kChecksumBytes);
-    if (stored != std::string_view(found).substr((block - first) * kChecksumBytes, kChecksumBytes)) {
-      return absl::DataLossError(
-          StrCat("pack ", place.pack, ": block ", block, " of the blob at ", place.offset,
-                 " does not match its checksum"));
-    }
-  }
-  return BlobSlice{std::string_view(*bytes).substr(offset - from, length), bytes};
+  TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<MappedPack> pack, folders_.Reader(place));
+  return ReadBlobIn(std::move(pack), !place.open, size == 0 ? 0 : place.offset, size, blob.checksums);
 }
 
 absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const BlobToMove> blobs) {
   std::vector<StoredBlob> out(blobs.size());
+  std::vector<std::shared_ptr<BlobReader>> readers;
   std::vector<size_t> good;
   std::vector<DatasetSpec> specs;
   std::map<std::string, int> names;
   for (size_t i = 0; i < blobs.size(); ++i) {
     const BlobToMove& blob = blobs[i];
-    const auto bytes = Read({blob.location, blob.checksums, nullptr}, blob.size, 0, blob.size);
-    if (absl::IsDataLoss(bytes.status())) {
+    absl::StatusOr<std::shared_ptr<BlobReader>> reader =
+        Open({blob.location, blob.checksums, nullptr}, blob.size);
+    const absl::Status status = reader.ok() ? (*reader)->Check(0, blob.size) : reader.status();
+    if (absl::IsDataLoss(status)) {
       spdlog::error("event=damaged blob=\"{}\" error=\"{}\"", blob.name.ToText(),
-                    bytes.status().ToString());
+                    status.ToString());
       continue;
     }
-    if (!bytes.ok()) return bytes.status();
+    if (!status.ok()) return status;
     std::string name = blob.name.key.ToText();
     // One key can name blobs of several dtypes and shapes.
     if (const int n = ++names[name]; n > 1) name += StrCat("#", n);
     specs.push_back({name, blob.name.dtype, blob.name.shape});
+    readers.push_back(*std::move(reader));
     good.push_back(i);
   }
   if (good.empty()) return out;
@@ -226,13 +247,11 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file, PackFile::Open(path, true));
   for (size_t n = 0; n < good.size(); ++n) {
     const BlobToMove& blob = blobs[good[n]];
-    TIFFIN_ASSIGN_OR_RETURN(
-        const BlobSlice bytes,
-        Read({blob.location, blob.checksums, nullptr}, blob.size, 0, blob.size));
-    TIFFIN_RETURN_IF_ERROR(file->Write(bytes.bytes, offsets[n]));
+    TIFFIN_RETURN_IF_ERROR(file->Write(readers[n]->Slice(0, blob.size).bytes, offsets[n]));
     out[good[n]] = {Place{pack, false, offsets[n]}.ToText(), blob.checksums, nullptr};
   }
-  TIFFIN_RETURN_IF_ERROR(Publish(pack, *file));
+  TIFFIN_RETURN_IF_ERROR(file->Sync());
+  TIFFIN_RETURN_IF_ERROR(Publish(path, pack));
   return out;
 }
 

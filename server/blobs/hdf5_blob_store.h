@@ -8,13 +8,15 @@
 
 #include "absl/status/statusor.h"
 #include "server/blobs/blob_store.h"
+#include "server/blobs/upload_files.h"
 
 namespace tiffin::server {
 
 struct Hdf5BlobStoreOptions {
-  std::filesystem::path data;  // holds packs/, open/ and tmp/
+  std::filesystem::path data;  // holds packs/, open/, uploads/ and tmp/
   uint64_t open_pack_bytes = uint64_t{64} << 20;
-  size_t max_open_files = 256;  // kept open for reading
+  size_t max_mapped = 1024;  // packs kept mapped for reading
+  UploadLimits uploads;
 };
 
 // Makes the folders that are absent.

@@ -3,11 +3,17 @@
 #include <H5Cpp.h>
 
 #include <mutex>
+#include <system_error>
+#include <utility>
 
 #include "common/status.h"
 
 namespace tiffin::server {
 namespace {
+
+constexpr size_t kMaxHeaderBytes = 30'000;  // of a type or an attribute: HDF5 takes less than 64 KiB
+constexpr uint64_t kDatasetOverhead = 64 << 10;      // of metadata, generously
+constexpr uint64_t kSpareBytes = uint64_t{8} << 20;  // left for others that write just now
 
 // HDF5's own state is global, so this is too.
 std::mutex& Hdf5Mutex() {
@@ -126,6 +132,20 @@ H5::DataType TypeOf(const DType& type) {
   return compound;
 }
 
+// As h5py would have stored it, unless that description is larger than HDF5 takes.
+H5::DataType StoredTypeOf(const DType& type) {
+  const H5::DataType stored = TypeOf(type);
+  size_t bytes = 0;
+  if (H5Tencode(stored.getId(), nullptr, &bytes) < 0 || bytes > kMaxHeaderBytes) {
+    H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
+    if (H5Tset_tag(opaque.getId(), "") < 0) {
+      throw H5::DataTypeIException("StoredTypeOf", "H5Tset_tag failed");
+    }
+    return opaque;
+  }
+  return stored;
+}
+
 H5::FileAccPropList Access() {
   H5::FileAccPropList access;
   access.setLibverBounds(H5F_LIBVER_V18, H5F_LIBVER_V18);
@@ -134,7 +154,37 @@ H5::FileAccPropList Access() {
   return access;
 }
 
-uint64_t MakeDataset(H5::H5File& file, const DatasetSpec& spec, const DType& type) {
+// A file of which H5Fclose is called once: after a close that failed, as on a full disk, the library
+// keeps the id, and crashes when it is closed again.
+class OpenFile {
+ public:
+  static OpenFile Create(const std::filesystem::path& path) {
+    return OpenFile(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, Access().getId()));
+  }
+  static OpenFile Open(const std::filesystem::path& path) {
+    return OpenFile(H5Fopen(path.c_str(), H5F_ACC_RDWR, Access().getId()));
+  }
+  ~OpenFile() {
+    if (id_ >= 0) (void)H5Fclose(id_);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  // For the C++ API; counts as a second reference, so that its end closes nothing.
+  H5::H5File file() const { return H5::H5File(id_); }
+  void Close() {
+    const hid_t id = std::exchange(id_, -1);
+    if (H5Fclose(id) < 0) throw H5::FileIException("H5Fclose", "the file could not be written");
+  }
+
+ private:
+  explicit OpenFile(hid_t id) : id_(id) {
+    if (id < 0) throw H5::FileIException("H5Fopen", "the file could not be opened or made");
+  }
+  hid_t id_;
+};
+
+uint64_t MakeDataset(const H5::H5File& file, const DatasetSpec& spec, const DType& type) {
   H5::DSetCreatPropList layout;
   layout.setLayout(H5D_CONTIGUOUS);
   layout.setAllocTime(H5D_ALLOC_TIME_EARLY);
@@ -143,18 +193,44 @@ uint64_t MakeDataset(H5::H5File& file, const DatasetSpec& spec, const DType& typ
   const H5::DataSpace space = extents.empty()
                                   ? H5::DataSpace(H5S_SCALAR)
                                   : H5::DataSpace(static_cast<int>(extents.size()), extents.data());
-  const H5::DataType stored = TypeOf(type);
-  H5::DataSet dataset = file.createDataSet(spec.name, stored, space, layout);
+  const H5::DataSet dataset = file.createDataSet(spec.name, StoredTypeOf(type), space, layout);
   const H5::StrType text(H5::PredType::C_S1, std::max<size_t>(spec.dtype.size(), 1));
-  dataset.createAttribute("dtype", text, H5::DataSpace(H5S_SCALAR)).write(text, spec.dtype);
+  if (spec.dtype.size() <= kMaxHeaderBytes) {
+    dataset.createAttribute("dtype", text, H5::DataSpace(H5S_SCALAR)).write(text, spec.dtype);
+  }
   const bool empty = type.total_size() == 0 || space.getSimpleExtentNpoints() == 0;
   return empty ? 0 : static_cast<uint64_t>(dataset.getOffset());
 }
 
+// HDF5 does not say why it failed.
 absl::Status FromHdf5(const H5::Exception& error, const std::filesystem::path& file) {
-  // HDF5 does not say why; the disk being full is told by the bytes that follow.
   return absl::InternalError(
       StrCat("HDF5: ", file.string(), ": ", error.getFuncName(), ": ", error.getDetailMsg()));
+}
+
+// So it is looked at before: HDF5 must never meet a full disk, or a file larger than the file system
+// can hold.
+absl::Status CheckSpace(const std::filesystem::path& file, uint64_t bytes) {
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(file.parent_path(), error);
+  if (error) {
+    return absl::UnavailableError(
+        StrCat("looking at ", file.parent_path().string(), ": ", error.message()));
+  }
+  if (space.available >= bytes && space.available - bytes >= kSpareBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(StrCat(bytes, " bytes are needed in ",
+                                             file.parent_path().string(), ", ", space.available,
+                                             " are free"));
+}
+
+void Initialise() {
+  // Before the first use: what a failed close left behind would crash the exit.
+  static const bool done = [] {
+    (void)H5dont_atexit();
+    H5::Exception::dontPrint();
+    return true;
+  }();
+  (void)done;
 }
 
 }  // namespace
@@ -162,19 +238,23 @@ absl::Status FromHdf5(const H5::Exception& error, const std::filesystem::path& f
 absl::StatusOr<std::vector<uint64_t>> MakeHdf5File(const std::filesystem::path& file,
                                                    std::span<const DatasetSpec> datasets) {
   std::vector<DType> types;
+  uint64_t bytes = 0;
   for (const DatasetSpec& spec : datasets) {
     TIFFIN_ASSIGN_OR_RETURN(DType type, ParseDType(spec.dtype));
+    TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, ArrayBytes(type, spec.shape));
+    bytes += size + kDatasetOverhead;
     types.push_back(std::move(type));
   }
+  TIFFIN_RETURN_IF_ERROR(CheckSpace(file, bytes));
   std::lock_guard lock(Hdf5Mutex());
   try {
-    H5::Exception::dontPrint();
-    H5::H5File out(file.string(), H5F_ACC_EXCL, H5::FileCreatPropList::DEFAULT, Access());
+    Initialise();
+    OpenFile out = OpenFile::Create(file);
     std::vector<uint64_t> offsets;
     for (size_t i = 0; i < datasets.size(); ++i) {
-      offsets.push_back(MakeDataset(out, datasets[i], types[i]));
+      offsets.push_back(MakeDataset(out.file(), datasets[i], types[i]));
     }
-    out.close();
+    out.Close();
     return offsets;
   } catch (const H5::Exception& error) {
     return FromHdf5(error, file);
@@ -185,12 +265,13 @@ absl::StatusOr<std::vector<uint64_t>> MakeHdf5File(const std::filesystem::path& 
 
 absl::Status RenameDataset(const std::filesystem::path& file, std::string_view from,
                            std::string_view to) {
+  TIFFIN_RETURN_IF_ERROR(CheckSpace(file, kDatasetOverhead));
   std::lock_guard lock(Hdf5Mutex());
   try {
-    H5::Exception::dontPrint();
-    H5::H5File out(file.string(), H5F_ACC_RDWR, H5::FileCreatPropList::DEFAULT, Access());
-    out.moveLink(std::string(from), std::string(to));
-    out.close();
+    Initialise();
+    OpenFile out = OpenFile::Open(file);
+    out.file().moveLink(std::string(from), std::string(to));
+    out.Close();
     return absl::OkStatus();
   } catch (const H5::Exception& error) {
     return FromHdf5(error, file);

@@ -16,6 +16,51 @@ struct Pack {
   std::map<uint64_t, std::shared_ptr<const std::string>> blobs;
   int pins = 0;
   bool open = false;
+  uint64_t bytes_ever = 0;  // of all blobs that were put here, as a file would keep them
+};
+
+absl::Status Incomplete(size_t bytes, uint64_t size) {
+  return absl::InvalidArgumentError(StrCat(bytes, " of ", size, " bytes were written"));
+}
+
+absl::Status AppendWithin(uint64_t size, std::span<const std::string_view> parts,
+                          std::string* bytes) {
+  size_t more = 0;
+  for (const std::string_view part : parts) more += part.size();
+  if (more > size - bytes->size()) {
+    return absl::InvalidArgumentError(StrCat("more than the ", size, " bytes announced"));
+  }
+  for (const std::string_view part : parts) *bytes += part;
+  return absl::OkStatus();
+}
+
+class MemoryReader : public BlobReader {
+ public:
+  explicit MemoryReader(std::shared_ptr<const std::string> bytes) : bytes_(std::move(bytes)) {}
+  bool Checked(uint64_t, uint64_t) const override { return true; }
+  absl::Status Check(uint64_t, uint64_t) override { return absl::OkStatus(); }
+  BlobSlice Slice(uint64_t offset, uint64_t length) const override {
+    return {std::string_view(*bytes_).substr(offset, length), bytes_};
+  }
+  absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
+                      char* to) const override {
+    slab.ForRuns(offset, length, [&](uint64_t at, uint64_t n) {
+      bytes_->copy(to, n, at);
+      to += n;
+    });
+    return absl::OkStatus();
+  }
+  std::optional<FilePlace> File() const override { return std::nullopt; }
+
+ private:
+  const std::shared_ptr<const std::string> bytes_;
+};
+
+// An upload that can be resumed. The newest claim may write.
+struct MemoryUpload {
+  uint64_t claim = 0;
+  bool live = false;
+  std::string bytes;
 };
 
 class MemoryBlobStore : public BlobStore {
@@ -38,17 +83,24 @@ class MemoryBlobStore : public BlobStore {
     return out;
   }
 
-  absl::StatusOr<BlobSlice> Read(const StoredBlob& blob, uint64_t size, uint64_t offset,
-                                 uint64_t length) override {
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
+      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
+      const std::function<void(std::string_view)>& before) override;
+  uint64_t Received(std::string_view owner, const BlobName& name) override {
+    std::lock_guard lock(mutex_);
+    const auto it = uploads_.find({std::string(owner), name});
+    return it == uploads_.end() ? 0 : it->second->bytes.size();
+  }
+
+  absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override {
     std::lock_guard lock(mutex_);
     const auto pack = packs_.find(std::string(PackOf(blob.location)));
     if (pack == packs_.end()) return absl::NotFoundError(StrCat("no pack of ", blob.location));
     const auto bytes = pack->second->blobs.find(Place(blob.location));
-    if (bytes == pack->second->blobs.end() || bytes->second->size() != size ||
-        offset > size || length > size - offset) {
+    if (bytes == pack->second->blobs.end() || bytes->second->size() != size) {
       return absl::DataLossError(StrCat(blob.location, ": no such bytes"));
     }
-    return BlobSlice{std::string_view(*bytes->second).substr(offset, length), bytes->second};
+    return std::make_shared<MemoryReader>(bytes->second);
   }
 
   void Discard(const StoredBlob& blob) override {
@@ -85,20 +137,31 @@ class MemoryBlobStore : public BlobStore {
       }
       const uint64_t place = ++last_;
       pack->blobs[place] = bytes->second;
+      pack->bytes_ever += bytes->second->size();
       out.push_back({StrCat(name, ":", place), blob.checksums, nullptr});
     }
     packs_[name] = std::move(pack);
     return out;
   }
 
+  void SetAside(std::string_view) override {}
   void Drop(std::string_view pack) override {
     std::lock_guard lock(mutex_);
     packs_.erase(std::string(pack));
   }
 
+  absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {
+    std::lock_guard lock(mutex_);
+    const auto it = packs_.find(std::string(pack));
+    if (it == packs_.end()) return absl::NotFoundError(StrCat("no pack ", pack));
+    return it->second->bytes_ever;
+  }
+  void ExpireUploads() override {}
+
   BlobStoreStats Stats() const override {
     std::lock_guard lock(mutex_);
-    BlobStoreStats stats{packs_.size(), 0};
+    BlobStoreStats stats{packs_.size(), 0, 0};
+    for (const auto& [name, upload] : uploads_) stats.upload_bytes += upload->bytes.size();
     for (const auto& [name, pack] : packs_) {
       if (!pack->open) continue;
       for (const auto& [place, bytes] : pack->blobs) stats.open_bytes += bytes->size();
@@ -121,6 +184,7 @@ class MemoryBlobStore : public BlobStore {
     const std::shared_ptr<Pack> pack = packs_.at(current_);
     const uint64_t place = ++last_;
     StoredBlob stored{StrCat(current_, ":", place), Checksums(bytes), nullptr};
+    pack->bytes_ever += bytes.size();
     pack->blobs[place] = std::make_shared<const std::string>(std::move(bytes));
     ++pack->pins;
     stored.pin = std::shared_ptr<const void>(pack.get(), [this, pack](const void*) {
@@ -129,6 +193,25 @@ class MemoryBlobStore : public BlobStore {
       unpinned_.notify_all();
     });
     return stored;
+  }
+
+  // What writers of uploads do, under the store's mutex.
+  absl::Status AppendTo(MemoryUpload& upload, uint64_t claim, uint64_t size,
+                        std::span<const std::string_view> parts) {
+    std::lock_guard lock(mutex_);
+    if (upload.claim != claim) return absl::AbortedError("another call goes on with this upload");
+    return AppendWithin(size, parts, &upload.bytes);
+  }
+  absl::StatusOr<std::string> TakeUpload(const std::shared_ptr<MemoryUpload>& upload,
+                                         uint64_t claim) {
+    std::lock_guard lock(mutex_);
+    if (upload->claim != claim) return absl::AbortedError("another call goes on with this upload");
+    std::erase_if(uploads_, [&](const auto& entry) { return entry.second == upload; });
+    return std::move(upload->bytes);
+  }
+  void LetGo(MemoryUpload& upload, uint64_t claim) {
+    std::lock_guard lock(mutex_);
+    if (upload.claim == claim) upload.live = false;
   }
 
  private:
@@ -140,6 +223,7 @@ class MemoryBlobStore : public BlobStore {
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable unpinned_;
   std::map<std::string, std::shared_ptr<Pack>> packs_;
+  std::map<std::pair<std::string, BlobName>, std::shared_ptr<MemoryUpload>> uploads_;
   std::string current_;
   uint64_t last_ = 0;
 };
@@ -147,17 +231,11 @@ class MemoryBlobStore : public BlobStore {
 class MemoryWriter : public BlobWriter {
  public:
   MemoryWriter(MemoryBlobStore* store, uint64_t size) : store_(store), size_(size) {}
-  absl::Status Append(std::string_view bytes) override {
-    if (bytes.size() > size_ - bytes_.size()) {
-      return absl::InvalidArgumentError(StrCat("more than ", size_, " bytes"));
-    }
-    bytes_ += bytes;
-    return absl::OkStatus();
+  absl::Status Append(std::span<const std::string_view> parts) override {
+    return AppendWithin(size_, parts, &bytes_);
   }
   absl::StatusOr<StoredBlob> Commit(const Digest&) override {
-    if (bytes_.size() != size_) {
-      return absl::InvalidArgumentError(StrCat(bytes_.size(), " of ", size_, " bytes"));
-    }
+    if (bytes_.size() != size_) return Incomplete(bytes_.size(), size_);
     return store_->Add(std::move(bytes_));
   }
 
@@ -167,9 +245,48 @@ class MemoryWriter : public BlobWriter {
   std::string bytes_;
 };
 
+class ResumableMemoryWriter : public BlobWriter {
+ public:
+  ResumableMemoryWriter(MemoryBlobStore* store, std::shared_ptr<MemoryUpload> upload, uint64_t size)
+      : store_(store), upload_(std::move(upload)), claim_(upload_->claim), size_(size) {}
+  ~ResumableMemoryWriter() override { store_->LetGo(*upload_, claim_); }
+  absl::Status Append(std::span<const std::string_view> parts) override {
+    return store_->AppendTo(*upload_, claim_, size_, parts);
+  }
+  absl::StatusOr<StoredBlob> Commit(const Digest&) override {
+    TIFFIN_ASSIGN_OR_RETURN(std::string bytes, store_->TakeUpload(upload_, claim_));
+    if (bytes.size() != size_) return Incomplete(bytes.size(), size_);
+    return store_->Add(std::move(bytes));
+  }
+  void Refuse() override { (void)store_->TakeUpload(upload_, claim_); }  // another's is not ours
+
+ private:
+  MemoryBlobStore* const store_;
+  const std::shared_ptr<MemoryUpload> upload_;
+  const uint64_t claim_, size_;
+};
+
 absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Create(std::string_view, const Shape&,
                                                                     uint64_t size) {
   return std::make_unique<MemoryWriter>(this, size);
+}
+
+absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(
+    std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
+    const std::function<void(std::string_view)>& before) {
+  std::lock_guard lock(mutex_);
+  std::shared_ptr<MemoryUpload>& upload = uploads_[{std::string(owner), name}];
+  if (!upload) upload = std::make_shared<MemoryUpload>();
+  if (upload->live && offset == 0) return std::make_unique<MemoryWriter>(this, size);
+  if (offset > upload->bytes.size()) {
+    return absl::FailedPreconditionError(StrCat("offset: ", offset, ", but only the first ",
+                                                upload->bytes.size(), " bytes have come"));
+  }
+  upload->bytes.resize(offset);
+  before(upload->bytes);
+  ++upload->claim;
+  upload->live = true;
+  return std::make_unique<ResumableMemoryWriter>(this, upload, size);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ absl::StatusOr<std::shared_ptr<OpenPack>> OpenPacks::Make() {
   TIFFIN_ASSIGN_OR_RETURN(pack->file, PackFile::Open(path, true));
   TIFFIN_RETURN_IF_ERROR(pack->file->Reserve(pack->base + pack->capacity));
   TIFFIN_RETURN_IF_ERROR(pack->file->Sync());
-  TIFFIN_RETURN_IF_ERROR(folders_->Publish(pack->name, true));
+  TIFFIN_RETURN_IF_ERROR(folders_->Publish(path, pack->name, true));
   return pack;
 }
 

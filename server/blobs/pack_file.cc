@@ -1,8 +1,12 @@
 #include "server/blobs/pack_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -28,6 +32,12 @@ absl::StatusOr<std::unique_ptr<PackFile>> PackFile::Open(const std::filesystem::
   return std::unique_ptr<PackFile>(new PackFile(path, fd));
 }
 
+absl::StatusOr<std::unique_ptr<PackFile>> PackFile::Create(const std::filesystem::path& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return FromErrno(errno, "making", path);
+  return std::unique_ptr<PackFile>(new PackFile(path, fd));
+}
+
 PackFile::~PackFile() { close(fd_); }
 
 absl::Status PackFile::Reserve(uint64_t bytes) const {
@@ -46,6 +56,39 @@ absl::Status PackFile::Write(std::string_view bytes, uint64_t offset) const {
     offset += n;
   }
   return absl::OkStatus();
+}
+
+absl::Status PackFile::Write(std::span<const std::string_view> parts, uint64_t offset) const {
+  std::array<iovec, 64> vectors;
+  while (!parts.empty()) {
+    const size_t n = std::min(parts.size(), vectors.size());
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; ++i) {
+      vectors[i] = {const_cast<char*>(parts[i].data()), parts[i].size()};
+      bytes += parts[i].size();
+    }
+    const ssize_t written = pwritev(fd_, vectors.data(), static_cast<int>(n),
+                                    static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return FromErrno(errno, "writing", path_);
+    if (static_cast<size_t>(written) < bytes) {
+      // Cut short, as by a disk that is nearly full: part by part, to hear why.
+      for (const std::string_view part : parts.first(n)) {
+        TIFFIN_RETURN_IF_ERROR(Write(part, offset));
+        offset += part.size();
+      }
+    } else {
+      offset += bytes;
+    }
+    parts = parts.subspan(n);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> PackFile::Size() const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return FromErrno(errno, "looking at", path_);
+  return static_cast<uint64_t>(info.st_size);
 }
 
 absl::Status PackFile::Read(char* to, uint64_t length, uint64_t offset) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ class PackFile {
  public:
   static absl::StatusOr<std::unique_ptr<PackFile>> Open(const std::filesystem::path& path,
                                                         bool writable);
+  // A new, empty file; what was there under that name is gone.
+  static absl::StatusOr<std::unique_ptr<PackFile>> Create(const std::filesystem::path& path);
   ~PackFile();
   PackFile(const PackFile&) = delete;
   PackFile& operator=(const PackFile&) = delete;
@@ -26,8 +29,12 @@ class PackFile {
   // Reserves disk space; OK where the file system cannot.
   absl::Status Reserve(uint64_t bytes) const;
   absl::Status Write(std::string_view bytes, uint64_t offset) const;
+  // The parts, one after the other.
+  absl::Status Write(std::span<const std::string_view> parts, uint64_t offset) const;
   // DATA_LOSS if the file ends before, or cannot be read.
   absl::Status Read(char* to, uint64_t length, uint64_t offset) const;
+  absl::StatusOr<uint64_t> Size() const;
+  int fd() const { return fd_; }
   // Starts bringing the range to the disk, so that Sync has less to wait for.
   void StartSync(uint64_t offset, uint64_t length) const;
   absl::Status Sync() const;      // data and metadata

@@ -23,7 +23,7 @@ absl::StatusOr<Place> Place::FromText(std::string_view location) {
 }
 
 absl::Status PackFolders::Make() {
-  for (const char* name : {"packs", "open", "tmp"}) {
+  for (const char* name : {"packs", "open", "tmp", "uploads"}) {
     TIFFIN_RETURN_IF_ERROR(MakeFolder(data_ / name));
   }
   return absl::OkStatus();
@@ -48,45 +48,64 @@ std::filesystem::path PackFolders::Sealed(std::string_view pack) const {
   return data_ / "packs" / std::string(pack.substr(0, 2)) / StrCat(pack, ".h5");
 }
 
-absl::Status PackFolders::Publish(std::string_view pack, bool open) {
+absl::Status PackFolders::Publish(const std::filesystem::path& from, std::string_view pack,
+                                  bool open) {
   const std::filesystem::path to = open ? Open(pack) : Sealed(pack);
   TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path()));
-  return RenameDurably(Temporary(pack), to);
+  return RenameDurably(from, to);
 }
 
 absl::Status PackFolders::Remove(std::string_view pack) {
-  {
-    std::lock_guard lock(mutex_);
-    if (auto it = by_pack_.find(std::string(pack)); it != by_pack_.end()) {
-      files_.erase(it->second);
-      by_pack_.erase(it);
-    }
-  }
+  absl::Status status;
   for (const auto& path : {Temporary(pack), Open(pack), Sealed(pack)}) {
-    TIFFIN_RETURN_IF_ERROR(RemoveFile(path));
+    status.Update(RemoveFile(path));
   }
-  return absl::OkStatus();
+  Forget(std::string(pack));  // after the names are gone, see Reader
+  return status;
 }
 
-absl::StatusOr<std::shared_ptr<const PackFile>> PackFolders::Reader(const Place& place) {
+absl::StatusOr<uint64_t> PackFolders::BytesOf(std::string_view pack) const {
+  for (const auto& path : {Sealed(pack), Open(pack)}) {
+    std::error_code error;
+    const uintmax_t bytes = std::filesystem::file_size(path, error);
+    if (!error) return bytes;
+  }
+  return absl::NotFoundError(StrCat("no pack ", pack));
+}
+
+void PackFolders::Forget(const std::string& pack) {
+  std::lock_guard lock(mutex_);
+  if (auto it = by_pack_.find(pack); it != by_pack_.end()) {
+    packs_.erase(it->second);
+    by_pack_.erase(it);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<MappedPack>> PackFolders::Reader(const Place& place) {
   {
     std::lock_guard lock(mutex_);
     if (auto it = by_pack_.find(place.pack); it != by_pack_.end()) {
-      files_.splice(files_.begin(), files_, it->second);
+      packs_.splice(packs_.begin(), packs_, it->second);
       return it->second->second;
     }
   }
-  TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<const PackFile> file,
-                          PackFile::Open(place.open ? Open(place.pack) : Sealed(place.pack), false));
-  std::lock_guard lock(mutex_);
-  if (by_pack_.contains(place.pack)) return file;  // another reader was first
-  files_.emplace_front(place.pack, file);
-  by_pack_[place.pack] = files_.begin();
-  if (files_.size() > max_open_files_) {
-    by_pack_.erase(files_.back().first);
-    files_.pop_back();
+  const std::filesystem::path path = place.open ? Open(place.pack) : Sealed(place.pack);
+  TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<MappedPack> pack, MappedPack::Open(path));
+  {
+    std::lock_guard lock(mutex_);
+    // Another reader was first: what it has checked is remembered there.
+    if (auto it = by_pack_.find(place.pack); it != by_pack_.end()) return it->second->second;
+    packs_.emplace_front(place.pack, pack);
+    by_pack_[place.pack] = packs_.begin();
+    if (packs_.size() > max_mapped_) {
+      by_pack_.erase(packs_.back().first);
+      packs_.pop_back();
+    }
   }
-  return file;
+  // Removed since it was opened: a mapping that is kept would keep its space, too.
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) Forget(place.pack);
+  return pack;
 }
 
 }  // namespace tiffin::server

@@ -1,4 +1,4 @@
-// Where packs lie below DATA, and the files open for reading.
+// Where packs lie below DATA, and those mapped for reading.
 #ifndef TIFFIN_SERVER_BLOBS_PACK_FOLDERS_H_
 #define TIFFIN_SERVER_BLOBS_PACK_FOLDERS_H_
 
@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "absl/status/statusor.h"
+#include "server/blobs/mapped_pack.h"
 #include "server/blobs/pack_file.h"
 
 namespace tiffin::server {
@@ -28,8 +29,8 @@ struct Place {
 // Threads: all methods may be called from any thread.
 class PackFolders {
  public:
-  PackFolders(std::filesystem::path data, size_t max_open_files)
-      : data_(std::move(data)), max_open_files_(max_open_files) {}
+  PackFolders(std::filesystem::path data, size_t max_mapped)
+      : data_(std::move(data)), max_mapped_(max_mapped) {}
 
   absl::Status Make();
   // Empties tmp/.
@@ -38,19 +39,24 @@ class PackFolders {
   std::filesystem::path Temporary(std::string_view pack) const;
   std::filesystem::path Open(std::string_view pack) const;
   std::filesystem::path Sealed(std::string_view pack) const;
+  std::filesystem::path Uploads() const { return data_ / "uploads"; }
   // Moves a synced file to its place, durably.
-  absl::Status Publish(std::string_view pack, bool open);
+  absl::Status Publish(const std::filesystem::path& from, std::string_view pack, bool open);
   absl::Status Remove(std::string_view pack);
+  // Of the file, sealed or open. NOT_FOUND if it is gone.
+  absl::StatusOr<uint64_t> BytesOf(std::string_view pack) const;
 
-  // A file for reading, kept open for the next one. NOT_FOUND if it is gone.
-  absl::StatusOr<std::shared_ptr<const PackFile>> Reader(const Place& place);
+  // A pack for reading, kept mapped for the next one. NOT_FOUND if it is gone.
+  absl::StatusOr<std::shared_ptr<MappedPack>> Reader(const Place& place);
 
  private:
+  void Forget(const std::string& pack);
+
   const std::filesystem::path data_;
-  const size_t max_open_files_;
+  const size_t max_mapped_;
   std::mutex mutex_;  // guards what is below
-  using Entry = std::pair<std::string, std::shared_ptr<const PackFile>>;
-  std::list<Entry> files_;  // the latest used first
+  using Entry = std::pair<std::string, std::shared_ptr<MappedPack>>;
+  std::list<Entry> packs_;  // the latest used first
   std::unordered_map<std::string, std::list<Entry>::iterator> by_pack_;
 };
 

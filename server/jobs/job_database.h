@@ -102,6 +102,12 @@ struct PackRow {
   PackState state = PackState::kPending;
 };
 
+// What lies in a pack.
+struct PackUse {
+  std::string pack;
+  uint64_t blobs = 0, bytes = 0;
+};
+
 struct AliasRow {
   RowId namespace_id = 0;
   std::string profile;
@@ -159,6 +165,15 @@ class JobReader {
   // The blob that holds the JSON text of the value of that digest.
   virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
   virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
+  // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
+                                                         int limit) = 0;
+  // Whether a job uses the blob, or another blob holds a ref to it.
+  virtual absl::StatusOr<bool> BlobInUse(RowId blob) = 0;
+  // Blobs that are not in use, as ListBlobs.
+  virtual absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) = 0;
+  // What each pack that has blobs holds. Looks at every blob.
+  virtual absl::StatusOr<std::vector<PackUse>> PackUses() = 0;
   // Jobs of the namespace that use the blob, oldest first, at most `limit`.
   virtual absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                        int limit) = 0;
@@ -196,6 +211,10 @@ class JobTransaction : public JobReader {
   virtual absl::Status PutValue(const Digest& value, RowId blob) = 0; // the first stays; repeatable
   virtual absl::Status AddUse(RowId job, RowId blob, BlobUse use) = 0;  // repeatable
   virtual absl::Status DropUses(RowId job, BlobUse use) = 0;
+  // The JSON text in `blob` holds a ref to `inner`. Repeatable.
+  virtual absl::Status AddHold(RowId blob, RowId inner) = 0;
+  // With its views, its value and what it holds. The blob is not in use.
+  virtual absl::Status DeleteBlob(RowId blob) = 0;
   virtual absl::Status PutPack(const PackRow& pack) = 0;  // inserts or changes the state
   virtual absl::Status DeletePack(std::string_view name) = 0;
 };

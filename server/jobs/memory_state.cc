@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/status.h"
+
 namespace tiffin::server {
 namespace {
 
@@ -173,6 +175,47 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::BlobsInPack(std::string_v
     rows.push_back(*state().blobs.at(it->first.second));
   }
   return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::ListBlobs(RowId namespace_id, RowId after,
+                                                                 int limit) {
+  std::vector<BlobRow> rows;
+  for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    if (state().views.contains({it->first, namespace_id})) rows.push_back(*it->second);
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<bool> MemoryLookups<I>::BlobInUse(RowId blob) {
+  const auto used = state().used_by.lower_bound({blob, BlobUse::kArgument, kFirst});
+  if (used != state().used_by.end() && std::get<0>(used->first) == blob) return true;
+  const auto held = state().held_by.lower_bound({blob, kFirst});
+  return held != state().held_by.end() && held->first.first == blob;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::UnusedBlobs(RowId after, int limit) {
+  std::vector<BlobRow> rows;
+  for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    TIFFIN_ASSIGN_OR_RETURN(const bool used, BlobInUse(it->first));
+    if (!used) rows.push_back(*it->second);
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<PackUse>> MemoryLookups<I>::PackUses() {
+  std::vector<PackUse> uses;
+  for (const auto& [key, unused] : state().pack_blobs) {
+    if (uses.empty() || uses.back().pack != key.first) uses.push_back({key.first, 0, 0});
+    ++uses.back().blobs;
+    uses.back().bytes += state().blobs.at(key.second)->size;
+  }
+  return uses;
 }
 
 template <typename I>

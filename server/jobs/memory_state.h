@@ -46,6 +46,8 @@ struct MemoryState {
   std::map<Digest, RowId> values;
   IndexOf<std::tuple<RowId, BlobUse, RowId>> uses;     // (job, use, blob)
   IndexOf<std::tuple<RowId, BlobUse, RowId>> used_by;  // (blob, use, job)
+  IndexOf<std::pair<RowId, RowId>> holds;    // (blob, inner)
+  IndexOf<std::pair<RowId, RowId>> held_by;  // (inner, blob)
   std::map<std::string, PackState, std::less<>> packs;
 };
 
@@ -137,6 +139,11 @@ class MemoryLookups : public Interface {
   absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) override;
   absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) override;
   absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) override;
+  absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
+                                                 int limit) override;
+  absl::StatusOr<bool> BlobInUse(RowId blob) override;
+  absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) override;
+  absl::StatusOr<std::vector<PackUse>> PackUses() override;
   absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                int limit) override;
   absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) override;

@@ -260,6 +260,50 @@ absl::Status MemoryTransaction::DropUses(RowId job, BlobUse use) {
   return absl::OkStatus();
 }
 
+absl::Status MemoryTransaction::AddHold(RowId blob, RowId inner) {
+  TIFFIN_RETURN_IF_ERROR(NeedBlob(blob));
+  TIFFIN_RETURN_IF_ERROR(NeedBlob(inner));
+  log_.Put(&MemoryState::holds, {blob, inner}, {});
+  log_.Put(&MemoryState::held_by, {inner, blob}, {});
+  return absl::OkStatus();
+}
+
+absl::Status MemoryTransaction::DeleteBlob(RowId blob) {
+  TIFFIN_ASSIGN_OR_RETURN(const bool used, BlobInUse(blob));
+  const auto found = state_.blobs.find(blob);
+  if (used || found == state_.blobs.end()) {
+    return Fail(absl::FailedPreconditionError("the blob to delete is in use or not there"));
+  }
+  const RowPtr<BlobRow> row = found->second;
+  constexpr RowId kFirst = std::numeric_limits<RowId>::min();
+  const auto erase_pairs = [&](auto table, auto undone) {
+    std::vector<RowId> others;
+    const auto& index = state_.*table;
+    for (auto it = index.lower_bound({blob, kFirst}); it != index.end(); ++it) {
+      if (it->first.first != blob) break;
+      others.push_back(it->first.second);
+    }
+    for (const RowId other : others) {
+      log_.Erase(table, {blob, other});
+      undone(other);
+    }
+  };
+  erase_pairs(&MemoryState::views, [](RowId) {});
+  erase_pairs(&MemoryState::holds,
+              [&](RowId inner) { log_.Erase(&MemoryState::held_by, {inner, blob}); });
+  std::vector<Digest> values;
+  for (const auto& [value, of] : state_.values) {
+    if (of == blob) values.push_back(value);
+  }
+  for (const Digest& value : values) log_.Erase(&MemoryState::values, value);
+  log_.Erase(&MemoryState::pack_blobs, {std::string(PackPart(row->location)), blob});
+  log_.Erase(&MemoryState::blob_names, row->name);
+  log_.Erase(&MemoryState::blobs, blob);
+  --state_.counters.rows.blobs;
+  state_.counters.rows.blob_bytes -= static_cast<int64_t>(row->size);
+  return absl::OkStatus();
+}
+
 absl::Status MemoryTransaction::PutPack(const PackRow& pack) {
   log_.Put(&MemoryState::packs, pack.name, pack.state);
   return absl::OkStatus();

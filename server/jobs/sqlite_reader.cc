@@ -232,6 +232,50 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::BlobsInPack(std::string_v
 }
 
 template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListBlobs(RowId namespace_id, RowId after,
+                                                                 int limit) {
+  return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared(
+        "SELECT " TIFFIN_BLOB_COLUMNS "FROM blob_views v CROSS JOIN blobs b ON b.id = v.blob "
+        "WHERE v.blob > ? AND v.namespace = ? ORDER BY v.blob LIMIT ?"));
+    query.Bind(after).Bind(namespace_id);
+    return All(query.Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<bool> SqliteLookups<I>::BlobInUse(RowId blob) {
+  return connection_.Guard("looking up a blob's uses", [&]() -> absl::StatusOr<bool> {
+    Query query(connection_.Prepared(
+        "SELECT 1 FROM uses WHERE blob = ?1 UNION ALL SELECT 1 FROM holds WHERE inner = ?1 LIMIT 1"));
+    return query.Bind(blob).Step();
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, int limit) {
+  return connection_.Guard("listing unused blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared(
+        "SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE b.id > ? "
+        "AND NOT EXISTS (SELECT 1 FROM uses u WHERE u.blob = b.id) "
+        "AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.inner = b.id) ORDER BY b.id LIMIT ?"));
+    return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<PackUse>> SqliteLookups<I>::PackUses() {
+  return connection_.Guard("adding up packs", [&]() -> absl::StatusOr<std::vector<PackUse>> {
+    Query query(connection_.Prepared(
+        "SELECT pack, count(*), sum(size) FROM blobs GROUP BY pack ORDER BY pack"));
+    return All<PackUse>(query, [](const Query& row) {
+      return PackUse{row.Text(0), static_cast<uint64_t>(row.Int(1)),
+                     static_cast<uint64_t>(row.Int(2))};
+    });
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsUsing(RowId namespace_id, RowId blob,
                                                                BlobUse use, int limit) {
   return connection_.Guard("listing a blob's jobs", [&]() -> absl::StatusOr<std::vector<RowId>> {

@@ -132,6 +132,14 @@ CREATE TABLE uses (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX use_blob ON uses (blob, use, job);
 
+-- Refs inside the JSON text of a value: `blob` is that text.
+CREATE TABLE holds (
+  blob INTEGER NOT NULL REFERENCES blobs,
+  inner INTEGER NOT NULL REFERENCES blobs,
+  PRIMARY KEY (blob, inner)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hold_inner ON holds (inner);
+
 CREATE TABLE packs (
   name TEXT PRIMARY KEY,
   state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 2)

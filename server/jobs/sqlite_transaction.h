@@ -57,6 +57,8 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   absl::Status PutValue(const Digest& value, RowId blob) override;
   absl::Status AddUse(RowId job, RowId blob, BlobUse use) override;
   absl::Status DropUses(RowId job, BlobUse use) override;
+  absl::Status AddHold(RowId blob, RowId inner) override;
+  absl::Status DeleteBlob(RowId blob) override;
   absl::Status PutPack(const PackRow& pack) override;
   absl::Status DeletePack(std::string_view name) override;
 

@@ -71,6 +71,32 @@ absl::Status SqliteTransaction::DropUses(RowId job, BlobUse use) {
   });
 }
 
+absl::Status SqliteTransaction::AddHold(RowId blob, RowId inner) {
+  return Change("adding a blob's hold", [&] {
+    Query query(connection_.Prepared(
+        "INSERT INTO holds (blob, inner) VALUES (?, ?) ON CONFLICT DO NOTHING"));
+    query.Bind(blob).Bind(inner).Run();
+    return absl::OkStatus();
+  });
+}
+
+absl::Status SqliteTransaction::DeleteBlob(RowId blob) {
+  return Change("deleting a blob", [&]() -> absl::Status {
+    TIFFIN_ASSIGN_OR_RETURN(const bool used, BlobInUse(blob));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, FindBlob(blob));
+    if (used || !row) {
+      return absl::FailedPreconditionError("the blob to delete is in use or not there");
+    }
+    Query(connection_.Prepared("DELETE FROM blob_views WHERE blob = ?")).Bind(blob).Run();
+    Query(connection_.Prepared("DELETE FROM value_digests WHERE blob = ?")).Bind(blob).Run();
+    Query(connection_.Prepared("DELETE FROM holds WHERE blob = ?")).Bind(blob).Run();
+    Query(connection_.Prepared("DELETE FROM blobs WHERE id = ?")).Bind(blob).Run();
+    --counters_.rows.blobs;
+    counters_.rows.blob_bytes -= static_cast<int64_t>(row->size);
+    return absl::OkStatus();
+  });
+}
+
 absl::Status SqliteTransaction::PutPack(const PackRow& pack) {
   return Change("storing a pack", [&] {
     Query query(connection_.Prepared(

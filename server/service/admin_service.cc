@@ -74,7 +74,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* context,
                                              const v1::SealRequest* request,
                                              v1::SealResponse* response) {
-  return calls_->Unary(context, "Seal", request, calls_->streams(), [=, this] {
+  return calls_->Unary(context, "Seal", request, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_ASSIGN_OR_RETURN(const SealCounts counts, blobs_->Seal(true));
@@ -84,6 +84,89 @@ grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* contex
       return absl::OkStatus();
     }());
   });
+}
+
+grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* context,
+                                                const v1::CollectRequest* request,
+                                                v1::CollectResponse* response) {
+  return calls_->Unary(context, "Collect", request, calls_->chores(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
+      TIFFIN_ASSIGN_OR_RETURN(const CollectCounts counts, blobs_->Collect(request->dry_run()));
+      response->set_blobs(counts.blobs);
+      response->set_blob_bytes(counts.blob_bytes);
+      response->set_packs_removed(counts.packs_removed);
+      response->set_packs_rewritten(counts.packs_rewritten);
+      response->set_freed_bytes(counts.freed_bytes);
+      response->set_pinned(counts.pinned);
+      return absl::OkStatus();
+    }());
+  });
+}
+
+namespace {
+
+constexpr int kCataloguePage = 1000;
+
+// One Catalogue: a page a message.
+class CatalogueReactor : public grpc::ServerWriteReactor<v1::CatalogueResponse> {
+ public:
+  CatalogueReactor(Calls* calls, BlobCatalogue* blobs, bool allowed,
+                   const v1::CatalogueRequest* request)
+      : calls_(calls), blobs_(blobs), caller_(request->caller()) {
+    if (calls_->draining()) {
+      Finish(DrainingStatus());
+    } else if (!allowed) {
+      Finish(grpc::Status(grpc::StatusCode::PERMISSION_DENIED,
+                          "the server does not tell where packs lie (--allow-local)"));
+    } else {
+      calls_->chores().Add([this] { Begin(); });
+    }
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok || calls_->draining()) return Finish(DrainingStatus());
+    calls_->chores().Add([this] { Page(); });
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void Begin() {
+    const absl::StatusOr<CallerInfo> caller = FromProto(caller_);
+    absl::Status status = caller.status();
+    if (status.ok()) status = blobs_->Seal(true).status();
+    if (!status.ok()) return Finish(ToGrpc(status));
+    name_space_ = caller->name_space;
+    Page();
+  }
+  void Page() {
+    const auto places = blobs_->ListPlaces(name_space_, after_, kCataloguePage);
+    if (!places.ok()) return Finish(ToGrpc(places.status()));
+    if (places->empty()) return Finish(grpc::Status::OK);
+    response_.Clear();
+    for (const BlobCatalogue::Placed& placed : *places) {
+      after_ = placed.row;
+      if (placed.path.empty()) continue;  // damaged, or stored since the call began
+      v1::CatalogueResponse::Entry* entry = response_.add_entries();
+      ToProto(placed.name, entry->mutable_name());
+      entry->set_pack(placed.path);
+      entry->set_offset(placed.offset);
+    }
+    StartWrite(&response_);
+  }
+
+  Calls* const calls_;
+  BlobCatalogue* const blobs_;
+  const v1::Caller caller_;
+  std::string name_space_;
+  RowId after_ = 0;
+  v1::CatalogueResponse response_;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::CatalogueResponse>* AdminService::Catalogue(
+    grpc::CallbackServerContext*, const v1::CatalogueRequest* request) {
+  return new CatalogueReactor(calls_, blobs_, allow_local_, request);
 }
 
 }  // namespace tiffin::server

@@ -2,6 +2,8 @@
 
 #include "common/status.h"
 #include "server/service/convert.h"
+#include "server/service/deref_stream.h"
+#include "server/service/put_stream.h"
 
 namespace tiffin::server {
 namespace {
@@ -12,12 +14,6 @@ absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
   if (n <= limits.max_batch) return absl::OkStatus();
   return absl::InvalidArgumentError(
       StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
-}
-
-void ToProto(const PutOutcome& outcome, v1::PutResponse* out) {
-  server::ToProto(outcome.name, out->mutable_name());
-  out->set_size(outcome.size);
-  out->set_existed(outcome.existed);
 }
 
 void HeaderOf(const BlobView& blob, uint64_t length, v1::DerefResponse::Header* out) {
@@ -118,8 +114,7 @@ grpc::ServerUnaryReactor* BlobsService::BatchDeref(grpc::CallbackServerContext* 
             item->set_present(true);
             return absl::OkStatus();
           }
-          TIFFIN_ASSIGN_OR_RETURN(const BlobSlice slice, blobs_->Read(blob.row, 0, blob.row.size));
-          item->set_data(std::string(slice.bytes));
+          TIFFIN_ASSIGN_OR_RETURN(*item->mutable_data(), blobs_->ReadWhole(blob.row));
           budget -= blob.row.size;
           return absl::OkStatus();
         }();
@@ -151,227 +146,29 @@ grpc::ServerUnaryReactor* BlobsService::Stat(grpc::CallbackServerContext* contex
   });
 }
 
-namespace {
-
-// One upload. A message is written to disk before the next is read.
-class PutReactor : public grpc::ServerReadReactor<v1::PutRequest>,
-                   public OpenStream,
-                   public std::enable_shared_from_this<PutReactor> {
- public:
-  PutReactor(Calls* calls, BlobCatalogue* blobs, v1::PutResponse* response)
-      : calls_(calls), blobs_(blobs), response_(response) {}
-
-  void Begin() {
-    self_ = shared_from_this();
-    added_ = true;  // before a drain can end it
-    if (!calls_->Add(self_)) {
-      added_ = false;
-      End(DrainingStatus());
-    } else {
-      StartRead(&request_);
-    }
-  }
-  void Drain() override { End(DrainingStatus()); }
-  void OnCancel() override { End(grpc::Status::CANCELLED); }
-
-  void OnReadDone(bool ok) override {
-    {
-      std::lock_guard lock(mutex_);
-      ++holds_;
-    }
-    calls_->streams().Add([self = self_, this, ok] {
-      absl::Status status;
-      bool over = !ok;
-      if (ok) {
-        status = Take(&over);
-      } else if (!Ended()) {
-        status = Finish();
-      }
-      if (!status.ok() || over) {
-        End(ToGrpc(status));
-      } else {
-        StartRead(&request_);
-      }
-      std::unique_lock lock(mutex_);
-      --holds_;
-      Next(lock);
-    });
-  }
-
-  void OnDone() override {
-    if (added_) calls_->Remove(self_);
-    upload_.reset();
-    self_.reset();  // may delete this
-  }
-
- private:
-  absl::Status Take(bool* over) {
-    if (!begun_) {
-      begun_ = true;
-      if (!request_.has_header()) {
-        return absl::InvalidArgumentError("the first message must be the header");
-      }
-      const v1::PutRequest::Header& header = request_.header();
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(header.caller()));
-      name_space_ = caller.name_space;
-      bool known = false;
-      TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(header.name(), "header.name", &known));
-      TIFFIN_ASSIGN_OR_RETURN(auto begun, blobs_->BeginPut(name_space_, name, known));
-      if (const auto* outcome = std::get_if<PutOutcome>(&begun)) {
-        ToProto(*outcome, response_);
-        *over = true;
-        return absl::OkStatus();
-      }
-      upload_ = std::move(std::get<std::unique_ptr<Upload>>(begun));
+grpc::ServerUnaryReactor* BlobsService::QueryPut(grpc::CallbackServerContext* context,
+                                                 const v1::QueryPutRequest* request,
+                                                 v1::QueryPutResponse* response) {
+  return calls_->Unary(context, "QueryPut", request, calls_->reads(), [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(request->name(), "name"));
+      TIFFIN_ASSIGN_OR_RETURN(const UploadProgress state, blobs_->QueryPut(caller.name_space, name));
+      response->set_exists(state.exists);
+      response->set_received(state.received);
       return absl::OkStatus();
-    }
-    if (request_.part_case() != v1::PutRequest::kChunk) {
-      return absl::InvalidArgumentError("a message without chunk after the header");
-    }
-    return upload_->Append(request_.chunk());
-  }
-
-  absl::Status Finish() {
-    if (!upload_) return absl::InvalidArgumentError("the upload has no header");
-    TIFFIN_ASSIGN_OR_RETURN(const PutOutcome outcome,
-                            blobs_->FinishPut(name_space_, std::move(upload_)));
-    ToProto(outcome, response_);
-    return absl::OkStatus();
-  }
-
-  bool Ended() {
-    std::lock_guard lock(mutex_);
-    return ended_.has_value();
-  }
-  void End(grpc::Status status) {
-    std::unique_lock lock(mutex_);
-    if (!ended_) ended_ = std::move(status);
-    Next(lock);
-  }
-  void Next(std::unique_lock<std::mutex>& lock) {
-    if (!ended_ || holds_ > 0 || finished_) return;
-    finished_ = true;
-    const grpc::Status status = *ended_;
-    const auto self = shared_from_this();  // OnDone may come before Finish returns
-    lock.unlock();
-    grpc::ServerReadReactor<v1::PutRequest>::Finish(status);
-  }
-
-  Calls* const calls_;
-  BlobCatalogue* const blobs_;
-  v1::PutResponse* const response_;
-  std::shared_ptr<PutReactor> self_;
-  bool added_ = false;
-  v1::PutRequest request_;
-  bool begun_ = false;
-  std::string name_space_;
-  std::unique_ptr<Upload> upload_;
-  std::mutex mutex_;  // guards all below
-  int holds_ = 0;
-  bool finished_ = false;
-  std::optional<grpc::Status> ended_;
-};
-
-// One download: slices of at most 1 MiB, the next read when the last is on its way.
-class DerefReactor : public grpc::ServerWriteReactor<v1::DerefResponse>,
-                     public OpenStream,
-                     public std::enable_shared_from_this<DerefReactor> {
- public:
-  DerefReactor(Calls* calls, BlobCatalogue* blobs, const Limits& limits,
-               const v1::DerefRequest* request)
-      : calls_(calls), blobs_(blobs), limits_(limits), request_(request) {}
-
-  void Begin() {
-    self_ = shared_from_this();
-    added_ = true;  // before a drain can end it
-    if (!calls_->Add(self_)) {
-      added_ = false;
-      Finish(DrainingStatus());
-      return;
-    }
-    Step();
-  }
-  // Noticed before the next slice.
-  void Drain() override { drained_ = true; }
-  void OnCancel() override { cancelled_ = true; }
-  void OnWriteDone(bool ok) override {
-    if (!ok) cancelled_ = true;
-    Step();
-  }
-  void OnDone() override {
-    if (added_) calls_->Remove(self_);
-    self_.reset();  // may delete this
-  }
-
- private:
-  // Only one step is under way at a time: started by Begin, then by each OnWriteDone.
-  void Step() {
-    calls_->streams().Add([self = self_, this] {
-      if (cancelled_) return Finish(grpc::Status::CANCELLED);
-      if (drained_) return Finish(DrainingStatus());
-      const absl::Status status = header_sent_ ? Chunk() : Header();
-      if (!status.ok()) return Finish(ToGrpc(status));
-      if (over_) return Finish(grpc::Status::OK);
-      StartWrite(&response_);
-    });
-  }
-
-  absl::Status Header() {
-    TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request_->caller()));
-    TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address,
-                            FromProto(request_->ref(), limits_, "ref"));
-    TIFFIN_ASSIGN_OR_RETURN(blob_, blobs_->Find(caller.name_space, address));
-    if (request_->offset() > blob_.row.size) {
-      return absl::OutOfRangeError(StrCat("offset: ", request_->offset(), ", the blob has ",
-                                          blob_.row.size, " bytes"));
-    }
-    at_ = request_->offset();
-    uint64_t length = blob_.row.size - at_;
-    if (request_->has_limit()) length = std::min(length, request_->limit());
-    end_ = at_ + length;
-    HeaderOf(blob_, length, response_.mutable_header());
-    header_sent_ = true;
-    return absl::OkStatus();
-  }
-
-  absl::Status Chunk() {
-    over_ = at_ == end_;
-    if (over_) return absl::OkStatus();
-    // Up to the end of a checksum block, so that each block is checked once.
-    const uint64_t stop = std::min(end_, (at_ / kChecksumBlock + 1) * kChecksumBlock);
-    TIFFIN_ASSIGN_OR_RETURN(const BlobSlice slice, blobs_->Read(blob_.row, at_, stop - at_));
-    response_.set_chunk(std::string(slice.bytes));
-    at_ = stop;
-    return absl::OkStatus();
-  }
-
-  Calls* const calls_;
-  BlobCatalogue* const blobs_;
-  const Limits& limits_;
-  const v1::DerefRequest* const request_;
-  std::shared_ptr<DerefReactor> self_;
-  bool added_ = false;
-  std::atomic<bool> drained_{false}, cancelled_{false};
-  BlobView blob_;
-  uint64_t at_ = 0, end_ = 0;
-  bool header_sent_ = false, over_ = false;
-  v1::DerefResponse response_;
-};
-
-}  // namespace
-
-grpc::ServerReadReactor<v1::PutRequest>* BlobsService::Put(grpc::CallbackServerContext*,
-                                                           v1::PutResponse* response) {
-  auto reactor = std::make_shared<PutReactor>(calls_, blobs_, response);
-  reactor->Begin();
-  return reactor.get();
+    }());
+  });
 }
 
-grpc::ServerWriteReactor<v1::DerefResponse>* BlobsService::Deref(
-    grpc::CallbackServerContext*, const v1::DerefRequest* request) {
-  auto reactor = std::make_shared<DerefReactor>(calls_, blobs_, limits_, request);
-  reactor->Begin();
-  return reactor.get();
+grpc::ServerReadReactor<grpc::ByteBuffer>* BlobsService::Put(grpc::CallbackServerContext* context,
+                                                             grpc::ByteBuffer* response) {
+  return StartPut(calls_, blobs_, context, response);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(grpc::CallbackServerContext*,
+                                                                const grpc::ByteBuffer* request) {
+  return StartDeref(calls_, blobs_, limits_, allow_local_, request);
 }
 
 }  // namespace tiffin::server

@@ -9,22 +9,27 @@
 
 namespace tiffin::server {
 
-class BlobsService : public v1::Blobs::CallbackService {
+// Put and Deref take and give gRPC's buffers as they are, so that no byte of a blob is copied.
+class BlobsService : public v1::Blobs::WithRawCallbackMethod_Put<
+                         v1::Blobs::WithRawCallbackMethod_Deref<v1::Blobs::CallbackService>> {
  public:
-  // All outlive the service.
-  BlobsService(BlobCatalogue* blobs, const Limits& limits, Calls* calls)
-      : blobs_(blobs), limits_(limits), calls_(calls) {}
+  // All outlive the service. `allow_local`: callers on this host may be told where packs lie.
+  BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local, Calls* calls)
+      : blobs_(blobs), limits_(limits), allow_local_(allow_local), calls_(calls) {}
 
   grpc::ServerUnaryReactor* FindMissing(grpc::CallbackServerContext* context,
                                         const v1::FindMissingRequest* request,
                                         v1::FindMissingResponse* response) override;
-  grpc::ServerReadReactor<v1::PutRequest>* Put(grpc::CallbackServerContext* context,
-                                               v1::PutResponse* response) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Put(grpc::CallbackServerContext* context,
+                                                 grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* QueryPut(grpc::CallbackServerContext* context,
+                                     const v1::QueryPutRequest* request,
+                                     v1::QueryPutResponse* response) override;
   grpc::ServerUnaryReactor* BatchPut(grpc::CallbackServerContext* context,
                                      const v1::BatchPutRequest* request,
                                      v1::BatchPutResponse* response) override;
-  grpc::ServerWriteReactor<v1::DerefResponse>* Deref(grpc::CallbackServerContext* context,
-                                                     const v1::DerefRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Deref(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* BatchDeref(grpc::CallbackServerContext* context,
                                        const v1::BatchDerefRequest* request,
                                        v1::BatchDerefResponse* response) override;
@@ -35,6 +40,7 @@ class BlobsService : public v1::Blobs::CallbackService {
  private:
   BlobCatalogue* const blobs_;
   const Limits limits_;
+  const bool allow_local_;
   Calls* const calls_;
 };
 

@@ -3,6 +3,10 @@
 #include <string_view>
 
 #include "absl/strings/escaping.h"
+#include "google/protobuf/any.pb.h"
+#include "google/protobuf/duration.pb.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
 namespace tiffin::server {
 namespace {
@@ -21,7 +25,30 @@ std::string_view CodeName(grpc::StatusCode code) {
   return code >= 0 && code < static_cast<int>(std::size(kNames)) ? kNames[code] : "UNKNOWN";
 }
 
+// A length-delimited field of protobuf's wire format.
+void AppendField(int number, const std::string& bytes, std::string* out) {
+  google::protobuf::io::StringOutputStream stream(out);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.WriteTag(static_cast<uint32_t>(number << 3 | 2));
+  coded.WriteVarint32(static_cast<uint32_t>(bytes.size()));
+  coded.WriteString(bytes);
+}
+
 }  // namespace
+
+grpc::Status TooMuchInFlight() {
+  constexpr char kMessage[] = "too many bytes are in flight: try again soon";
+  google::protobuf::Duration delay;
+  delay.set_nanos(200'000'000);
+  std::string retry, status = "\x08\x08";  // google.rpc.Status.code = RESOURCE_EXHAUSTED
+  AppendField(1, delay.SerializeAsString(), &retry);  // google.rpc.RetryInfo.retry_delay
+  google::protobuf::Any any;
+  any.set_type_url("type.googleapis.com/google.rpc.RetryInfo");
+  any.set_value(retry);
+  AppendField(2, kMessage, &status);
+  AppendField(3, any.SerializeAsString(), &status);
+  return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, kMessage, status);
+}
 
 void Calls::Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
                 absl::Duration took) {

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/service/byte_budget.h"
 #include "server/service/executor.h"
 #include "tiffin/v1/common.pb.h"
 
@@ -33,15 +34,29 @@ inline grpc::Status DrainingStatus() {
   return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is stopping");
 }
 
+// RESOURCE_EXHAUSTED with google.rpc.RetryInfo: too many bytes are in flight, which passes.
+grpc::Status TooMuchInFlight();
+
+struct CallLimits {
+  uint64_t max_memory = uint64_t{512} << 20;  // bytes of all calls in flight
+  uint64_t stream_bytes = uint64_t{4} << 20;  // of one upload: read, not yet written
+};
+
 // Threads: all methods may be called from any thread.
 class Calls {
  public:
-  // Reads never queue behind writes: they have threads of their own.
-  Calls() : reads_(8), writes_(64), streams_(16) {}
+  // Reads never queue behind writes, nor pushes behind uploads: they have threads of their own.
+  explicit Calls(const CallLimits& limits = {})
+      : stream_bytes_(limits.stream_bytes), memory_(limits.max_memory), reads_(8), writes_(64),
+        streams_(16), uploads_(16), chores_(4) {}
 
   Executor& reads() { return reads_; }
   Executor& writes() { return writes_; }
-  Executor& streams() { return streams_; }
+  Executor& streams() { return streams_; }  // what goes out
+  Executor& uploads() { return uploads_; }
+  Executor& chores() { return chores_; }  // what an operator asks for, which may take long
+  ByteBudget& memory() { return memory_; }
+  uint64_t stream_bytes() const { return stream_bytes_; }
   bool draining() const { return draining_; }
 
   // New calls and open streams end with UNAVAILABLE from now on.
@@ -87,7 +102,12 @@ class Calls {
     }
     executor.Add([this, reactor, context, name, request, work = std::move(work)] {
       const absl::Time start = absl::Now();
-      const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED : work();
+      const size_t bytes = request->ByteSizeLong();
+      // Small requests are not worth counting; of the others the parsed trees count, too.
+      const ByteBudget::Share share = memory_.Take(bytes < kCounted ? 0 : bytes * kTreeFactor);
+      const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED
+                                  : share                ? work()
+                                                         : TooMuchInFlight();
       Log(name, request->caller(), status, absl::Now() - start);
       reactor->Finish(status);
       std::lock_guard lock(mutex_);
@@ -111,12 +131,17 @@ class Calls {
     if (--running_ == 0) idle_.notify_all();
   }
 
+  static constexpr size_t kCounted = 64 << 10;
+  static constexpr size_t kTreeFactor = 6;  // of a record's text to its tree, mostly
+
+  const uint64_t stream_bytes_;
+  ByteBudget memory_;
   std::mutex mutex_;  // guards what follows, and the change of draining_
   std::condition_variable idle_;
   int running_ = 0;
   std::set<std::shared_ptr<OpenStream>> open_;
   std::atomic<bool> draining_{false};
-  Executor reads_, writes_, streams_;
+  Executor reads_, writes_, streams_, uploads_, chores_;
 };
 
 }  // namespace tiffin::server

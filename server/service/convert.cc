@@ -228,6 +228,12 @@ void ToProto(const BlobName& name, v1::BlobName* out) {
   out->mutable_shape()->Assign(name.shape.begin(), name.shape.end());
 }
 
+void ToProto(const PutOutcome& outcome, v1::PutResponse* out) {
+  ToProto(outcome.name, out->mutable_name());
+  out->set_size(outcome.size);
+  out->set_existed(outcome.existed);
+}
+
 void ToProto(const Missing& missing, v1::MissingBlobs* out) {
   for (const BlobName& name : missing.blobs) ToProto(name, out->add_blobs());
   for (const Digest& value : missing.values) out->add_values(std::string(value.view()));

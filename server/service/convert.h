@@ -36,6 +36,7 @@ absl::StatusOr<BlobAddress> FromProto(const v1::BlobRef& ref, const Limits& limi
 absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request);
 
 void ToProto(const BlobName& name, v1::BlobName* out);
+void ToProto(const PutOutcome& outcome, v1::PutResponse* out);
 void ToProto(const Missing& missing, v1::MissingBlobs* out);
 void ToProto(const StoredResult& result, v1::Result* out);
 void ToProto(const HolderInfo& holder, v1::Holder* out);

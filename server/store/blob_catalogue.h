@@ -3,10 +3,12 @@
 #ifndef TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 #define TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -19,15 +21,38 @@
 #include "server/jobs/job_database.h"
 #include "server/store/answers.h"
 #include "server/store/clock.h"
+#include "server/store/pins.h"
 
 namespace tiffin::server {
 
-// A blob whose bytes are durable, not yet in the index. `stored` is absent if the index had it.
+// Durable bytes that the index may yet refuse. The store outlives it.
+class PendingBlob {
+ public:
+  PendingBlob(BlobStore* store, StoredBlob blob) : store_(store), blob_(std::move(blob)) {}
+  ~PendingBlob() {
+    if (!entered_) store_->Discard(blob_);
+  }
+  PendingBlob(const PendingBlob&) = delete;
+  PendingBlob& operator=(const PendingBlob&) = delete;
+
+  const StoredBlob& blob() const { return blob_; }
+  // Said within the transaction, which may still fail: see BlobCatalogue::Enter.
+  void set_entered(bool entered) { entered_ = entered; }
+
+ private:
+  BlobStore* const store_;
+  const StoredBlob blob_;
+  bool entered_ = false;
+};
+
+// A blob whose bytes are durable, not yet in the index. `stored` is null if the index had it.
 struct NewBlob {
   BlobName name;
   uint64_t size = 0;
   std::optional<Digest> value;  // the value whose JSON text it is
-  std::optional<StoredBlob> stored;
+  std::vector<RecordRef> holds;       // refs in that text
+  // Taken back when the last copy goes and the index did not take it.
+  std::shared_ptr<PendingBlob> stored;
 };
 
 // What a Deref or Stat names.
@@ -49,11 +74,25 @@ struct SealCounts {
   uint64_t packs = 0, blobs = 0, damaged = 0;
 };
 
-// One upload. Destruction without Finish leaves nothing behind.
+struct CollectCounts {
+  uint64_t blobs = 0, blob_bytes = 0, packs_removed = 0, packs_rewritten = 0, freed_bytes = 0,
+           pinned = 0;
+};
+
+struct UploadProgress {
+  bool exists = false;
+  uint64_t received = 0;  // bytes to go on from
+};
+
+// One upload. Destruction without Finish leaves nothing behind, but what can be resumed.
 class Upload {
  public:
-  // INVALID_ARGUMENT past the announced size.
-  absl::Status Append(std::string_view bytes);
+  // The parts in order. INVALID_ARGUMENT past the announced size.
+  absl::Status Append(std::span<const std::string_view> parts);
+  // INVALID_ARGUMENT if bytes are missing.
+  absl::Status CheckComplete() const;
+  // What was sent is not what was announced: nothing stays.
+  void Refuse() { writer_->Refuse(); }
 
  private:
   friend class BlobCatalogue;
@@ -73,8 +112,13 @@ struct PutOutcome {
 // Threads: all methods may be called from any thread but the writer's; they block on the disk.
 class BlobCatalogue : private PackJournal {
  public:
-  // Both outlive the catalogue.
-  BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock);
+  struct Options {
+    std::chrono::seconds pin_time = std::chrono::hours(1);
+  };
+  // All outlive the catalogue.
+  BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options);
+  BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock)
+      : BlobCatalogue(database, store, clock, Options()) {}
   ~BlobCatalogue() override;
 
   // Clears up after the last run, then seals what it left open and what fills up, on a thread of its
@@ -82,24 +126,30 @@ class BlobCatalogue : private PackJournal {
   absl::Status Start();
   void Stop();
 
-  // Makes bulk durable, small blobs with one sync for all. What the index already has is not written.
+  // Makes bulk durable, small blobs with one sync for all. What the index already has is not written,
+  // and pinned.
   absl::StatusOr<std::vector<NewBlob>> MakeDurable(std::vector<TakenBulk> bulk);
-  // Enters a durable blob into the index, in the caller's transaction, and shows it to the namespace.
-  // Returns its row.
+  // Enters a durable blob into the index, in the caller's transaction, and shows it to the namespace. A
+  // damaged one is healed by it. Returns its row. Call Settle afterwards.
   static absl::StatusOr<RowId> Enter(JobTransaction& tx, RowId namespace_id, const NewBlob& blob,
                                      absl::Time now);
+  // After the transaction of Enter: bytes that it did not take are given back, unless it is unknown
+  // whether it did (UNAVAILABLE): the next start sees to those.
+  static void Settle(const absl::Status& committed, std::span<const NewBlob> blobs);
   // Which of the refs nothing visible stands behind; the rows of the others.
   static absl::StatusOr<Missing> FindMissing(JobReader& reader, RowId namespace_id,
                                              const std::vector<RecordRef>& refs,
                                              std::vector<RowId>* found = nullptr);
 
-  absl::StatusOr<Missing> FindMissing(std::string_view name_space,
-                                      const std::vector<RecordRef>& refs);
+  // Pins what is there.
+  absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<RecordRef>& refs);
 
-  // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload.
+  // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload from
+  // byte `offset` on (see BlobStore::Resume).
   absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BeginPut(
-      std::string_view name_space, const BlobName& name, bool key_known);
-  // INVALID_ARGUMENT if bytes are missing or the key is not theirs.
+      std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset);
+  absl::StatusOr<UploadProgress> QueryPut(std::string_view name_space, const BlobName& name);
+  // INVALID_ARGUMENT if the key is not theirs. The upload is complete.
   absl::StatusOr<PutOutcome> FinishPut(std::string_view name_space, std::unique_ptr<Upload> upload);
   // Small blobs, each with its own outcome; one sync and one transaction for all. An empty key
   // (`key_known` false) is computed.
@@ -113,25 +163,56 @@ class BlobCatalogue : private PackJournal {
 
   // NOT_FOUND if the namespace sees no such blob; INVALID_ARGUMENT if a key alone names several.
   absl::StatusOr<BlobView> Find(std::string_view name_space, const BlobAddress& address);
-  // Bytes [offset, offset + length), which must lie within the blob. DATA_LOSS if damaged.
-  absl::StatusOr<BlobSlice> Read(const BlobRow& blob, uint64_t offset, uint64_t length);
+  // For reading, wherever the blob has moved since the row was read. DATA_LOSS if it is known to be
+  // damaged.
+  absl::StatusOr<std::shared_ptr<BlobReader>> Open(const BlobRow& blob);
+  // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with the
+  // blob's name.
+  absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);
+  // All bytes, of a blob of moderate size.
+  absl::StatusOr<std::string> ReadWhole(const BlobRow& blob);
   absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
   absl::StatusOr<BlobStat> Stat(std::string_view name_space, const BlobAddress& address);
 
-  // Rewrites packs that are full or left open; with `all` the current one too.
+  // Rewrites packs that are full or left open; with `all` the current one too. What cannot be sealed does
+  // not keep the others from it: the first error is returned at the end.
   absl::StatusOr<SealCounts> Seal(bool all);
+  // Removes what nothing refers to (admin.proto: Collect).
+  absl::StatusOr<CollectCounts> Collect(bool dry_run);
+
+  // Sealed blobs that the namespace sees, a page after row `after`.
+  struct Placed {
+    RowId row = 0;
+    BlobName name;
+    std::string path;     // of the pack
+    uint64_t offset = 0;  // of the bytes in it
+  };
+  absl::StatusOr<std::vector<Placed>> ListPlaces(std::string_view name_space, RowId after,
+                                                 int limit);
 
   BlobStoreStats StoreStats() const { return store_->Stats(); }
 
  private:
   absl::Status Announce(std::string_view pack, bool open) override;
   absl::Status SealPack(const std::string& pack, SealCounts* counts);
+  // Of a pack whose row is pending.
+  absl::Status RemovePack(const std::string& pack);
   absl::StatusOr<BlobView> Find(JobReader& reader, RowId namespace_id, const BlobAddress& address);
   void SealInBackground();
+  // Pins the blobs that are there and sound; of the others the row is 0.
+  absl::StatusOr<std::vector<RowId>> PinKnown(const std::vector<BlobName>& names);
+  std::shared_ptr<PendingBlob> Pending(StoredBlob blob) {
+    return std::make_shared<PendingBlob>(store_, std::move(blob));
+  }
+  absl::Status CollectBlobs(CollectCounts* counts);
+  absl::Status CountUnused(CollectCounts* counts);
+  absl::Status CollectPacks(CollectCounts* counts);
 
   JobDatabase* const database_;
   BlobStore* const store_;
   Clock* const clock_;
+  Pins pins_;
+  const SteadyTime started_;
   std::mutex seal_mutex_;  // one sealing at a time
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "common/crypto.h"
+#include "common/status.h"
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
 
@@ -68,16 +69,32 @@ class BlobStoreContract : public testing::TestWithParam<bool> {
     EXPECT_TRUE(writer.ok()) << writer.status();
     const std::string_view bytes = array.bytes;
     for (size_t at = 0; at < bytes.size(); at += 300'000) {
-      EXPECT_TRUE((*writer)->Append(bytes.substr(at, 300'000)).ok());
+      EXPECT_TRUE(Append(**writer, bytes.substr(at, 300'000)).ok());
     }
     auto stored = (*writer)->Commit(array.Name().key);
     EXPECT_TRUE(stored.ok()) << stored.status();
     return stored.ok() ? *stored : StoredBlob{};
   }
+  static absl::Status Append(BlobWriter& writer, std::string_view bytes) {
+    // In two parts, as messages come.
+    const std::string_view parts[] = {bytes.substr(0, bytes.size() / 3),
+                                      bytes.substr(bytes.size() / 3)};
+    return writer.Append(parts);
+  }
+  absl::StatusOr<std::string> Read(const StoredBlob& blob, uint64_t size, uint64_t offset,
+                                   uint64_t length) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::shared_ptr<BlobReader> reader, store_->Open(blob, size));
+    TIFFIN_RETURN_IF_ERROR(reader->Check(offset, length));
+    EXPECT_TRUE(reader->Checked(offset, length));
+    std::string copy(length, '\0');
+    TIFFIN_RETURN_IF_ERROR(reader->Gather(Slab::Whole({size}, 1), offset, length, copy.data()));
+    EXPECT_EQ(reader->Slice(offset, length).bytes, copy);
+    return copy;
+  }
   std::string ReadAll(const StoredBlob& blob, size_t size) {
-    auto slice = store_->Read(blob, size, 0, size);
-    EXPECT_TRUE(slice.ok()) << slice.status();
-    return slice.ok() ? std::string(slice->bytes) : "";
+    auto bytes = Read(blob, size, 0, size);
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    return bytes.ok() ? *bytes : "";
   }
   size_t FilesIn(const char* folder) {
     size_t n = 0;
@@ -110,9 +127,9 @@ TEST_P(BlobStoreContract, RangesAreCutAnywhere) {
   const std::pair<uint64_t, uint64_t> ranges[] = {
       {0, 0}, {0, 1}, {(1 << 20) - 1, 2}, {5, 3 << 20}, {array.bytes.size(), 0}};
   for (const auto& [offset, length] : ranges) {
-    auto slice = store_->Read(blob, array.bytes.size(), offset, length);
-    ASSERT_TRUE(slice.ok()) << slice.status();
-    EXPECT_EQ(slice->bytes, std::string_view(array.bytes).substr(offset, length)) << offset;
+    auto bytes = Read(blob, array.bytes.size(), offset, length);
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    EXPECT_EQ(*bytes, std::string_view(array.bytes).substr(offset, length)) << offset;
   }
 }
 
@@ -120,8 +137,8 @@ TEST_P(BlobStoreContract, TooManyOrTooFewBytesAreRefused) {
   for (const size_t n : {size_t{100}, size_t{2} << 20}) {
     auto writer = store_->Create("uint8", {n}, n);
     ASSERT_TRUE(writer.ok());
-    EXPECT_TRUE(absl::IsInvalidArgument((*writer)->Append(std::string(n + 1, 'x'))));
-    ASSERT_TRUE((*writer)->Append("x").ok());
+    EXPECT_TRUE(absl::IsInvalidArgument(Append(**writer, std::string(n + 1, 'x'))));
+    ASSERT_TRUE(Append(**writer, "x").ok());
     EXPECT_TRUE(absl::IsInvalidArgument((*writer)->Commit(Digest()).status()));
   }
   if (GetParam()) {
@@ -147,7 +164,7 @@ TEST_P(BlobStoreContract, SealingMovesEveryBlobAndTheOldPackCanGo) {
   for (size_t i = 0; i < arrays.size(); ++i) {
     EXPECT_EQ(ReadAll((*moved)[i], arrays[i].bytes.size()), arrays[i].bytes);
     EXPECT_TRUE(absl::IsNotFound(
-        store_->Read({moves[i].location, moves[i].checksums, nullptr}, moves[i].size, 0, 1)
+        Read({moves[i].location, moves[i].checksums, nullptr}, moves[i].size, 0, 1)
             .status()));
   }
   EXPECT_TRUE(store_->PacksToSeal(true).empty());
@@ -180,7 +197,7 @@ TEST_P(BlobStoreContract, WhatWasStoredIsThereAfterARestart) {
   Open(known);
   EXPECT_EQ(ReadAll(small_at, small.bytes.size()), small.bytes);
   EXPECT_EQ(ReadAll(large_at, large.bytes.size()), large.bytes);
-  EXPECT_TRUE(absl::IsNotFound(store_->Read(lost_at, lost.bytes.size(), 0, 1).status()));
+  EXPECT_TRUE(absl::IsNotFound(Read(lost_at, lost.bytes.size(), 0, 1).status()));
   EXPECT_EQ(FilesIn("tmp"), 0u);
   // The open pack is sealed, never appended to again.
   const StoredBlob next = StoreSmall(BytesOf(10, 8));
@@ -205,10 +222,112 @@ TEST_P(BlobStoreContract, DamageIsFoundAndNeverServed) {
     stream.put(static_cast<char>(array.bytes[(1 << 20) + 7] ^ 1));
   }
   const size_t n = array.bytes.size();
-  EXPECT_TRUE(store_->Read(blob, n, 0, 1 << 20).ok()) << "the first block is sound";
-  EXPECT_TRUE(absl::IsDataLoss(store_->Read(blob, n, (1 << 20) + 100, 1).status()));
+  EXPECT_TRUE(Read(blob, n, 0, 1 << 20).ok()) << "the first block is sound";
+  EXPECT_TRUE(absl::IsDataLoss(Read(blob, n, (1 << 20) + 100, 1).status()));
   std::filesystem::resize_file(file, base + (2 << 20));
-  EXPECT_TRUE(absl::IsDataLoss(store_->Read(blob, n, 2 << 20, 1).status()));
+  EXPECT_TRUE(absl::IsDataLoss(Read(blob, n, 2 << 20, 1).status()));
+}
+
+TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
+  const Array array = BytesOf((3 << 20) + 11, 10);
+  const BlobName name = array.Name();
+  const std::string_view bytes = array.bytes;
+  const auto resume = [&](uint64_t offset, std::string* before) {
+    return store_->Resume("ns", name, bytes.size(), offset, [before](std::string_view piece) {
+      if (before) *before += piece;
+    });
+  };
+  {
+    auto first = resume(0, nullptr);
+    ASSERT_TRUE(first.ok()) << first.status();
+    ASSERT_TRUE(Append(**first, bytes.substr(0, 1 << 20)).ok());
+    // An equal upload meanwhile proceeds beside it.
+    auto beside = resume(0, nullptr);
+    ASSERT_TRUE(beside.ok()) << beside.status();
+    ASSERT_TRUE(Append(**beside, bytes.substr(0, 5)).ok());
+    EXPECT_EQ(store_->Received("ns", name), uint64_t{1} << 20);
+    EXPECT_EQ(store_->Received("another", name), 0u);
+  }
+  if (GetParam()) Open({});  // and the server is started again
+  EXPECT_EQ(store_->Received("ns", name), uint64_t{1} << 20);
+  EXPECT_TRUE(absl::IsFailedPrecondition(resume((1 << 20) + 1, nullptr).status()));
+  std::string before;
+  auto second = resume(1'000'000, &before);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(before, bytes.substr(0, 1'000'000));
+  ASSERT_TRUE(Append(**second, bytes.substr(1'000'000, 1 << 20)).ok());
+  // The newest goes on, the other is cut off.
+  before.clear();
+  auto third = resume(1'500'000, &before);
+  ASSERT_TRUE(third.ok()) << third.status();
+  EXPECT_EQ(before, bytes.substr(0, 1'500'000));
+  EXPECT_TRUE(absl::IsAborted(Append(**second, "x")));
+  EXPECT_TRUE(absl::IsAborted((*second)->Commit(name.key).status()));
+  ASSERT_TRUE(Append(**third, bytes.substr(1'500'000)).ok());
+  auto stored = (*third)->Commit(name.key);
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(ReadAll(*stored, bytes.size()), bytes);
+  EXPECT_EQ(store_->Received("ns", name), 0u);
+  if (GetParam()) {
+    EXPECT_EQ(FilesIn("uploads"), 0u);
+  }
+}
+
+TEST_P(BlobStoreContract, NothingStaysOfARefusedUpload) {
+  const Array array = BytesOf(2 << 20, 11);
+  const BlobName name = array.Name();
+  auto writer = store_->Resume("ns", name, array.bytes.size(), 0, [](std::string_view) {});
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE(Append(**writer, array.bytes).ok());
+  (*writer)->Refuse();
+  writer->reset();
+  EXPECT_EQ(store_->Received("ns", name), 0u);
+  EXPECT_EQ(store_->Stats().upload_bytes, 0u);
+  if (GetParam()) {
+    EXPECT_EQ(FilesIn("uploads"), 0u);
+  }
+}
+
+TEST_P(BlobStoreContract, UploadsKeepToTheirQuotaAndExpire) {
+  if (!GetParam()) return;
+  const auto open = [&](UploadLimits limits) {
+    store_.reset();
+    auto opened = OpenHdf5BlobStore({.data = folder_.path, .uploads = limits});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    store_ = *std::move(opened);
+    ASSERT_TRUE(store_->Start(&journal_, {}).ok());
+  };
+  const Array first = BytesOf(2 << 20, 12), second = BytesOf(2 << 20, 13);
+  const auto half = [&](const Array& array) {
+    auto writer = store_->Resume("ns", array.Name(), array.bytes.size(), 0, [](std::string_view) {});
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    ASSERT_TRUE(Append(**writer, std::string_view(array.bytes).substr(0, 1 << 20)).ok());
+  };
+  open({.quota = 3 << 20});
+  half(first);
+  EXPECT_EQ(store_->Received("ns", first.Name()), uint64_t{1} << 20);
+  half(second);  // the older one gives way
+  EXPECT_EQ(store_->Received("ns", first.Name()), 0u);
+  EXPECT_EQ(store_->Received("ns", second.Name()), uint64_t{1} << 20);
+  half(BytesOf(4 << 20, 14));  // too large to be kept: it cannot be resumed, and that is all
+  EXPECT_EQ(FilesIn("tmp"), 0u);
+  open({.kept = std::chrono::seconds(-1)});
+  EXPECT_EQ(store_->Received("ns", second.Name()), 0u);
+  EXPECT_EQ(FilesIn("uploads"), 0u);
+}
+
+TEST_P(BlobStoreContract, AReaderOutlivesThePack) {
+  const Array array = BytesOf(2 << 20, 15);
+  const StoredBlob blob = StoreLarge(array);
+  auto reader = store_->Open(blob, array.bytes.size());
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_TRUE(store_->PackBytes(PackOf(blob.location)).ok());
+  store_->Drop(PackOf(blob.location));
+  EXPECT_TRUE(absl::IsNotFound(store_->PackBytes(PackOf(blob.location)).status()));
+  EXPECT_TRUE(absl::IsNotFound(store_->Open(blob, array.bytes.size()).status()));
+  auto bytes = tiffin::server::ReadAll(**reader, array.bytes.size());
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, array.bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BlobStoreContract, testing::Bool(),

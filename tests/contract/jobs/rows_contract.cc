@@ -424,6 +424,63 @@ TEST_P(JobRows, UsesAreFoundFromTheBlob) {
   });
 }
 
+TEST_P(JobRows, BlobsThatNothingUsesCanBeFoundAndDeleted) {
+  RowId a = 0, b = 0;
+  std::vector<RowId> blobs;
+  Write([&](JobTransaction& tx) {
+    a = Must(tx.EnsureNamespace("a"));
+    b = Must(tx.EnsureNamespace("b"));
+    const RowId job = Must(tx.InsertJob(TestJob(a, 1)));
+    for (int i = 0; i < 4; ++i) {
+      blobs.push_back(Must(tx.InsertBlob(TestBlob(i, i < 3 ? "p:o:1" : "q:s:1"))));
+      Must(tx.ShowBlob(i % 2 == 0 ? a : b, blobs.back()));
+    }
+    Must(tx.AddUse(job, blobs[0], BlobUse::kResult));
+    Must(tx.PutValue(TestDigest(7), blobs[1]));
+    Must(tx.AddHold(blobs[1], blobs[2]));
+    Must(tx.AddHold(blobs[1], blobs[2]));
+  });
+  const auto ids = [](const std::vector<BlobRow>& rows) {
+    std::vector<RowId> out;
+    for (const BlobRow& row : rows) out.push_back(row.id);
+    return out;
+  };
+  Look([&](JobReader& reader) {
+    EXPECT_EQ(ids(Must(reader.ListBlobs(a, 0, 10))), (std::vector{blobs[0], blobs[2]}));
+    EXPECT_EQ(ids(Must(reader.ListBlobs(a, blobs[0], 10))), (std::vector{blobs[2]}));
+    EXPECT_EQ(ids(Must(reader.ListBlobs(a, 0, 1))), (std::vector{blobs[0]}));
+    EXPECT_TRUE(Must(reader.BlobInUse(blobs[0]))) << "by a job";
+    EXPECT_TRUE(Must(reader.BlobInUse(blobs[2]))) << "by another blob";
+    EXPECT_FALSE(Must(reader.BlobInUse(blobs[1])));
+    EXPECT_EQ(ids(Must(reader.UnusedBlobs(0, 10))), (std::vector{blobs[1], blobs[3]}));
+    EXPECT_EQ(ids(Must(reader.UnusedBlobs(blobs[1], 10))), (std::vector{blobs[3]}));
+    const std::vector<PackUse> uses = Must(reader.PackUses());
+    ASSERT_EQ(uses.size(), 2u);
+    EXPECT_EQ(uses[0].pack, "p");
+    EXPECT_EQ(uses[0].blobs, 3u);
+    EXPECT_EQ(uses[1].blobs, 1u);
+  });
+  const int64_t bytes = Counts().blob_bytes;
+  uint64_t size = 0;
+  Write([&](JobTransaction& tx) {
+    size = Must(tx.FindBlob(blobs[1]))->size;
+    Must(tx.DeleteBlob(blobs[1]));
+  });
+  EXPECT_EQ(Counts().blobs, 3);
+  EXPECT_EQ(Counts().blob_bytes, bytes - static_cast<int64_t>(size));
+  Look([&](JobReader& reader) {
+    EXPECT_FALSE(Must(reader.FindBlob(blobs[1])).has_value());
+    EXPECT_FALSE(Must(reader.FindValue(TestDigest(7))).has_value());
+    EXPECT_FALSE(Must(reader.BlobVisible(b, blobs[1])));
+    EXPECT_EQ(ids(Must(reader.UnusedBlobs(0, 10))), (std::vector{blobs[2], blobs[3]}))
+        << "what it held is free now";
+  });
+  // One that is in use stays.
+  EXPECT_TRUE(absl::IsFailedPrecondition(database().WriteAndWait(
+      [&](JobTransaction& tx) { return tx.DeleteBlob(blobs[0]); })));
+  EXPECT_EQ(Counts().blobs, 3);
+}
+
 TEST_P(JobRows, PacksChangeStateAndGo) {
   Write([](JobTransaction& tx) {
     Must(tx.PutPack({"b", PackState::kPending}));

@@ -33,6 +33,9 @@ void CallAll(JobTransaction& tx) {
   Must(tx.PutValue(TestDigest(1), blob));
   Must(tx.AddUse(job.id, blob, BlobUse::kResult));
   Must(tx.DropUses(job.id, BlobUse::kResult));
+  const RowId outer = Must(tx.InsertBlob(TestBlob(2, "pack")));
+  Must(tx.AddHold(outer, blob));
+  Must(tx.DeleteBlob(outer));
   Must(tx.PutPack({"pack", PackState::kOpen}));
   Must(tx.DeletePack("pack"));
 
@@ -51,6 +54,9 @@ void CallAll(JobTransaction& tx) {
   Must(tx.BlobVisible(space, blob));
   Must(tx.FindValue(TestDigest(1)));
   Must(tx.BlobsInPack("pack"));
+  Must(tx.ListBlobs(space, 0, 10));
+  Must(tx.BlobInUse(blob));
+  Must(tx.UnusedBlobs(0, 10));
   Must(tx.JobsUsing(space, blob, BlobUse::kResult, 10));
   Must(tx.Evidence(job.id));
   Must(tx.AllPacks(PackState::kOpen));

@@ -1,0 +1,209 @@
+#include "server/service/put_stream.h"
+
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "common/status.h"
+#include "server/service/convert.h"
+#include "server/service/raw_messages.h"
+#include "tiffin/v1/blobs.pb.h"
+
+namespace tiffin::server {
+namespace {
+
+// Messages are read while earlier ones are hashed and written: by a worker, one message at a time, from
+// a queue of bounded bytes.
+class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
+                   public OpenStream,
+                   public std::enable_shared_from_this<PutReactor> {
+ public:
+  PutReactor(Calls* calls, BlobCatalogue* blobs, grpc::CallbackServerContext* context,
+             grpc::ByteBuffer* response)
+      : calls_(calls), blobs_(blobs), context_(context), response_(response) {}
+
+  void Begin() {
+    self_ = shared_from_this();
+    share_ = calls_->memory().Take(calls_->stream_bytes());
+    added_ = true;  // before a drain can end it
+    if (!calls_->Add(self_)) {
+      added_ = false;
+      return End(DrainingStatus());
+    }
+    if (!share_) return End(TooMuchInFlight());
+    StartRead(&message_);
+  }
+  void Drain() override { End(DrainingStatus()); }
+  void OnCancel() override { End(grpc::Status::CANCELLED); }
+
+  void OnReadDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
+    if (ok) {
+      queued_bytes_ += message_.Length();
+      queue_.push_back(std::move(message_));
+      message_.Clear();
+    } else {
+      half_closed_ = true;
+    }
+    reading_ = false;
+    Read(lock);
+    if (!working_) {
+      working_ = true;
+      calls_->uploads().Add([self = self_, this] { Work(); });
+    }
+  }
+
+  void OnDone() override {
+    if (added_) calls_->Remove(self_);
+    Calls::Log("Put", caller_, *ended_, absl::Now() - start_);
+    if (incomplete_ && !context_->IsCancelled()) upload_->Refuse();
+    upload_.reset();  // what can be resumed stays
+    self_.reset();    // may delete this
+  }
+
+ private:
+  // Reads the next message if there is room for it. `lock` is given up meanwhile: gRPC may call back
+  // from within.
+  void Read(std::unique_lock<std::mutex>& lock) {
+    if (reading_ || half_closed_ || ended_ || queued_bytes_ >= calls_->stream_bytes()) return;
+    reading_ = true;
+    ++holds_;  // a read must not be started on a call that has finished
+    lock.unlock();
+    StartRead(&message_);
+    lock.lock();
+    --holds_;
+    Next(lock);
+  }
+
+  void Work() {
+    std::unique_lock lock(mutex_);
+    ++holds_;
+    while (!ended_ && (!queue_.empty() || half_closed_)) {
+      const bool over = queue_.empty();
+      grpc::ByteBuffer message;
+      if (!over) {
+        message = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      lock.unlock();
+      const size_t bytes = over ? 0 : message.Length();
+      bool answered = over;
+      const absl::Status status = over ? Finish() : Take(message, &answered);
+      message.Clear();
+      lock.lock();
+      queued_bytes_ -= bytes;
+      if ((!status.ok() || answered) && !ended_) ended_ = ToGrpc(status);
+      Read(lock);
+    }
+    working_ = false;
+    --holds_;
+    Next(lock);
+  }
+
+  absl::Status Take(const grpc::ByteBuffer& message, bool* answered) {
+    if (upload_) {
+      if (const std::optional<Chunk> chunk = ReadChunk(message)) return upload_->Append(chunk->parts);
+    }
+    v1::PutRequest request;
+    if (!ReadMessage(message, &request).ok()) {
+      return absl::InvalidArgumentError("a message that is no PutRequest");
+    }
+    if (upload_) {
+      if (request.part_case() != v1::PutRequest::kChunk) {
+        return absl::InvalidArgumentError("a second header, or a message without chunk");
+      }
+      const std::string_view chunk = request.chunk();
+      return upload_->Append({&chunk, 1});
+    }
+    if (!request.has_header()) {
+      return absl::InvalidArgumentError("header: the first message must be the header");
+    }
+    return Open(request.header(), answered);
+  }
+
+  absl::Status Open(const v1::PutRequest::Header& header, bool* answered) {
+    caller_ = header.caller();
+    TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(caller_));
+    name_space_ = caller.name_space;
+    bool known = false;
+    TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(header.name(), "header.name", &known));
+    absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> begun =
+        blobs_->BeginPut(name_space_, name, known, header.offset());
+    if (!begun.ok()) return Annotate(begun.status(), "header");
+    if (const auto* outcome = std::get_if<PutOutcome>(&*begun)) {
+      *answered = true;
+      return Answer(*outcome);
+    }
+    upload_ = std::move(std::get<std::unique_ptr<Upload>>(*begun));
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() {
+    if (!upload_) return absl::InvalidArgumentError("header: the upload has none");
+    if (absl::Status status = upload_->CheckComplete(); !status.ok()) {
+      // A broken connection looks the same; only in OnDone is it known whether the client said so.
+      incomplete_ = true;
+      return status;
+    }
+    TIFFIN_ASSIGN_OR_RETURN(const PutOutcome outcome,
+                            blobs_->FinishPut(name_space_, std::move(upload_)));
+    return Answer(outcome);
+  }
+
+  absl::Status Answer(const PutOutcome& outcome) {
+    v1::PutResponse response;
+    ToProto(outcome, &response);
+    if (WriteMessage(response, response_).ok()) return absl::OkStatus();
+    return absl::InternalError("the answer cannot be written");
+  }
+
+  void End(grpc::Status status) {
+    std::unique_lock lock(mutex_);
+    if (!ended_) ended_ = std::move(status);
+    Next(lock);
+  }
+  void Next(std::unique_lock<std::mutex>& lock) {
+    if (!ended_ || holds_ > 0 || finished_) return;
+    finished_ = true;
+    const grpc::Status status = *ended_;
+    const auto self = shared_from_this();  // OnDone may come before Finish returns
+    lock.unlock();
+    grpc::ServerReadReactor<grpc::ByteBuffer>::Finish(status);
+    lock.lock();
+  }
+
+  Calls* const calls_;
+  BlobCatalogue* const blobs_;
+  grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer* const response_;
+  const absl::Time start_ = absl::Now();
+  std::shared_ptr<PutReactor> self_;
+  bool added_ = false;
+  ByteBudget::Share share_;
+  grpc::ByteBuffer message_;  // being read
+  // Used by the worker only.
+  v1::Caller caller_;
+  std::string name_space_;
+  std::unique_ptr<Upload> upload_;
+  bool incomplete_ = false;
+
+  std::mutex mutex_;  // guards all below
+  std::deque<grpc::ByteBuffer> queue_;
+  size_t queued_bytes_ = 0;  // of the queue, and of what the worker has in hand
+  bool reading_ = true, working_ = false, half_closed_ = false, finished_ = false;
+  int holds_ = 0;
+  std::optional<grpc::Status> ended_;
+};
+
+}  // namespace
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* StartPut(Calls* calls, BlobCatalogue* blobs,
+                                                    grpc::CallbackServerContext* context,
+                                                    grpc::ByteBuffer* response) {
+  auto reactor = std::make_shared<PutReactor>(calls, blobs, context, response);
+  reactor->Begin();
+  return reactor.get();
+}
+
+}  // namespace tiffin::server

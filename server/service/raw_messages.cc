@@ -1,0 +1,68 @@
+#include "server/service/raw_messages.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+namespace tiffin::server {
+namespace {
+
+constexpr uint8_t kTag = 2 << 3 | 2;  // field 2, length-delimited
+constexpr size_t kMaxVarint = 10;
+
+std::string_view View(const grpc::Slice& slice) {
+  return {reinterpret_cast<const char*>(slice.begin()), slice.size()};
+}
+
+}  // namespace
+
+std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer) {
+  Chunk chunk;
+  if (!buffer.Dump(&chunk.slices).ok()) return std::nullopt;
+  // The tag and the length may be spread over slices.
+  std::array<uint8_t, 1 + kMaxVarint> head;
+  size_t known = 0;
+  for (const grpc::Slice& slice : chunk.slices) {
+    for (size_t i = 0; i < slice.size() && known < head.size(); ++i) head[known++] = slice.begin()[i];
+    if (known == head.size()) break;
+  }
+  if (known < 2 || head[0] != kTag) return std::nullopt;
+  uint64_t length = 0;
+  size_t at = 1;
+  for (int shift = 0;; shift += 7) {
+    if (at == known || shift > 56) return std::nullopt;
+    const uint8_t byte = head[at++];
+    length |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if ((byte & 0x80) == 0) break;
+  }
+  if (buffer.Length() != at + length) return std::nullopt;
+  chunk.size = length;
+  size_t skip = at;
+  for (const grpc::Slice& slice : chunk.slices) {
+    std::string_view part = View(slice);
+    const size_t skipped = std::min(skip, part.size());
+    part.remove_prefix(skipped);
+    skip -= skipped;
+    if (!part.empty()) chunk.parts.push_back(part);
+  }
+  return chunk;
+}
+
+grpc::ByteBuffer ChunkMessage(const BlobSlice& slice) {
+  std::array<uint8_t, 1 + kMaxVarint> head;
+  size_t n = 0;
+  head[n++] = kTag;
+  uint64_t length = slice.bytes.size();
+  for (; length >= 0x80; length >>= 7) head[n++] = static_cast<uint8_t>(length | 0x80);
+  head[n++] = static_cast<uint8_t>(length);
+  using Owner = std::shared_ptr<const void>;
+  // Let go on any of gRPC's threads, at any time.
+  const grpc::Slice slices[] = {
+      grpc::Slice(head.data(), n),
+      grpc::Slice(const_cast<char*>(slice.bytes.data()), slice.bytes.size(),
+                  [](void* owner) { delete static_cast<Owner*>(owner); },
+                  new Owner(slice.owner))};
+  return grpc::ByteBuffer(slices, 2);
+}
+
+}  // namespace tiffin::server

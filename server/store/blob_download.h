@@ -1,0 +1,69 @@
+// One Deref: which bytes of a blob go out, in pieces, and whether the next one is at hand.
+#ifndef TIFFIN_SERVER_STORE_BLOB_DOWNLOAD_H_
+#define TIFFIN_SERVER_STORE_BLOB_DOWNLOAD_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/slab.h"
+#include "server/store/blob_catalogue.h"
+
+namespace tiffin::server {
+
+struct DownloadRange {
+  std::optional<std::vector<SlabDimension>> slab;  // absent: all of the array
+  bool npy = false;                                // with the header of an `.npy` file
+  uint64_t offset = 0;                             // of what the above gives
+  std::optional<uint64_t> limit;
+};
+
+// Used by one thread at a time.
+class BlobDownload {
+ public:
+  // INVALID_ARGUMENT or OUT_OF_RANGE naming the member; DATA_LOSS if the blob is damaged.
+  static absl::StatusOr<std::unique_ptr<BlobDownload>> Make(BlobCatalogue* blobs, BlobView blob,
+                                                            const DownloadRange& range);
+
+  const BlobView& blob() const { return blob_; }
+  const Shape& shape() const { return slab_.shape(); }
+  // Bytes that go out in all.
+  uint64_t length() const { return end_ - begin_; }
+  bool done() const { return at_ == end_; }
+  // Where the whole blob lies in a sealed file; nullopt if it does not, or a part was asked for.
+  std::optional<FilePlace> File() const;
+
+  // Whether Next neither waits for the disk nor copies much: it may then be called on any thread.
+  bool AtHand() const;
+  // The next piece, at most 1 MiB, brought in and checked. DATA_LOSS if it is damaged, and whoever
+  // asks for the blob after that hears so.
+  absl::StatusOr<BlobSlice> Next();
+
+ private:
+  // The next piece: a range of the selection, and the part of the blob it lies in.
+  struct Piece {
+    uint64_t length = 0;
+    std::optional<uint64_t> together;  // blob offset, if it lies together there
+  };
+
+  BlobDownload(BlobCatalogue* blobs, BlobView blob, std::shared_ptr<BlobReader> reader, Slab slab)
+      : blobs_(blobs), blob_(std::move(blob)), reader_(std::move(reader)), slab_(std::move(slab)) {}
+  Piece NextPiece() const;
+  absl::StatusOr<BlobSlice> Bring(const Piece& piece);
+  absl::Status CheckPiece(const Piece& piece);
+
+  BlobCatalogue* const blobs_;
+  const BlobView blob_;
+  const std::shared_ptr<BlobReader> reader_;
+  const Slab slab_;
+  bool part_ = false;
+  std::string header_;                        // of the `.npy` file
+  uint64_t begin_ = 0, at_ = 0, end_ = 0;     // counted from the header's first byte
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_STORE_BLOB_DOWNLOAD_H_

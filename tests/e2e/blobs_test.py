@@ -1,0 +1,315 @@
+"""Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
+and damage that heals."""
+import glob, hashlib, io, os, random, signal, struct, threading, unittest
+
+import grpc
+import h5py
+import numpy
+
+from support import Server, caller, get, job, record, store, submit
+from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
+
+CHUNK = 300_000
+
+
+def name_of(array):
+    key = hashlib.sha256(str(array.dtype).encode() +
+                         struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes()).digest()
+    return common_pb2.BlobName(key=key, dtype=str(array.dtype), shape=array.shape)
+
+
+def header(name, offset=0, namespace="default"):
+    return blobs_pb2.PutRequest(header=blobs_pb2.PutRequest.Header(
+        caller=caller(namespace), name=name, offset=offset))
+
+
+def parts(name, data, offset=0):
+    yield header(name, offset)
+    for at in range(offset, len(data), CHUNK):
+        yield blobs_pb2.PutRequest(chunk=data[at:at + CHUNK])
+
+
+class Blobs(unittest.TestCase):
+    flags = ("--allow-local", "--pin-time", "0", "--open-pack", str(4 << 20))
+
+    def setUp(self):
+        self.server = Server(*self.flags)
+        self.addCleanup(self.server.close)
+
+    def put(self, array, name=None, offset=0):
+        return self.server.blobs.Put(parts(name or name_of(array), array.tobytes(), offset))
+
+    def deref(self, name, slab=None, **members):
+        request = blobs_pb2.DerefRequest(caller=caller(), ref=blobs_pb2.BlobRef(name=name), **members)
+        if slab is not None:
+            request.slab.SetInParent()
+            for start, count, stride in slab:
+                request.slab.dimensions.add(start=start, count=count, stride=stride)
+        messages = list(self.server.blobs.Deref(request))
+        data = b"".join(m.chunk for m in messages[1:])
+        self.assertEqual(len(data), messages[0].header.length)
+        return messages[0].header, data
+
+    def fails(self, code, words, call):
+        with self.assertRaises(grpc.RpcError) as caught:
+            call()
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        for word in words:
+            self.assertIn(word, caught.exception.details())
+
+    def test_slabs_are_numpy_s(self):
+        seed = random.randrange(1 << 30)
+        rng = random.Random(seed)
+        print("seed", seed)
+        for dtype in ("float64", ">i2", "|S3", "complex64"):
+            shape = [rng.randint(1, 60) for _ in range(rng.randint(1, 4))]
+            array = numpy.frombuffer(rng.randbytes(int(numpy.prod(shape)) *
+                                                   numpy.dtype(dtype).itemsize),
+                                     dtype=dtype).reshape(shape)
+            name = self.put(array).name
+            for _ in range(60):
+                slab, index = [], []
+                for extent in shape:
+                    start, stride = rng.randint(0, extent - 1), rng.randint(1, 4)
+                    if rng.random() < 0.3:
+                        start, stride, count = 0, 1, extent
+                    else:
+                        count = rng.randint(0, (extent - 1 - start) // stride + 1)
+                    slab.append((start, count, stride))
+                    index.append(slice(start, start + count * stride, stride))
+                expected = array[tuple(index)]
+                with self.subTest(dtype=dtype, shape=shape, slab=slab, seed=seed):
+                    head, data = self.deref(name, slab)
+                    self.assertEqual(tuple(head.shape), expected.shape)
+                    self.assertEqual(data, expected.tobytes())
+                    if data:
+                        at = rng.randrange(len(data))
+                        n = rng.randint(0, len(data))
+                        self.assertEqual(self.deref(name, slab, offset=at, limit=n)[1],
+                                         data[at:at + n])
+
+    def test_slabs_of_a_large_array(self):
+        array = numpy.arange(3_000_000, dtype="int64").reshape(1500, 2000)
+        name = self.put(array).name
+        for slab, expected in [
+                ([(0, 1500, 1), (7, 1, 1)], array[:, 7:8]),
+                ([(3, 300, 5), (0, 1000, 2)], array[3:1503:5, ::2]),
+                ([(100, 1200, 1), (0, 2000, 1)], array[100:1300]),
+                ([(0, 1500, 1), (500, 1000, 1)], array[:, 500:1500])]:
+            self.assertEqual(self.deref(name, slab)[1], expected.tobytes())
+        head, data = self.deref(name, [(5, 2, 3), (1, 3, 2)], format=blobs_pb2.DEREF_NPY)
+        numpy.testing.assert_array_equal(numpy.load(io.BytesIO(data)), array[5:11:3, 1:7:2])
+        whole = self.deref(name, format=blobs_pb2.DEREF_NPY)[1]
+        numpy.testing.assert_array_equal(numpy.load(io.BytesIO(whole)), array)
+
+    def test_bad_slabs_are_named(self):
+        name = self.put(numpy.zeros((4, 5), "int32")).name
+        bad, beyond = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE
+        for code, words, slab in [
+                (bad, ["slab.dimensions", "1 dimensions"], [(0, 1, 1)]),
+                (bad, ["[0]", "start -1"], [(-1, 1, 1), (0, 1, 1)]),
+                (bad, ["[1]", "count -2"], [(0, 1, 1), (0, -2, 1)]),
+                (bad, ["[1]", "stride -1"], [(0, 1, 1), (0, 2, -1)]),
+                (beyond, ["[1]", "start 5"], [(0, 1, 1), (5, 1, 1)]),
+                (beyond, ["[0]", "count 3"], [(0, 3, 2), (0, 1, 1)])]:
+            with self.subTest(slab):
+                self.fails(code, words, lambda: self.deref(name, slab))
+
+    def test_an_upload_goes_on_over_broken_connections_and_restarts(self):
+        array = numpy.random.default_rng(1).integers(0, 1 << 60, 600_000)
+        name, data = name_of(array), array.tobytes()
+
+        def broken(offset, stop, server):
+            """Sends up to byte `stop`, then breaks off."""
+            sent = threading.Event()
+
+            def some():
+                yield header(name, offset)
+                for at in range(offset, stop, CHUNK):
+                    yield blobs_pb2.PutRequest(chunk=data[at:min(at + CHUNK, stop)])
+                sent.wait()
+            call = server.blobs.Put.future(some())
+            query = lambda: server.blobs.QueryPut(
+                blobs_pb2.QueryPutRequest(caller=caller(), name=name)).received
+            while query() < stop:
+                pass
+            call.cancel()
+            sent.set()
+            return query()
+        at = broken(0, 1_000_000, self.server)
+        self.assertEqual(at, 1_000_000)
+        at = broken(at, 2_500_000, self.server)
+        self.assertEqual(at, 2_500_000)
+        self.server.stop(signal.SIGKILL)
+        self.server.start()
+        state = self.server.blobs.QueryPut(blobs_pb2.QueryPutRequest(caller=caller(), name=name))
+        self.assertEqual((state.exists, state.received), (False, 2_500_000))
+        # Another namespace has nothing to go on from.
+        self.fails(grpc.StatusCode.FAILED_PRECONDITION, ["offset", "first 0 bytes"],
+                   lambda: self.server.blobs.Put(iter([header(name, 1000, "elsewhere")])))
+        self.assertEqual(self.put(array, name, at).name, name)
+        self.assertEqual(self.deref(name)[1], data)
+        self.assertEqual(glob.glob(self.server.data + "/uploads/*"), [])
+
+    def test_a_wrong_rest_is_refused_and_nothing_stays(self):
+        array = numpy.arange(400_000)
+        name = name_of(array)
+        wrong = array.copy()
+        wrong[-1] = 0
+        self.fails(grpc.StatusCode.INVALID_ARGUMENT, ["key"],
+                   lambda: self.server.blobs.Put(parts(name, wrong.tobytes())))
+        for data, word in ((array.tobytes()[:-8], "ended"), (array.tobytes() + b"x", "more")):
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, [word],
+                       lambda: self.server.blobs.Put(parts(name, data)))
+        for folder in ("uploads/*", "tmp/*", "packs/*/*"):
+            while glob.glob(os.path.join(self.server.data, folder)):
+                pass  # removed when the call is over on the server's side, too
+
+    def test_equal_uploads_at_once_all_proceed(self):
+        array = numpy.random.default_rng(2).random(300_000)
+        outcomes, threads = [], []
+        for _ in range(6):
+            threads.append(threading.Thread(target=lambda: outcomes.append(self.put(array))))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([o.size for o in outcomes], [array.nbytes] * 6)
+        self.assertEqual([o.existed for o in outcomes].count(False), 1)
+        self.assertEqual(len(glob.glob(self.server.data + "/packs/*/*.h5")), 1)
+
+    def test_a_known_blob_is_answered_without_its_bytes(self):
+        array = numpy.arange(300_000)
+        self.put(array)
+        self.assertTrue(self.server.blobs.Put(iter([header(name_of(array))])).existed)
+
+    def test_local_callers_map_the_pack(self):
+        array = numpy.random.default_rng(3).random((500, 400))
+        name = self.put(array).name
+        head, _ = self.deref(name, local=True)
+        local = head.local
+        self.assertEqual(os.stat(local.path).st_ino, local.inode)
+        mapped = numpy.memmap(local.path, array.dtype, "r", local.offset, array.shape)
+        numpy.testing.assert_array_equal(mapped, array)
+        self.assertFalse(self.deref(name, [(0, 1, 1), (0, 1, 1)], local=True)[0].HasField("local"))
+        small = self.put(numpy.arange(10)).name
+        self.assertFalse(self.deref(small, local=True)[0].HasField("local"))
+        self.server.admin.Seal(admin_pb2.SealRequest())
+        self.assertTrue(self.deref(small, local=True)[0].HasField("local"))
+
+    def test_collect_frees_what_nothing_refers_to(self):
+        used, unused = numpy.arange(200_000), numpy.arange(200_001)
+        small = [numpy.full(2000, i) for i in range(50)]
+        for array in [used, unused] + small:
+            self.put(array)
+        ref = {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True}
+
+        def refer(array):
+            name = name_of(array)
+            import base64
+            return dict(ref, data={"hdf5_path": base64.urlsafe_b64encode(name.key).decode(),
+                                   "dtype": name.dtype, "shape": list(name.shape)})
+        answer = submit(self.server, job("f", refer(small[0])))
+        # A value that holds a ref: what it holds stays, too.
+        held = {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "ref": True,
+                "data": {"inner": refer(small[1])}}
+        store(self.server, answer, [refer(used), held])
+        self.server.admin.Seal(admin_pb2.SealRequest())
+        dry = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True))
+        self.assertEqual(dry.blobs, 49)
+        before = self.server.admin.Stats(admin_pb2.StatsRequest()).blobs
+        done = self.server.admin.Collect(admin_pb2.CollectRequest())
+        self.assertEqual((done.blobs, done.packs_removed, done.packs_rewritten), (49, 1, 1))
+        self.assertGreater(done.freed_bytes, unused.nbytes)
+        self.assertEqual(self.server.admin.Stats(admin_pb2.StatsRequest()).blobs, before - 49)
+        for array in (used, small[0], small[1]):
+            self.assertEqual(self.deref(name_of(array))[1], array.tobytes())
+        for array in (unused, small[2]):
+            self.fails(grpc.StatusCode.NOT_FOUND, ["no blob"], lambda: self.deref(name_of(array)))
+        self.assertEqual(len(glob.glob(self.server.data + "/packs/*/*.h5")), 2)
+        self.assertEqual(self.server.admin.Collect(admin_pb2.CollectRequest()).packs_rewritten, 0)
+
+    def test_the_catalogue_finds_every_blob_with_h5py(self):
+        arrays = [numpy.arange(200_000), numpy.ones((3, 4)), numpy.zeros(0), numpy.array(5)]
+        for array in arrays:
+            self.put(array)
+        entries = [e for page in self.server.admin.Catalogue(
+            admin_pb2.CatalogueRequest(caller=caller())) for e in page.entries]
+        self.assertEqual({(e.name.key, e.name.dtype) for e in entries},
+                         {(name_of(a).key, str(a.dtype)) for a in arrays})
+        for entry in entries:
+            with h5py.File(entry.pack) as pack:
+                found = [d for d in pack.values() if (d.id.get_offset() or 0) == entry.offset]
+                self.assertEqual(len(found), 1)
+                self.assertEqual(found[0].dtype, entry.name.dtype)
+
+    def test_damage_is_told_never_served_and_heals(self):
+        array = numpy.random.default_rng(4).random(400_000)
+        name = self.put(array).name
+        local = self.deref(name, local=True)[0].local
+        self.server.stop()
+        with open(local.path, "r+b") as pack:
+            pack.seek(local.offset + 2_000_000)
+            byte = pack.read(1)
+            pack.seek(local.offset + 2_000_000)
+            pack.write(bytes([byte[0] ^ 1]))
+        self.server.start()
+        # What comes before the damage is sound.
+        self.assertEqual(self.deref(name, limit=1 << 20)[1], array.tobytes()[:1 << 20])
+        for _ in range(2):
+            self.fails(grpc.StatusCode.DATA_LOSS, ["float64"], lambda: self.deref(name))
+        missing = self.server.blobs.FindMissing(
+            blobs_pb2.FindMissingRequest(caller=caller(), blobs=[name]))
+        self.assertEqual(list(missing.blobs), [name])
+        self.put(array)
+        self.assertEqual(self.deref(name)[1], array.tobytes())
+
+    def test_a_pack_cut_while_it_is_mapped_fails_the_call_only(self):
+        array = numpy.random.default_rng(5).random(800_000)
+        name = self.put(array).name
+        local = self.deref(name, local=True)[0].local
+        self.assertEqual(self.deref(name, limit=10)[1], array.tobytes()[:10])  # mapped now
+        os.truncate(local.path, local.offset + (2 << 20))
+        self.fails(grpc.StatusCode.DATA_LOSS, ["cannot be read"], lambda: self.deref(name))
+        self.server.admin.Describe(admin_pb2.DescribeRequest())
+        self.put(array)
+        self.assertEqual(self.deref(name)[1], array.tobytes())
+
+
+class Limits(unittest.TestCase):
+    def test_too_much_in_flight_is_told_with_a_time_to_retry(self):
+        server = Server("--max-memory", str(16 << 20), "--stream-memory", str(8 << 20))
+        self.addCleanup(server.close)
+        array = numpy.zeros(300_000)
+        done = threading.Event()
+
+        def hold(seed):
+            yield header(name_of(array + seed))
+            done.wait()
+        held = [server.blobs.Put.future(hold(i)) for i in range(2)]
+        self.addCleanup(done.set)
+        codes = []
+        while not codes:  # until both have their share
+            call = server.blobs.Put.future(iter([header(name_of(array + 9))]))
+            try:
+                call.result(timeout=60)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    codes.append(dict(call.trailing_metadata()))
+        self.assertIn(b"google.rpc.RetryInfo", codes[0]["grpc-status-details-bin"])
+        server.admin.Describe(admin_pb2.DescribeRequest())
+        for call in held:
+            call.cancel()
+
+    def test_collect_waits_for_what_was_told_before_the_start(self):
+        server = Server()
+        self.addCleanup(server.close)
+        with self.assertRaises(grpc.RpcError) as caught:
+            server.admin.Collect(admin_pb2.CollectRequest())
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.FAILED_PRECONDITION)
+        with self.assertRaises(grpc.RpcError) as caught:
+            list(server.admin.Catalogue(admin_pb2.CatalogueRequest()))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.PERMISSION_DENIED)
+
+
+if __name__ == "__main__":
+    unittest.main()
