@@ -15,10 +15,10 @@ namespace {
 
 constexpr size_t kMaxValueText = size_t{64} << 20;
 
-absl::StatusOr<Ref> RefIn(const Value& record) {
+absl::StatusOr<RecordRef> RefIn(const Value& record) {
   const Object* object = AsRecord(record);
   if (!object) return absl::InvalidArgumentError("not a record");
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*object));
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*object));
   if (!ref) return absl::InvalidArgumentError("the record is no ref of tiffin's");
   return *ref;
 }
@@ -138,14 +138,14 @@ absl::Status Client::DerefInto(const BlobName& name, std::span<std::byte> memory
 }
 
 absl::StatusOr<Array> Client::DerefArray(const Value& record) {
-  TIFFIN_ASSIGN_OR_RETURN(const Ref ref, RefIn(record));
+  TIFFIN_ASSIGN_OR_RETURN(const RecordRef ref, RefIn(record));
   const BlobName* name = std::get_if<BlobName>(&ref);
   if (!name) return absl::InvalidArgumentError("the ref is of a value: use DerefValue");
   return Deref(*name);
 }
 
 absl::StatusOr<Value> Client::DerefValue(const Value& record) {
-  TIFFIN_ASSIGN_OR_RETURN(const Ref ref, RefIn(record));
+  TIFFIN_ASSIGN_OR_RETURN(const RecordRef ref, RefIn(record));
   const ValueRef* value = std::get_if<ValueRef>(&ref);
   if (!value) return absl::InvalidArgumentError("the ref is of an array: use DerefArray");
   v1::BlobRef named;

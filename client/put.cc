@@ -102,7 +102,7 @@ Value Client::RefRecord(const BlobName& name, std::string_view class_name) {
                       {"type", Value(kObjectType)},
                       {"class", Value(class_name)},
                       {"ref", Value(true)},
-                      {"data", RefData(Ref(name))}});
+                      {"data", RefData(RecordRef(name))}});
 }
 
 absl::Status Client::Impl::Upload(const BlobName& name, std::string_view bytes) {

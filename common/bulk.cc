@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "common/base64.h"
 #include "common/cbor.h"
 #include "common/json.h"
@@ -16,7 +17,7 @@ namespace {
 
 // Refs in an order, to keep each once.
 struct RefLess {
-  bool operator()(const Ref& a, const Ref& b) const {
+  bool operator()(const RecordRef& a, const RecordRef& b) const {
     if (a.index() != b.index()) return a.index() < b.index();
     if (const BlobName* name = std::get_if<BlobName>(&a)) return *name < std::get<BlobName>(b);
     const ValueRef& x = std::get<ValueRef>(a);
@@ -28,16 +29,16 @@ struct RefLess {
 class RefSet {
  public:
   // True if it was not there.
-  bool Add(const Ref& ref) {
+  bool Add(const RecordRef& ref) {
     if (!seen_.insert(ref).second) return false;
     refs_.push_back(ref);
     return true;
   }
-  std::vector<Ref> Take() { return std::move(refs_); }
+  std::vector<RecordRef> Take() { return std::move(refs_); }
 
  private:
-  std::set<Ref, RefLess> seen_;
-  std::vector<Ref> refs_;  // as they came
+  std::set<RecordRef, RefLess> seen_;
+  std::vector<RecordRef> refs_;  // as they came
 };
 
 // Calls `visit(item, path)` for the items of a list, the members of a plain object, or a record's
@@ -74,7 +75,8 @@ class Taker {
       return ForEachChild(value, where,
                           [this](Value& v, const PathLink& path) { return Take(v, path); });
     }
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
+    TIFFIN_RETURN_IF_ERROR(Ask(*record, ref, where));
     if (ref.has_value()) {
       refs_.Add(*ref);
       DropFiles(record);
@@ -86,23 +88,34 @@ class Taker {
   TakenRecord Finish(Value record) { return {std::move(record), std::move(taken_), refs_.Take()}; }
 
  private:
+  // Asks the record's serialiser whether it is well formed and what must leave.
+  absl::Status Ask(const Object& record, const std::optional<RecordRef>& ref,
+                   const PathLink& where) {
+    if (options_.registry == nullptr) return absl::OkStatus();
+    const absl::StatusOr<const RecordSerialiser*> found = options_.registry->Find(record);
+    if (!found.ok()) return Annotate(found.status(), where.text());
+    if (*found == nullptr) return absl::OkStatus();
+    TIFFIN_RETURN_IF_ERROR((*found)->Check(record, ref, where));
+    if (ref.has_value()) return absl::OkStatus();
+    const absl::StatusOr<std::vector<const Object*>> leaving = (*found)->LeavingAtAnySize(record);
+    if (!leaving.ok()) return Annotate(leaving.status(), where.text());
+    leaving_.insert(leaving->begin(), leaving->end());
+    return absl::OkStatus();
+  }
+
   absl::Status TakeFromRecord(Object* record, const PathLink& where) {
     Value* data = record->Find("data");
     if (data == nullptr) return absl::OkStatus();
     // A record that names files stays what it is: the files are part of what it means.
     const bool may_leave = !NamesFiles(*record);
     const bool marked = HasRef(*record);
-    if (may_leave && (marked || IsBig(*record))) {
-      if (std::optional<std::string> bytes = InlineBytes(*record)) {
-        const Shape shape = {bytes->size()};
-        Replace(record, Array{std::string(kBytesDType), shape, *std::move(bytes)});
+    const bool sent_away = !leaving_.empty() && leaving_.contains(record);
+    if (may_leave && (marked || sent_away || IsBig(*record))) {
+      if (std::optional<Array> bulk = InlineBulk(*record)) {
+        Replace(record, *std::move(bulk));
         return absl::OkStatus();
       }
-      if (std::optional<Array> array = InlineArray(*record)) {
-        Replace(record, *std::move(array));
-        return absl::OkStatus();
-      }
-      if (marked || Base64Decode(*data->if_string()).has_value()) return TakeValue(record, where);
+      if (marked || IsOpaque(*record)) return TakeValue(record, where);
     }
     return Take(*data, PathLink(where, "data"));
   }
@@ -114,6 +127,12 @@ class Taker {
     if (text == nullptr) return false;
     const std::optional<size_t> size = Base64DecodedSize(*text);
     return size.has_value() && *size >= options_.inline_limit;
+  }
+
+  // True for an <object> whose data is canonical base64.
+  static bool IsOpaque(const Object& record) {
+    const std::string* text = record.Find("data")->if_string();
+    return RecordType(record) == kObjectType && text != nullptr && Base64Decode(*text).has_value();
   }
 
   absl::Status TakeValue(Object* record, const PathLink& where) {
@@ -139,7 +158,7 @@ class Taker {
     if (seen_.Add(name)) taken_.push_back({std::move(array), std::move(name), std::nullopt});
   }
 
-  static void MakeRef(Object* record, const Ref& ref) {
+  static void MakeRef(Object* record, const RecordRef& ref) {
     DropFiles(record);
     *record->Find("data") = RefData(ref);
     if (HasRef(*record)) {
@@ -158,13 +177,15 @@ class Taker {
   const BulkOptions options_;
   std::vector<TakenBulk> taken_;
   RefSet seen_;  // of what is in taken_
+  // Records that leave whatever their size. They stay where they are until they are walked through.
+  absl::flat_hash_set<const Object*> leaving_;
   RefSet refs_;
 };
 
 absl::Status CollectRefs(const Value& value, const PathLink& where, RefSet* refs) {
   const Object* record = AsRecord(value);
   if (record != nullptr) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
     if (ref.has_value()) {
       refs->Add(*ref);
       return absl::OkStatus();
@@ -190,7 +211,7 @@ class Putter {
                    StrCat("nested deeper than ", kMaxJsonNesting));
     }
     if (Object* record = AsRecord(value)) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(*record, where));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
       if (ref.has_value()) return PutRef(record, *ref, where, nesting);
     }
     return ForEachChild(value, where, [this, nesting](Value& v, const PathLink& path) {
@@ -199,7 +220,7 @@ class Putter {
   }
 
  private:
-  absl::Status PutRef(Object* record, const Ref& ref, const PathLink& where, size_t nesting) {
+  absl::Status PutRef(Object* record, const RecordRef& ref, const PathLink& where, size_t nesting) {
     const uint64_t size = RefSize(ref);
     const bool is_value = std::holds_alternative<ValueRef>(ref);
     Value* data = record->Find("data");
@@ -213,44 +234,16 @@ class Putter {
       return Error(absl::StatusCode::kDataLoss, where,
                    StrCat(RefText(ref), " came as ", bytes->size(), " bytes"));
     }
-    TIFFIN_RETURN_IF_ERROR(is_value ? PutValue(*bytes, data, PathLink(where, "data"), nesting + 1)
-                                    : PutArray(std::get<BlobName>(ref), *std::move(bytes),
-                                               RecordClass(*record) == kBytesClass, data, where));
+    absl::StatusOr<Value> inlined = DataOfRef(*record, ref, *std::move(bytes));
+    if (!inlined.ok()) return Annotate(inlined.status(), where.text());
+    *data = *std::move(inlined);
+    text_bytes_ += is_value ? size : data->if_string()->size() + 2;  // base64 and its quotes
+    if (is_value) TIFFIN_RETURN_IF_ERROR(Put(*data, PathLink(where, "data"), nesting + 1));
     if (RefIsOurs(*record)) {
       record->Erase("ref");
       text_bytes_ -= kRefBytes;
     }
     return CheckSize(0, where);
-  }
-
-  absl::Status PutArray(const BlobName& name, std::string bytes, bool plain, Value* data,
-                        const PathLink& where) {
-    if (!plain) {
-      absl::StatusOr<std::string> npy = WriteNpy({name.dtype, name.shape, std::move(bytes)});
-      if (!npy.ok()) return Annotate(npy.status(), where.text());
-      bytes = *std::move(npy);
-    }
-    std::string text = Base64Encode(bytes);
-    text_bytes_ += text.size() + 2;  // and its quotes
-    *data = Value(std::move(text));
-    return absl::OkStatus();
-  }
-
-  absl::Status PutValue(const std::string& text, Value* data, const PathLink& where,
-                        size_t nesting) {
-    // It was within the limits when it came; memory is all that may be short now.
-    JsonLimits limits;
-    limits.max_text_bytes = limits.max_entries = limits.max_integer_digits = text.size();
-    limits.max_nesting = kMaxJsonNesting;
-    absl::StatusOr<Value> value = ParseJson(text, limits);
-    if (absl::IsResourceExhausted(value.status())) return Annotate(value.status(), where.text());
-    if (!value.ok()) {
-      return Error(absl::StatusCode::kDataLoss, where,
-                   StrCat("a stored value cannot be read: ", ToStd(value.status().message())));
-    }
-    text_bytes_ += text.size();
-    *data = *std::move(value);
-    return Put(*data, where, nesting);
   }
 
   // True if TakeBulk added the `ref`: it puts its own directly before the data, and only where
@@ -290,7 +283,7 @@ absl::StatusOr<TakenRecord> TakeBulk(Value record, const BulkOptions& options) {
   return taker.Finish(std::move(record));
 }
 
-absl::StatusOr<std::vector<Ref>> RefsIn(const Value& value) {
+absl::StatusOr<std::vector<RecordRef>> RefsIn(const Value& value) {
   RefSet refs;
   TIFFIN_RETURN_IF_ERROR(CollectRefs(value, {}, &refs));
   return refs.Take();

@@ -9,12 +9,15 @@
 #include "absl/status/statusor.h"
 #include "common/npy.h"
 #include "common/record.h"
+#include "common/registry.h"
 #include "common/value.h"
 
 namespace tiffin {
 
 struct BulkOptions {
   size_t inline_limit = 4096;  // decoded bytes from which an array, bytes or opaque string leaves
+  // Checks every record, and tells what leaves whatever its size. nullptr: nothing is checked.
+  const Registry* registry = nullptr;
 };
 
 // Bulk that left a record: an array or bytes, or the JSON text of a value (`value` is then set, and
@@ -29,18 +32,18 @@ struct TakenBulk {
 struct TakenRecord {
   Value record;                  // small: bulk replaced by refs, `"ref": true` put before `data`
   std::vector<TakenBulk> taken;  // each blob once, inner ones before what holds them
-  std::vector<Ref> refs;         // refs that were in the record as sent, each once
+  std::vector<RecordRef> refs;         // refs that were in the record as sent, each once
 };
 
 // Takes bulk out at any depth. E of the record does not change.
-// Errors: INVALID_ARGUMENT naming the path.
+// Errors: INVALID_ARGUMENT naming the path of a malformed ref or record.
 absl::StatusOr<TakenRecord> TakeBulk(Value record, const BulkOptions& options = {});
 
 // Every ref in the value, at any depth, each once.
-absl::StatusOr<std::vector<Ref>> RefsIn(const Value& value);
+absl::StatusOr<std::vector<RecordRef>> RefsIn(const Value& value);
 
 // Brings the whole bytes of a ref: of the array, or the JSON text of a value.
-using BulkFetcher = std::function<absl::StatusOr<std::string>(const Ref&)>;
+using BulkFetcher = std::function<absl::StatusOr<std::string>(const RecordRef&)>;
 
 // Puts bulk back as it was sent: arrays as base64 of what numpy.save writes in C order. A `ref`
 // member stays where the sender had put it (tiffin's own stands directly before `data`).

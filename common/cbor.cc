@@ -168,7 +168,7 @@ class Encoder {
     return absl::OkStatus();
   }
 
-  absl::Status AppendBody(const Object& record, const std::optional<Ref>& ref,
+  absl::Status AppendBody(const Object& record, const std::optional<RecordRef>& ref,
                           const PathLink& where) {
     const std::string_view class_name = RecordClass(record);
     const PathLink data_path(where, "data");
@@ -271,7 +271,7 @@ class Encoder {
   std::string* out_;
 };
 
-absl::StatusOr<Digest> BodyDigestAt(const Object& record, const std::optional<Ref>& ref,
+absl::StatusOr<Digest> BodyDigestAt(const Object& record, const std::optional<RecordRef>& ref,
                                     const PathLink& where) {
   if (ref.has_value()) {
     if (const ValueRef* value = std::get_if<ValueRef>(&*ref)) return value->value;
@@ -282,7 +282,7 @@ absl::StatusOr<Digest> BodyDigestAt(const Object& record, const std::optional<Re
 }
 
 absl::Status Encoder::AppendRecord(const Object& record, const PathLink& where) {
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(record, where));
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(record, where));
   TIFFIN_ASSIGN_OR_RETURN(const Digest digest, BodyDigestAt(record, ref, where));
   const bool names_files = NamesFiles(record) && !ref.has_value();
   AppendHead(kTag, kTagObject, out_);
@@ -310,7 +310,7 @@ absl::StatusOr<std::string> Encode(const Value& value) {
 }
 
 absl::StatusOr<Digest> BodyDigest(const Object& record) {
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<Ref> ref, RefOf(record));
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(record));
   return BodyDigestAt(record, ref, {});
 }
 

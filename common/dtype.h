@@ -48,8 +48,6 @@ struct DTypeField {
   friend bool operator==(const DTypeField&, const DTypeField&) = default;
 };
 
-inline bool operator==(const DType&, const DType&) = default;
-
 // The longest name that ParseDType takes, in bytes.
 inline constexpr size_t kMaxDTypeName = 64 << 10;
 

@@ -144,30 +144,30 @@ bool IsRecordOf(const Value& value, std::string_view type, std::string_view clas
 bool NamesFiles(const Object& record) { return IsTruthyMember(record, "files"); }
 bool HasRef(const Object& record) { return IsTruthyMember(record, "ref"); }
 
-absl::StatusOr<std::optional<Ref>> RefOf(const Object& record) {
+absl::StatusOr<std::optional<RecordRef>> RefOf(const Object& record) {
   const Value* member = record.Find("data");
   const Object* data = member == nullptr ? nullptr : member->if_object();
   if (data == nullptr || data->size() > 3 || !HasRef(record)) return std::nullopt;
   if (LooksLikeBlobName(*data) && RecordType(record) == kObjectType) {
     TIFFIN_ASSIGN_OR_RETURN(BlobName name, BlobNameOf(*data, RecordClass(record) == kBytesClass));
-    return Ref(std::move(name));
+    return RecordRef(std::move(name));
   }
   if (LooksLikeValueRef(*data)) {
     TIFFIN_ASSIGN_OR_RETURN(const ValueRef ref, ValueRefOf(*data));
-    return Ref(ref);
+    return RecordRef(ref);
   }
   return std::nullopt;
 }
 
-absl::StatusOr<std::optional<Ref>> RefOf(const Object& record, const PathLink& where) {
-  absl::StatusOr<std::optional<Ref>> ref = RefOf(record);
+absl::StatusOr<std::optional<RecordRef>> RefOf(const Object& record, const PathLink& where) {
+  absl::StatusOr<std::optional<RecordRef>> ref = RefOf(record);
   if (ref.ok()) return ref;
   const std::string path = where.text();  // to which the message, `data.shape: …`, is relative
   return absl::Status(ref.status().code(),
                       StrCat(path, path.empty() ? "" : ".", ToStd(ref.status().message())));
 }
 
-Value RefData(const Ref& ref) {
+Value RefData(const RecordRef& ref) {
   if (const ValueRef* value = std::get_if<ValueRef>(&ref)) {
     return Object{{"value", value->value.ToText()}, {"size", value->size}};
   }
@@ -178,13 +178,13 @@ Value RefData(const Ref& ref) {
       {"hdf5_path", name.key.ToText()}, {"dtype", name.dtype}, {"shape", std::move(shape)}};
 }
 
-std::string RefText(const Ref& ref) {
+std::string RefText(const RecordRef& ref) {
   if (const BlobName* name = std::get_if<BlobName>(&ref)) return name->ToText();
   const ValueRef& value = std::get<ValueRef>(ref);
   return StrCat("value ", value.value.ToText(), " of ", value.size, " bytes");
 }
 
-uint64_t RefSize(const Ref& ref) {
+uint64_t RefSize(const RecordRef& ref) {
   if (const ValueRef* value = std::get_if<ValueRef>(&ref)) return value->size;
   const BlobName& name = std::get<BlobName>(ref);
   const absl::StatusOr<DType> dtype = ParseDType(name.dtype);

@@ -47,7 +47,7 @@ struct ValueRef {
   uint64_t size = 0;
   friend bool operator==(const ValueRef&, const ValueRef&) = default;
 };
-using Ref = std::variant<BlobName, ValueRef>;
+using RecordRef = std::variant<BlobName, ValueRef>;
 
 // The ref that the record is, or nullopt if it is none of tiffin's (a ref for a file, or inline
 // data marked with `ref`). The first form is an <object>'s only; the second is known by a string
@@ -55,17 +55,17 @@ using Ref = std::variant<BlobName, ValueRef>;
 // record whose `data` has exactly the members of a ref form, but absurd contents (bad key, shape, a
 // dtype that is not the name DTypeName gives), is INVALID_ARGUMENT naming the member:
 // `data.shape[1]: …`.
-absl::StatusOr<std::optional<Ref>> RefOf(const Object& record);
+absl::StatusOr<std::optional<RecordRef>> RefOf(const Object& record);
 // The same for a record that stands at `where`, which errors name too.
-absl::StatusOr<std::optional<Ref>> RefOf(const Object& record, const PathLink& where);
+absl::StatusOr<std::optional<RecordRef>> RefOf(const Object& record, const PathLink& where);
 
 // The `data` member of a ref record.
-Value RefData(const Ref& ref);
+Value RefData(const RecordRef& ref);
 
 // A ref as text, for messages.
-std::string RefText(const Ref& ref);
+std::string RefText(const RecordRef& ref);
 // The whole data of a ref in bytes: of the array, or of the value's JSON text.
-uint64_t RefSize(const Ref& ref);
+uint64_t RefSize(const RecordRef& ref);
 
 // A readable inline `.npy` (base64 that starts with its magic, not of object dtype) in an <object>
 // record that is not builtins.bytes; nullopt if the data is anything else.

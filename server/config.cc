@@ -1,6 +1,8 @@
 #include "server/config.h"
 
 #include <CLI/CLI.hpp>
+#include <map>
+#include <string>
 
 namespace tiffin::server {
 
@@ -23,6 +25,17 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_flag("--allow-unversioned-main", config.allow_unversioned_main,
                "Take jobs of functions in __main__ without version or salt")
       ->envname("TIFFIN_ALLOW_UNVERSIONED_MAIN");
+  app.add_option("--registry", config.registry.spec,
+                 "Kinds of records: base, numpy, pickle and paths of plug-ins, joined with '+'")
+      ->envname("TIFFIN_REGISTRY")->capture_default_str();
+  app.add_option("--unknown", config.registry.unknown,
+                 "Records that no serialiser knows: keep them as they are, or refuse them")
+      ->envname("TIFFIN_UNKNOWN")->default_str("keep")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Unknown>{
+          {"keep", Unknown::kKeep}, {"refuse", Unknown::kRefuse}}));
+  app.add_option("--bases", config.registry.bases,
+                 "Bases of a class, to be known by them: CLASS=BASE,BASE (may be repeated)")
+      ->envname("TIFFIN_BASES");
   app.add_option("--inline-limit", config.limits.inline_limit, "Bytes from which bulk leaves a record")
       ->envname("TIFFIN_INLINE_LIMIT")->capture_default_str()->check(CLI::Range(64, 1 << 20));
   app.add_option("--max-record", config.limits.json.max_text_bytes, "Bytes of a record's JSON text")

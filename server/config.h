@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "common/registries.h"
 #include "server/store/record_gate.h"
 
 namespace tiffin::server {
@@ -26,7 +27,8 @@ struct Config {
   double pin_time = 3600;                     // seconds in which what was told of is not collected
   double upload_time = 86400;                 // seconds that a broken upload is kept
   uint64_t upload_quota = uint64_t{64} << 30;  // bytes of uploads that can be resumed
-  Limits limits;
+  Limits limits;                              // its registry is made from the next
+  RegistryOptions registry;
 };
 
 // Reads the command line. nullopt: `*exit_code` says how to end (help was shown, or an error told on

@@ -10,6 +10,7 @@
 
 #include <chrono>
 
+#include "common/registries.h"
 #include "common/status.h"
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
@@ -41,6 +42,7 @@ class ServerImpl : public Server {
   }
 
   absl::Status Open() {
+    TIFFIN_ASSIGN_OR_RETURN(config_.limits.registry, MakeRegistry(config_.registry));
     if (config_.backend == "memory") {
       database_ = MakeMemoryJobDatabase();
       bytes_ = MakeMemoryBlobStore();
@@ -79,7 +81,8 @@ class ServerImpl : public Server {
     blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
                                                     config_.allow_local, &calls_);
     admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
-                                                    config_.backend, config_.allow_local, &calls_);
+                                                    config_.backend, config_.registry.spec,
+                                                    config_.allow_local, &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -133,7 +136,7 @@ class ServerImpl : public Server {
   }
 
  private:
-  const Config config_;
+  Config config_;  // its registry is filled in by Open
   SystemClock clock_;
   std::unique_ptr<DataFolder> folder_;
   std::unique_ptr<JobDatabase> database_;

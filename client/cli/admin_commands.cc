@@ -66,7 +66,7 @@ absl::StatusOr<int> RunDescribe(Context& context) {
   PrintMembers(MessageObject(description), context.out());
   Table table({"record type", "class", "bulk"});
   for (const v1::DescribeResponse::Serialiser& serialiser : description.serialisers()) {
-    table.Add({serialiser.record_type(),
+    table.Add({serialiser.record_type().empty() ? "any" : serialiser.record_type(),
                serialiser.class_name().empty() ? "any" : serialiser.class_name(),
                serialiser.keeps()});
   }

@@ -35,7 +35,15 @@ H5::DataType Opaque(const DType& type) {
   return opaque;
 }
 
+// Sizes of floats that HDF5 can describe here; a longdouble (16) is this machine's, as in h5py.
+bool FitsFloat(uint64_t size) { return size <= 8 || size == sizeof(long double); }
+
 H5::DataType FloatOf(uint64_t size, bool big) {
+  if (size > 8) {
+    H5::FloatType extended(H5::PredType::NATIVE_LDOUBLE);
+    extended.setOrder(big ? H5T_ORDER_BE : H5T_ORDER_LE);
+    return extended;
+  }
   if (size == 4) return big ? H5::PredType::IEEE_F32BE : H5::PredType::IEEE_F32LE;
   if (size == 8) return big ? H5::PredType::IEEE_F64BE : H5::PredType::IEEE_F64LE;
   H5::FloatType half(big ? H5::PredType::IEEE_F32BE : H5::PredType::IEEE_F32LE);
@@ -57,11 +65,18 @@ H5::DataType IntegerOf(uint64_t size, bool is_signed, bool big) {
 
 H5::DataType TypeOf(const DType& type);
 
+H5::ArrayType ArrayOf(const H5::DataType& items, const std::vector<uint64_t>& shape) {
+  const std::vector<hsize_t> extents(shape.begin(), shape.end());
+  return H5::ArrayType(items, static_cast<int>(extents.size()), extents.data());
+}
+
+// Subarrays of subarrays become arrays of arrays, the innermost made first.
 H5::DataType FieldTypeOf(const DType& type) {
-  const H5::DataType base = TypeOf(type);
-  if (type.sub_shape.empty()) return base;
-  const std::vector<hsize_t> extents(type.sub_shape.begin(), type.sub_shape.end());
-  return H5::ArrayType(base, static_cast<int>(extents.size()), extents.data());
+  H5::DataType field = TypeOf(type);
+  for (auto shape = type.inner_shapes.rbegin(); shape != type.inner_shapes.rend(); ++shape) {
+    field = ArrayOf(field, *shape);
+  }
+  return type.sub_shape.empty() ? field : ArrayOf(field, type.sub_shape);
 }
 
 // HDF5 has no compound without fields and no field of no bytes.
@@ -91,9 +106,10 @@ H5::DataType TypeOf(const DType& type) {
     case 'u':
       return IntegerOf(type.item_size, type.kind == 'i', big);
     case 'f':
-      return type.item_size <= 8 ? FloatOf(type.item_size, big) : Opaque(type);
+      return FitsFloat(type.item_size) ? FloatOf(type.item_size, big) : Opaque(type);
     case 'c': {
-      if (type.item_size > 16) return Opaque(type);
+      // h5py misreads a big-endian complex longdouble as a compound, and reads it whole as opaque.
+      if (type.item_size > 16 && (big || !FitsFloat(type.item_size / 2))) return Opaque(type);
       const H5::DataType part = FloatOf(type.item_size / 2, big);
       H5::CompType complex(type.item_size);
       complex.insertMember("r", 0, part);

@@ -1,6 +1,7 @@
 #include "server/service/admin_service.h"
 
 #include "common/status.h"
+#include "common/utf8.h"
 #include "server/service/convert.h"
 
 namespace tiffin::server {
@@ -12,18 +13,16 @@ grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* co
     const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
     if (!caller.ok()) return ToGrpc(caller.status());
     const Limits& limits = jobs_->limits();
-    const auto add = [&](const char* type, const char* name, const char* keeps) {
-      v1::DescribeResponse::Serialiser* serialiser = response->add_serialisers();
-      serialiser->set_record_type(type);
-      serialiser->set_class_name(name);
-      serialiser->set_keeps(keeps);
-    };
     response->set_version(TIFFIN_VERSION);
-    response->set_registry("base+numpy+pickle");
-    add("<object>", "builtins.bytes", "from inline_limit on as an array of |V1");
-    add("<object>", "numpy.ndarray", "a readable .npy from inline_limit on as an array");
-    add("<object>", "", "opaque base64 from inline_limit on as a value");
-    add("", "", "marked with ref: as a value; else as it is");
+    response->set_registry(registry_);
+    if (limits.registry != nullptr) {
+      for (const Registry::Entry& entry : limits.registry->Describe()) {
+        v1::DescribeResponse::Serialiser* serialiser = response->add_serialisers();
+        serialiser->set_record_type(ToValidUtf8(entry.record_type));
+        serialiser->set_class_name(ToValidUtf8(entry.class_name));
+        serialiser->set_keeps(ToValidUtf8(entry.keeps));
+      }
+    }
     response->set_inline_limit(limits.inline_limit);
     response->set_max_record_bytes(limits.json.max_text_bytes);
     response->set_max_nesting(limits.json.max_nesting);

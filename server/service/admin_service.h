@@ -11,11 +11,12 @@ namespace tiffin::server {
 
 class AdminService : public v1::Admin::CallbackService {
  public:
-  // All outlive the service. `backend` says what rows and bytes are kept in.
+  // All outlive the service. `backend` says what rows and bytes are kept in, `registry` what the
+  // store's Registry is the sum of.
   AdminService(JobStore* jobs, BlobCatalogue* blobs, JobDatabase* database, std::string backend,
-               bool allow_local, Calls* calls)
+               std::string registry, bool allow_local, Calls* calls)
       : jobs_(jobs), blobs_(blobs), database_(database), backend_(std::move(backend)),
-        allow_local_(allow_local), calls_(calls) {}
+        registry_(std::move(registry)), allow_local_(allow_local), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
@@ -37,6 +38,7 @@ class AdminService : public v1::Admin::CallbackService {
   BlobCatalogue* const blobs_;
   JobDatabase* const database_;
   const std::string backend_;
+  const std::string registry_;
   const bool allow_local_;
   Calls* const calls_;
   const absl::Time started_ = absl::Now();

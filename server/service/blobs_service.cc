@@ -33,7 +33,7 @@ grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext*
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(
           CheckBatch(request->blobs_size() + request->values_size(), limits_, "blobs"));
-      std::vector<Ref> refs;
+      std::vector<RecordRef> refs;
       for (int i = 0; i < request->blobs_size(); ++i) {
         TIFFIN_ASSIGN_OR_RETURN(BlobName name,
                                 FromProto(request->blobs(i), StrCat("blobs[", i, "]")));

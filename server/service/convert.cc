@@ -162,7 +162,7 @@ absl::StatusOr<BlobAddress> FromProto(const v1::BlobRef& ref, const Limits& limi
   if (!value.ok()) return Annotate(value.status(), at + ".record");
   const Object* record = AsRecord(*value);
   if (!record) return Invalid(at + ".record", "no record");
-  absl::StatusOr<std::optional<Ref>> found = RefOf(*record);
+  absl::StatusOr<std::optional<RecordRef>> found = RefOf(*record);
   if (!found.ok()) return Annotate(found.status(), at + ".record");
   if (*found) {
     if (const auto* name = std::get_if<BlobName>(&**found)) return *name;

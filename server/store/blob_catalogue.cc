@@ -35,10 +35,10 @@ BlobCatalogue::BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clo
 BlobCatalogue::~BlobCatalogue() { Stop(); }
 
 absl::StatusOr<Missing> BlobCatalogue::FindMissing(JobReader& reader, RowId namespace_id,
-                                                   const std::vector<Ref>& refs,
+                                                   const std::vector<RecordRef>& refs,
                                                    std::vector<RowId>* found) {
   Missing missing;
-  for (const Ref& ref : refs) {
+  for (const RecordRef& ref : refs) {
     const auto* name = std::get_if<BlobName>(&ref);
     std::optional<BlobRow> row;
     if (name) {
@@ -62,7 +62,7 @@ absl::StatusOr<Missing> BlobCatalogue::FindMissing(JobReader& reader, RowId name
 }
 
 absl::StatusOr<Missing> BlobCatalogue::FindMissing(std::string_view name_space,
-                                                   const std::vector<Ref>& refs) {
+                                                   const std::vector<RecordRef>& refs) {
   Missing missing;
   std::vector<RowId> found;
   const auto look = [&](JobReader& reader) -> absl::Status {
@@ -171,7 +171,7 @@ absl::StatusOr<std::string> BlobCatalogue::ReadWhole(const BlobRow& blob) {
   return bytes;
 }
 
-absl::StatusOr<std::string> BlobCatalogue::ReadWhole(RowId namespace_id, const Ref& ref) {
+absl::StatusOr<std::string> BlobCatalogue::ReadWhole(RowId namespace_id, const RecordRef& ref) {
   BlobView view;
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     BlobAddress address;

@@ -50,7 +50,7 @@ struct NewBlob {
   BlobName name;
   uint64_t size = 0;
   std::optional<Digest> value;  // the value whose JSON text it is
-  std::vector<Ref> holds;       // refs in that text
+  std::vector<RecordRef> holds;       // refs in that text
   // Taken back when the last copy goes and the index did not take it.
   std::shared_ptr<PendingBlob> stored;
 };
@@ -138,11 +138,11 @@ class BlobCatalogue : private PackJournal {
   static void Settle(const absl::Status& committed, std::span<const NewBlob> blobs);
   // Which of the refs nothing visible stands behind; the rows of the others.
   static absl::StatusOr<Missing> FindMissing(JobReader& reader, RowId namespace_id,
-                                             const std::vector<Ref>& refs,
+                                             const std::vector<RecordRef>& refs,
                                              std::vector<RowId>* found = nullptr);
 
   // Pins what is there.
-  absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<Ref>& refs);
+  absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<RecordRef>& refs);
 
   // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload from
   // byte `offset` on (see BlobStore::Resume).
@@ -171,7 +171,7 @@ class BlobCatalogue : private PackJournal {
   absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);
   // All bytes, of a blob of moderate size.
   absl::StatusOr<std::string> ReadWhole(const BlobRow& blob);
-  absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const Ref& ref);
+  absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
   absl::StatusOr<BlobStat> Stat(std::string_view name_space, const BlobAddress& address);
 
   // Rewrites packs that are full or left open; with `all` the current one too. What cannot be sealed does

@@ -153,7 +153,7 @@ absl::StatusOr<RowId> BlobCatalogue::Enter(JobTransaction& tx, RowId namespace_i
   TIFFIN_RETURN_IF_ERROR(tx.ShowBlob(namespace_id, id));
   if (!blob.value) return id;
   TIFFIN_RETURN_IF_ERROR(tx.PutValue(*blob.value, id));
-  for (const Ref& ref : blob.holds) {
+  for (const RecordRef& ref : blob.holds) {
     std::optional<BlobRow> inner;
     if (const auto* name = std::get_if<BlobName>(&ref)) {
       TIFFIN_ASSIGN_OR_RETURN(inner, tx.FindBlob(*name));
@@ -177,7 +177,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
     std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset) {
   TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, CheckedSize(name));
   if (key_known) {
-    TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {Ref(name)}));
+    TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
     if (missing.empty()) return PutOutcome{name, size, true};
   }
   const bool resumable = key_known && size >= kSmallBlob;
@@ -206,7 +206,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
 absl::StatusOr<UploadProgress> BlobCatalogue::QueryPut(std::string_view name_space,
                                                     const BlobName& name) {
   TIFFIN_RETURN_IF_ERROR(CheckedSize(name).status());
-  TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {Ref(name)}));
+  TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
   if (missing.empty()) return UploadProgress{true, 0};
   return UploadProgress{false, store_->Received(name_space, name)};
 }

@@ -9,6 +9,7 @@ namespace tiffin::server {
 absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs) {
   BulkOptions options;
   options.inline_limit = limits.inline_limit;
+  options.registry = limits.registry.get();
   TIFFIN_ASSIGN_OR_RETURN(TakenRecord taken, TakeBulk(std::move(value), options));
   TakenIn in;
   in.json = PrintJson(taken.record);
@@ -20,9 +21,10 @@ absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue&
 absl::StatusOr<std::string> Inlined(std::string_view json, RowId namespace_id, const Limits& limits,
                                     BlobCatalogue& blobs) {
   TIFFIN_ASSIGN_OR_RETURN(Value value, ParseJson(json, limits.json));
-  const BulkFetcher fetch = [&](const Ref& ref) { return blobs.ReadWhole(namespace_id, ref); };
-  TIFFIN_ASSIGN_OR_RETURN(
-      value, PutBulkBack(std::move(value), fetch, limits.json.max_text_bytes));
+  const BulkFetcher fetch = [&](const RecordRef& ref) {
+    return blobs.ReadWhole(namespace_id, ref);
+  };
+  TIFFIN_ASSIGN_OR_RETURN(value, PutBulkBack(std::move(value), fetch, limits.json.max_text_bytes));
   return PrintJson(value);
 }
 

@@ -2,6 +2,7 @@
 #ifndef TIFFIN_SERVER_STORE_RECORD_GATE_H_
 #define TIFFIN_SERVER_STORE_RECORD_GATE_H_
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,12 +10,15 @@
 #include "absl/status/statusor.h"
 #include "common/bulk.h"
 #include "common/json.h"
+#include "common/registry.h"
 #include "server/store/blob_catalogue.h"
 
 namespace tiffin::server {
 
 struct Limits {
   JsonLimits json;
+  // What records must look like, and what of them leaves; nullptr: records are not checked.
+  std::shared_ptr<const Registry> registry;
   size_t inline_limit = 4096;             // bytes
   size_t max_log_bytes = 64 << 10;
   size_t max_reply_bytes = 8 << 20;       // of a batch
@@ -30,10 +34,11 @@ struct Limits {
 struct TakenIn {
   std::string json;              // with refs
   std::vector<NewBlob> blobs;    // to be entered in the transaction that stores the record
-  std::vector<Ref> refs;         // refs the sender had put in
+  std::vector<RecordRef> refs;         // refs the sender had put in
 };
 
-// Takes the bulk out of a value and makes it durable.
+// Checks a value against the Registry, takes its bulk out and makes that durable.
+// INVALID_ARGUMENT naming the path of a malformed record.
 absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs);
 
 // The record with its bulk as it was sent. `namespace_id` must see the blobs.

@@ -237,8 +237,13 @@ class BadInput(unittest.TestCase):
                 lease=answer.lease.id if lease is None else lease))
         plain, unfolding = self.granted("plain"), self.granted("unfolding")
         back = self.granted("back")
-        workflow = {"_noodles": "0.3.0", "type": "<object>",
-                    "class": "noodles.interface.decorator.PromisedObject", "data": {}}
+        def noodles(name, **data):
+            return {"_noodles": "0.3.0", "type": "<object>", "class": "noodles." + name,
+                    "data": data}
+
+        node = noodles("workflow.model.FunctionNode", function="m.f", arguments=[], hints=None)
+        workflow = noodles("interface.decorator.PromisedObject", workflow=noodles(
+            "workflow.model.Workflow", root=0, nodes=[node], links=[]))
         for answer in (unfolding, back):
             store(self.server, answer, workflow)
         call(back, unfolding.key)()

@@ -28,6 +28,36 @@ class ExamplesTest(unittest.TestCase):
         self.assertTrue(re.search(r"first +200 +0 +0", out), out)
         self.assertTrue(re.search(r"second +0 +200 +0", out), out)
 
+    def test_stars_tells_how_objects_become_records(self):
+        out = self.run_example("tiffin_stars", self.server.address, self.server.data)
+        for line in [
+                "# A star as its bytes",
+                "RawStar: nothing is registered",
+                '"class": "stars::RawStar",',
+                '"data": "RwAAAAAAAEAFAAAA"',
+                "back: type G, number 2",
+                '{"_noodles": "0.3.0", "type": "<automagic>", "class": "stars.Star", "data": "G2V"}',
+                "  type G, number 2, main-sequence star",
+                "  type B, number 8, luminous supergiant",
+                "  type B, number 2, subgiant",
+                "refused: [0].data: expected one of O, B, A, F, G, K, M",
+                '"class": "builtins.set",',
+                "back: 2 stars",
+                '"dtype": "float64",',
+                "without deref: it is a ref to",
+                "a placeholder: Ref(numpy.ndarray, ",
+                "into memory: peak at 502 nm",
+                "with deref: 2000 values, equal",
+                'bodies:           {"_noodles": "0.3.0", "type": "<object>", "class": '
+                '"stars.Planet", "data": 1.898e+27}',
+                '"class": "builtins.tuple", "data": [1.898e+27, 95]}}',
+                "Planet: nothing is registered",
+                ": 2000 values, equal"]:
+            self.assertIn(line, out)
+        # Nothing is computed twice.
+        self.assertEqual(self.run_example("tiffin_stars", self.server.address, self.server.data),
+                         out)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -40,7 +40,7 @@ class Store {
   }
 
   BulkFetcher fetcher() const {
-    return [this](const Ref& ref) -> absl::StatusOr<std::string> {
+    return [this](const RecordRef& ref) -> absl::StatusOr<std::string> {
       ++fetched_;
       if (const ValueRef* value = std::get_if<ValueRef>(&ref)) {
         const auto it = values_.find(value->value.ToText());
@@ -311,7 +311,7 @@ TEST(RefsIn, FindsEachRefOnce) {
   const std::string value =
       R"({"_noodles": "0.3.0", "type": "<automagic>", "class": "m.A", "ref": true, "data": )"
       R"({"value": "I7-QmC5XB2n159TrhPn6xVLq3InFEpe-4nz4cyRNRJs=", "size": 13}})";
-  const absl::StatusOr<std::vector<Ref>> refs =
+  const absl::StatusOr<std::vector<RecordRef>> refs =
       RefsIn(MustParse("[" + value + ", " + std::string(kSentRef) + ", {\"x\": [" + value + "]}]"));
   ASSERT_TRUE(refs.ok()) << refs.status();
   ASSERT_THAT(*refs, SizeIs(2));
@@ -342,13 +342,17 @@ TEST(PutBulkBack, PassesOnTheFetchersErrorWithThePath) {
 }
 
 TEST(PutBulkBack, ReportsBytesOfTheWrongSize) {
-  const auto fetch = [](const Ref&) -> absl::StatusOr<std::string> { return std::string(79, 'x'); };
+  const auto fetch = [](const RecordRef&) -> absl::StatusOr<std::string> {
+    return std::string(79, 'x');
+  };
   EXPECT_EQ(PutBulkBack(MustParse(kSentRef), fetch, kNoLimit).status().code(),
             absl::StatusCode::kDataLoss);
 }
 
 TEST(PutBulkBack, ReportsAStoredValueThatIsNotJson) {
-  const auto fetch = [](const Ref&) -> absl::StatusOr<std::string> { return std::string("{"); };
+  const auto fetch = [](const RecordRef&) -> absl::StatusOr<std::string> {
+    return std::string("{");
+  };
   const Value record = MustParse(
       R"({"_noodles": "0.3.0", "type": "<automagic>", "class": "m.A", "ref": true, "data": )"
       R"({"value": "I7-QmC5XB2n159TrhPn6xVLq3InFEpe-4nz4cyRNRJs=", "size": 1}})");
@@ -361,7 +365,7 @@ TEST(PutBulkBack, EndsWhenAValueHoldsARefToItself) {
       R"({"value":"I7-QmC5XB2n159TrhPn6xVLq3InFEpe-4nz4cyRNRJs=","size":140}})";
   std::string text = "[" + record;
   text += std::string(140 - text.size() - 1, ' ') + "]";
-  const auto fetch = [&text](const Ref&) -> absl::StatusOr<std::string> { return text; };
+  const auto fetch = [&text](const RecordRef&) -> absl::StatusOr<std::string> { return text; };
   EXPECT_EQ(PutBulkBack(MustParse(record), fetch, kNoLimit).status().code(),
             absl::StatusCode::kResourceExhausted);
 }

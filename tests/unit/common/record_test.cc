@@ -39,7 +39,7 @@ TEST(Record, TellsItsTypeAndClass) {
 }
 
 // A record of the type with a true ref and the data.
-absl::StatusOr<std::optional<Ref>> RefWith(std::string_view data,
+absl::StatusOr<std::optional<RecordRef>> RefWith(std::string_view data,
                                            std::string_view type = "<object>",
                                            std::string_view class_name = "numpy.ndarray") {
   const Value record = MustParse(StrCat(R"({"_noodles": "", "type": ")", type, R"(", "class": ")",
@@ -52,14 +52,14 @@ std::string First(std::string_view dtype, std::string_view shape, std::string_vi
 }
 
 TEST(RefOf, ReadsBothForms) {
-  const absl::StatusOr<std::optional<Ref>> first = RefWith(First(R"("int64")", "[2, 0]"));
+  const absl::StatusOr<std::optional<RecordRef>> first = RefWith(First(R"("int64")", "[2, 0]"));
   ASSERT_TRUE(first.ok() && first->has_value()) << first.status();
   const BlobName expected{*Digest::FromText(kKey), "int64", {2, 0}};
   EXPECT_EQ(std::get<BlobName>(**first), expected);
   EXPECT_EQ(PrintJson(RefData(**first), JsonStyle::Python()), First(R"("int64")", "[2, 0]"));
 
   const std::string data = StrCat(R"({"value": ")", kKey, R"(", "size": 7})");
-  const absl::StatusOr<std::optional<Ref>> second = RefWith(data, "<automagic>");
+  const absl::StatusOr<std::optional<RecordRef>> second = RefWith(data, "<automagic>");
   ASSERT_TRUE(second.ok() && second->has_value()) << second.status();
   EXPECT_EQ(std::get<ValueRef>(**second), (ValueRef{*Digest::FromText(kKey), 7}));
   EXPECT_EQ(PrintJson(RefData(**second), JsonStyle::Python()), data);
@@ -70,7 +70,7 @@ TEST(RefOf, IsNoneForAnythingElse) {
        {"1", "null", "[]", "{}", R"("array.npy")", R"({"filename": "c.h5", "hdf5_path": "x"})",
         R"({"value": 1.5, "size": 3})", R"({"value": "x", "size": "3"})",
         R"({"value": "x", "size": 3, "more": 1})", R"({"hdf5_path": "x", "dtype": "int64"})"}) {
-    const absl::StatusOr<std::optional<Ref>> ref = RefWith(data);
+    const absl::StatusOr<std::optional<RecordRef>> ref = RefWith(data);
     ASSERT_TRUE(ref.ok()) << ref.status();
     EXPECT_EQ(*ref, std::nullopt) << data;
   }
@@ -85,7 +85,7 @@ TEST(RefOf, IsNoneForAnythingElse) {
 
 TEST(RefOf, RefusesAbsurdContents) {
   const auto error = [](std::string_view data, std::string_view class_name = "numpy.ndarray") {
-    const absl::StatusOr<std::optional<Ref>> ref = RefWith(data, "<object>", class_name);
+    const absl::StatusOr<std::optional<RecordRef>> ref = RefWith(data, "<object>", class_name);
     EXPECT_EQ(ref.status().code(), absl::StatusCode::kInvalidArgument) << data;
     return std::string(ref.status().message());
   };

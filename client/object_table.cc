@@ -1,0 +1,102 @@
+#include "client/object_table.h"
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "client/object_array.h"
+#include "common/serialiser.h"
+
+namespace tiffin {
+
+std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value) {
+  if (const int64_t* i = value.if_int64()) {
+    return std::make_pair(
+        *i < 0, *i < 0 ? uint64_t{0} - static_cast<uint64_t>(*i) : static_cast<uint64_t>(*i));
+  }
+  const BigInteger* big = value.if_big_integer();
+  if (big == nullptr || big->digits.starts_with('-')) return std::nullopt;  // below -2^63
+  errno = 0;
+  const uint64_t magnitude = std::strtoull(big->digits.c_str(), nullptr, 10);
+  if (errno == ERANGE) return std::nullopt;
+  return std::make_pair(false, magnitude);
+}
+
+absl::StatusOr<const Value*> DataOf(const Value& value,
+                                    std::initializer_list<std::string_view> classes,
+                                    const PathLink& where) {
+  for (const std::string_view name : classes) {
+    if (!IsRecordOf(value, kObjectType, name)) continue;
+    const Value* data = value.if_object()->Find("data");
+    if (data == nullptr) return BadRecord(PathLink(where, "data"), "is missing");
+    return data;
+  }
+  return ExpectedError(where, StrCat("a record ", kObjectType, " ", *classes.begin()), value);
+}
+
+absl::StatusOr<const List*> ListOf(const Value& value,
+                                   std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, std::optional<size_t> size) {
+  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, classes, where));
+  const List* list = data->if_list();
+  const PathLink data_path(where, "data");
+  if (list == nullptr) return ExpectedError(data_path, "a list", *data);
+  if (size.has_value() && list->size() != *size) {
+    return BadRecord(data_path, StrCat("expected ", *size, " items, found ", list->size()));
+  }
+  return list;
+}
+
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
+                                      const PathLink& where) {
+  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, {class_name}, where));
+  if (const int64_t* count = data->if_int64()) return *count;
+  return ExpectedError(PathLink(where, "data"), "an integer of 64 bits", *data);
+}
+
+absl::StatusOr<Value> Codec<BigInteger>::Encode(const BigInteger& i, const Encoder&) {
+  // Those of 64 bits are plain: a Value has one form for each number.
+  errno = 0;
+  char* end = nullptr;
+  const long long small = std::strtoll(i.digits.c_str(), &end, 10);
+  if (i.digits.empty() || *end != '\0') {
+    return absl::InvalidArgumentError(StrCat("\"", i.digits, "\" is no integer"));
+  }
+  if (errno != ERANGE) return Value(static_cast<int64_t>(small));
+  return Value(i);
+}
+
+absl::StatusOr<BigInteger> Codec<BigInteger>::Decode(const Value& value, const PathLink& where,
+                                                     const Decoder&) {
+  if (const BigInteger* big = value.if_big_integer()) return *big;
+  if (const int64_t* i = value.if_int64()) return BigInteger{StrCat(*i)};
+  return ExpectedError(where, "an integer", value);
+}
+
+absl::StatusOr<Value> EncodeBytes(const std::vector<std::byte>& bytes, const Encoder& encoder) {
+  return encoder.EncodeArray(kBytesClass, kBytesDType, {bytes.size()},
+                             {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+absl::StatusOr<std::vector<std::byte>> DecodeBytes(const Value& value, const PathLink& where,
+                                                   const Decoder& decoder) {
+  TIFFIN_RETURN_IF_ERROR(DataOf(value, {kBytesClass}, where).status());
+  TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(value, where));
+  std::vector<std::byte> bytes(ElementsOf(outline.name.shape));
+  TIFFIN_RETURN_IF_ERROR(ReadArray(outline, kBytesDType, where, decoder,
+                                   reinterpret_cast<char*>(bytes.data()), bytes.size()));
+  return bytes;
+}
+
+absl::StatusOr<Value> EncodePath(const std::filesystem::path& path, const Encoder& encoder) {
+  return Pack(&encoder, kObjectType, "pathlib.PosixPath")(path.string(), {.files = {path}});
+}
+
+absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where) {
+  TIFFIN_ASSIGN_OR_RETURN(
+      const Value* data,
+      DataOf(value, {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.Path"}, where));
+  if (const std::string* path = data->if_string()) return std::filesystem::path(*path);
+  return ExpectedError(PathLink(where, "data"), "a string", *data);
+}
+
+}  // namespace tiffin

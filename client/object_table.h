@@ -1,0 +1,475 @@
+// The table of DESIGN.md 6: standard types of C++ and their records. Users include
+// client/objects.h.
+#ifndef TIFFIN_CLIENT_OBJECT_TABLE_H_
+#define TIFFIN_CLIENT_OBJECT_TABLE_H_
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <complex>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "client/object_codec.h"
+#include "common/strings.h"
+
+namespace tiffin {
+
+// The integer of a JSON number, from -2^63 to 2^64 - 1; nullopt if it is none or beyond.
+std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value);
+// The data of an `<object>` record of one of these classes. INVALID_ARGUMENT otherwise.
+absl::StatusOr<const Value*> DataOf(const Value& value,
+                                    std::initializer_list<std::string_view> classes,
+                                    const PathLink& where);
+// Its data as a list; of `size` items, if that is told.
+absl::StatusOr<const List*> ListOf(const Value& value,
+                                   std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, std::optional<size_t> size = {});
+// A record of nanoseconds.
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
+                                      const PathLink& where);
+absl::StatusOr<Value> EncodeBytes(const std::vector<std::byte>& bytes, const Encoder& encoder);
+absl::StatusOr<std::vector<std::byte>> DecodeBytes(const Value& value, const PathLink& where,
+                                                   const Decoder& decoder);
+absl::StatusOr<Value> EncodePath(const std::filesystem::path& path, const Encoder& encoder);
+absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where);
+
+// --- Plain JSON ---
+
+template <>
+struct Codec<bool> {
+  static absl::StatusOr<Value> Encode(bool b, const Encoder&) { return Value(b); }
+  static absl::StatusOr<bool> Decode(const Value& value, const PathLink& where, const Decoder&) {
+    if (const bool* b = value.if_bool()) return *b;
+    return ExpectedError(where, "a bool", value);
+  }
+};
+
+template <std::integral T>
+struct Codec<T> {
+  static absl::StatusOr<Value> Encode(T i, const Encoder&) {
+    if constexpr (std::is_signed_v<T>) return Value(static_cast<int64_t>(i));
+    return Value(static_cast<uint64_t>(i));
+  }
+  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder&) {
+    if (!value.is_integer()) return ExpectedError(where, "an integer", value);
+    const auto number = SignAndMagnitude(value);
+    if (number.has_value()) {
+      const auto [negative, magnitude] = *number;
+      const T i = static_cast<T>(negative ? -magnitude : magnitude);
+      // Back and forth: the same number, with the same sign.
+      const bool same = negative ? i < 0 && uint64_t{0} - static_cast<uint64_t>(i) == magnitude
+                                 : i >= 0 && static_cast<uint64_t>(i) == magnitude;
+      if (same) return i;
+    }
+    return ExpectedError(where, StrCat("an integer of ", sizeof(T) * 8, " bits"), value);
+  }
+};
+
+template <std::floating_point T>
+struct Codec<T> {
+  static absl::StatusOr<Value> Encode(T d, const Encoder&) { return Value(static_cast<double>(d)); }
+  // Takes integers that a double holds exactly.
+  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder&) {
+    if (const double* d = value.if_double()) return static_cast<T>(*d);
+    const int64_t* i = value.if_int64();
+    constexpr int64_t kExact = int64_t{1} << 53;
+    if (i != nullptr && *i >= -kExact && *i <= kExact) {
+      return static_cast<T>(*i);
+    }
+    return ExpectedError(where, "a double", value);
+  }
+};
+
+template <>
+struct Codec<std::string> {
+  static absl::StatusOr<Value> Encode(const std::string& s, const Encoder&) { return Value(s); }
+  static absl::StatusOr<std::string> Decode(const Value& value, const PathLink& where,
+                                            const Decoder&) {
+    if (const std::string* s = value.if_string()) return *s;
+    return ExpectedError(where, "a string", value);
+  }
+};
+template <>
+struct Codec<std::string_view> {
+  static absl::StatusOr<Value> Encode(std::string_view s, const Encoder&) { return Value(s); }
+};
+template <size_t N>
+struct Codec<char[N]> {
+  static absl::StatusOr<Value> Encode(const char (&s)[N], const Encoder&) { return Value(s); }
+};
+template <>
+struct Codec<const char*> {
+  static absl::StatusOr<Value> Encode(const char* s, const Encoder&) { return Value(s); }
+};
+
+template <>
+struct Codec<std::nullptr_t> {
+  static absl::StatusOr<Value> Encode(std::nullptr_t, const Encoder&) { return Value(); }
+  static absl::StatusOr<std::nullptr_t> Decode(const Value& value, const PathLink& where,
+                                               const Decoder&) {
+    if (value.is_null()) return nullptr;
+    return ExpectedError(where, "null", value);
+  }
+};
+
+// Integers of any size.
+template <>
+struct Codec<BigInteger> {
+  static absl::StatusOr<Value> Encode(const BigInteger& i, const Encoder&);
+  static absl::StatusOr<BigInteger> Decode(const Value& value, const PathLink& where,
+                                           const Decoder&);
+};
+
+template <typename T>
+struct Codec<std::optional<T>> {
+  static absl::StatusOr<Value> Encode(const std::optional<T>& object, const Encoder& encoder) {
+    return object.has_value() ? encoder.Encode(*object) : Value();
+  }
+  static absl::StatusOr<std::optional<T>> Decode(const Value& value, const PathLink& where,
+                                                 const Decoder& decoder) {
+    if (value.is_null()) return std::optional<T>();
+    absl::StatusOr<T> object = decoder.Decode<T>(value, where);
+    if (!object.ok()) return object.status();
+    return std::optional<T>(*std::move(object));
+  }
+};
+
+template <typename Items>
+absl::StatusOr<Value> EncodeList(const Items& items, const Encoder& encoder) {
+  List list;
+  list.reserve(std::size(items));
+  for (const typename Items::value_type& item : items) {
+    TIFFIN_ASSIGN_OR_RETURN(Value value, encoder.Encode(item));
+    list.push_back(std::move(value));
+  }
+  return Value(std::move(list));
+}
+
+template <typename T>
+struct Codec<std::vector<T>> {
+  static absl::StatusOr<Value> Encode(const std::vector<T>& items, const Encoder& encoder) {
+    return EncodeList(items, encoder);
+  }
+  static absl::StatusOr<std::vector<T>> Decode(const Value& value, const PathLink& where,
+                                               const Decoder& decoder) {
+    const List* list = value.if_list();
+    if (list == nullptr) return ExpectedError(where, "a list", value);
+    std::vector<T> items;
+    items.reserve(list->size());
+    for (size_t i = 0; i < list->size(); ++i) {
+      TIFFIN_ASSIGN_OR_RETURN(T item, decoder.Decode<T>((*list)[i], PathLink(where, i)));
+      items.push_back(std::move(item));
+    }
+    return items;
+  }
+};
+
+template <typename T, size_t N>
+struct Codec<std::array<T, N>> {
+  static absl::StatusOr<Value> Encode(const std::array<T, N>& items, const Encoder& encoder) {
+    return EncodeList(items, encoder);
+  }
+  static absl::StatusOr<std::array<T, N>> Decode(const Value& value, const PathLink& where,
+                                                 const Decoder& decoder) {
+    const List* list = value.if_list();
+    if (list == nullptr || list->size() != N) {
+      return ExpectedError(where, StrCat("a list of ", N), value);
+    }
+    std::array<T, N> items;
+    for (size_t i = 0; i < N; ++i) {
+      TIFFIN_ASSIGN_OR_RETURN(items[i], decoder.Decode<T>((*list)[i], PathLink(where, i)));
+    }
+    return items;
+  }
+};
+
+// --- Maps: plain objects if the keys are strings, else lists of pairs ---
+
+template <typename Map>
+absl::StatusOr<Value> EncodePairs(const Map& map, const Encoder& encoder) {
+  List pairs;
+  for (const auto& [key, item] : map) {
+    TIFFIN_ASSIGN_OR_RETURN(Value k, encoder.Encode(key));
+    TIFFIN_ASSIGN_OR_RETURN(Value v, encoder.Encode(item));
+    pairs.push_back(List{std::move(k), std::move(v)});
+  }
+  return MakeRecord(kObjectType, "tiffin.map", std::move(pairs));
+}
+
+template <typename Map>
+absl::StatusOr<Value> EncodeMap(const Map& map, const Encoder& encoder) {
+  if constexpr (std::is_same_v<typename Map::key_type, std::string>) {
+    Object object;
+    for (const auto& [key, item] : map) {
+      TIFFIN_ASSIGN_OR_RETURN(Value value, encoder.Encode(item));
+      object.Append(key, std::move(value));
+    }
+    // One that would pass for a record goes as pairs.
+    if (!IsRecord(object)) return Value(std::move(object));
+  }
+  return EncodePairs(map, encoder);
+}
+
+template <typename Map>
+absl::StatusOr<Map> DecodeMap(const Value& value, const PathLink& where, const Decoder& decoder) {
+  using Key = typename Map::key_type;
+  using Item = typename Map::mapped_type;
+  Map map;
+  if constexpr (std::is_same_v<Key, std::string>) {
+    // An ordered dict is a record around one.
+    const auto ordered = DataOf(value, {"collections.OrderedDict"}, where);
+    const Value& plain = ordered.ok() ? **ordered : value;
+    if (plain.if_object() != nullptr && AsRecord(plain) == nullptr) {
+      for (const auto& [name, member] : *plain.if_object()) {
+        TIFFIN_ASSIGN_OR_RETURN(Item item, decoder.Decode<Item>(member, PathLink(where, name)));
+        map.insert_or_assign(name, std::move(item));
+      }
+      return map;
+    }
+  }
+  const PathLink data_path(where, "data");
+  TIFFIN_ASSIGN_OR_RETURN(const List* pairs, ListOf(value, {"tiffin.map"}, where));
+  for (size_t i = 0; i < pairs->size(); ++i) {
+    const PathLink pair_path(data_path, i);
+    const List* pair = (*pairs)[i].if_list();
+    if (pair == nullptr || pair->size() != 2) {
+      return ExpectedError(pair_path, "a key and an item", (*pairs)[i]);
+    }
+    TIFFIN_ASSIGN_OR_RETURN(Key key,
+                            decoder.Decode<Key>((*pair)[0], PathLink(pair_path, size_t{0})));
+    TIFFIN_ASSIGN_OR_RETURN(Item item,
+                            decoder.Decode<Item>((*pair)[1], PathLink(pair_path, size_t{1})));
+    map.insert_or_assign(std::move(key), std::move(item));
+  }
+  return map;
+}
+
+template <typename Map>
+struct MapCodec {
+  static absl::StatusOr<Value> Encode(const Map& map, const Encoder& encoder) {
+    return EncodeMap(map, encoder);
+  }
+  static absl::StatusOr<Map> Decode(const Value& value, const PathLink& where,
+                                    const Decoder& decoder) {
+    return DecodeMap<Map>(value, where, decoder);
+  }
+};
+template <typename K, typename V, typename C>
+struct Codec<std::map<K, V, C>> : MapCodec<std::map<K, V, C>> {};
+template <typename K, typename V, typename H, typename E>
+struct Codec<std::unordered_map<K, V, H, E>> : MapCodec<std::unordered_map<K, V, H, E>> {};
+
+// --- builtins.set ---
+
+template <typename Set>
+struct SetCodec {
+  using Item = typename Set::value_type;
+  static absl::StatusOr<Value> Encode(const Set& set, const Encoder& encoder) {
+    TIFFIN_ASSIGN_OR_RETURN(Value items, EncodeList(set, encoder));
+    return MakeRecord(kObjectType, "builtins.set", std::move(items));
+  }
+  static absl::StatusOr<Set> Decode(const Value& value, const PathLink& where,
+                                    const Decoder& decoder) {
+    TIFFIN_ASSIGN_OR_RETURN(const List* list,
+                            ListOf(value, {"builtins.set", "builtins.frozenset"}, where));
+    const PathLink data_path(where, "data");
+    Set set;
+    for (size_t i = 0; i < list->size(); ++i) {
+      TIFFIN_ASSIGN_OR_RETURN(Item item, decoder.Decode<Item>((*list)[i], PathLink(data_path, i)));
+      set.insert(std::move(item));
+    }
+    return set;
+  }
+};
+template <typename T, typename C>
+struct Codec<std::set<T, C>> : SetCodec<std::set<T, C>> {};
+template <typename T, typename H, typename E>
+struct Codec<std::unordered_set<T, H, E>> : SetCodec<std::unordered_set<T, H, E>> {};
+
+// --- builtins.tuple ---
+
+template <typename Tuple>
+struct TupleCodec {
+  static constexpr size_t kSize = std::tuple_size_v<Tuple>;
+  template <size_t... I>
+  static absl::Status EncodeItems(const Tuple& tuple, const Encoder& encoder, List* items,
+                                  std::index_sequence<I...>) {
+    absl::Status status;
+    [[maybe_unused]] const auto add = [&](const auto& item) {
+      absl::StatusOr<Value> value = encoder.Encode(item);
+      if (!value.ok()) {
+        status = value.status();
+        return false;
+      }
+      items->push_back(*std::move(value));
+      return true;
+    };
+    static_cast<void>((add(std::get<I>(tuple)) && ... && true));
+    return status;
+  }
+  static absl::StatusOr<Value> Encode(const Tuple& tuple, const Encoder& encoder) {
+    List items;
+    TIFFIN_RETURN_IF_ERROR(EncodeItems(tuple, encoder, &items, std::make_index_sequence<kSize>()));
+    return MakeRecord(kObjectType, "builtins.tuple", std::move(items));
+  }
+
+  // Items may have no default constructor, so each is kept as a StatusOr until all are there.
+  template <size_t... I>
+  static absl::StatusOr<Tuple> DecodeItems(const List& list, const PathLink& data_path,
+                                           const Decoder& decoder, std::index_sequence<I...>) {
+    std::tuple<absl::StatusOr<std::tuple_element_t<I, Tuple>>...> items{
+        decoder.Decode<std::tuple_element_t<I, Tuple>>(list[I], PathLink(data_path, I))...};
+    absl::Status status;
+    (status.Update(std::get<I>(items).status()), ...);
+    if (!status.ok()) return status;
+    return Tuple(*std::move(std::get<I>(items))...);
+  }
+  static absl::StatusOr<Tuple> Decode(const Value& value, const PathLink& where,
+                                      const Decoder& decoder) {
+    TIFFIN_ASSIGN_OR_RETURN(const List* list, ListOf(value, {"builtins.tuple"}, where, kSize));
+    return DecodeItems(*list, PathLink(where, "data"), decoder, std::make_index_sequence<kSize>());
+  }
+};
+template <typename... T>
+struct Codec<std::tuple<T...>> : TupleCodec<std::tuple<T...>> {};
+template <typename A, typename B>
+struct Codec<std::pair<A, B>> : TupleCodec<std::pair<A, B>> {};
+
+// --- builtins.complex, builtins.bytes, pathlib.PosixPath ---
+
+template <std::floating_point F>
+struct Codec<std::complex<F>> {
+  static absl::StatusOr<Value> Encode(const std::complex<F>& c, const Encoder&) {
+    return MakeRecord(
+        kObjectType, "builtins.complex",
+        Object{{"real", static_cast<double>(c.real())}, {"imag", static_cast<double>(c.imag())}});
+  }
+  static absl::StatusOr<std::complex<F>> Decode(const Value& value, const PathLink& where,
+                                                const Decoder& decoder) {
+    TIFFIN_RETURN_IF_ERROR(DataOf(value, {"builtins.complex"}, where).status());
+    const Unpack unpack(&decoder, &value, &where);
+    TIFFIN_ASSIGN_OR_RETURN(const F real, unpack.Member<F>("real"));
+    TIFFIN_ASSIGN_OR_RETURN(const F imag, unpack.Member<F>("imag"));
+    return std::complex<F>(real, imag);
+  }
+};
+
+template <>
+struct Codec<std::vector<std::byte>> {
+  static absl::StatusOr<Value> Encode(const std::vector<std::byte>& bytes, const Encoder& encoder) {
+    return EncodeBytes(bytes, encoder);
+  }
+  static absl::StatusOr<std::vector<std::byte>> Decode(const Value& value, const PathLink& where,
+                                                       const Decoder& decoder) {
+    return DecodeBytes(value, where, decoder);
+  }
+};
+
+template <>
+struct Codec<std::filesystem::path> {
+  static absl::StatusOr<Value> Encode(const std::filesystem::path& path, const Encoder& encoder) {
+    return EncodePath(path, encoder);
+  }
+  static absl::StatusOr<std::filesystem::path> Decode(const Value& value, const PathLink& where,
+                                                      const Decoder&) {
+    return DecodePath(value, where);
+  }
+};
+
+// --- variant: the alternative it holds ---
+
+template <typename... T>
+struct Codec<std::variant<T...>> {
+  using Variant = std::variant<T...>;
+  static absl::StatusOr<Value> Encode(const Variant& variant, const Encoder& encoder) {
+    return std::visit([&encoder](const auto& object) { return encoder.Encode(object); }, variant);
+  }
+  // The first alternative that takes the value. Doubles take integers only if nothing else does.
+  static absl::StatusOr<Variant> Decode(const Value& value, const PathLink& where,
+                                        const Decoder& decoder) {
+    std::optional<Variant> found;
+    std::string errors;
+    const auto attempt = [&]<typename Alternative>(bool skip_doubles) {
+      if (found.has_value() || (std::is_floating_point_v<Alternative> && skip_doubles)) return;
+      absl::StatusOr<Alternative> object = decoder.Decode<Alternative>(value, where);
+      if (object.ok()) {
+        found.emplace(*std::move(object));
+      } else if (!skip_doubles) {
+        StrAppend(&errors, errors.empty() ? "" : "; ", object.status().message());
+      }
+    };
+    if (value.is_integer()) (attempt.template operator()<T>(true), ...);
+    (attempt.template operator()<T>(false), ...);
+    if (found.has_value()) return *std::move(found);
+    return absl::InvalidArgumentError(StrCat("no alternative takes it: ", errors));
+  }
+};
+template <>
+struct Codec<std::monostate> {
+  static absl::StatusOr<Value> Encode(std::monostate, const Encoder&) { return Value(); }
+  static absl::StatusOr<std::monostate> Decode(const Value& value, const PathLink& where,
+                                               const Decoder&) {
+    if (value.is_null()) return std::monostate();
+    return ExpectedError(where, "null", value);
+  }
+};
+
+// --- tiffin.duration, tiffin.time: nanoseconds ---
+
+template <typename Rep, typename Period>
+struct Codec<std::chrono::duration<Rep, Period>> {
+  using Duration = std::chrono::duration<Rep, Period>;
+  // INVALID_ARGUMENT beyond 292 years.
+  static absl::StatusOr<int64_t> Nanoseconds(const Duration& duration) {
+    using Wide = std::chrono::duration<long double, std::nano>;
+    constexpr long double kMax = std::numeric_limits<int64_t>::max();
+    const long double wide = std::chrono::duration_cast<Wide>(duration).count();
+    if (!(std::abs(wide) < kMax)) {
+      return absl::InvalidArgumentError("a time beyond 292 years from its origin");
+    }
+    if constexpr (std::is_floating_point_v<Rep>) return static_cast<int64_t>(std::llround(wide));
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+  }
+  static absl::StatusOr<Value> Encode(const Duration& duration, const Encoder&) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t nanoseconds, Nanoseconds(duration));
+    return MakeRecord(kObjectType, "tiffin.duration", nanoseconds);
+  }
+  static absl::StatusOr<Duration> Decode(const Value& value, const PathLink& where,
+                                         const Decoder&) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.duration", where));
+    return std::chrono::duration_cast<Duration>(std::chrono::nanoseconds(count));
+  }
+};
+
+template <typename Duration>
+struct Codec<std::chrono::time_point<std::chrono::system_clock, Duration>> {
+  using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
+  static absl::StatusOr<Value> Encode(const Time& time, const Encoder&) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t nanoseconds,
+                            Codec<Duration>::Nanoseconds(time.time_since_epoch()));
+    return MakeRecord(kObjectType, "tiffin.time", nanoseconds);
+  }
+  static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where, const Decoder&) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.time", where));
+    return Time(std::chrono::duration_cast<Duration>(std::chrono::nanoseconds(count)));
+  }
+};
+
+}  // namespace tiffin
+
+#endif  // TIFFIN_CLIENT_OBJECT_TABLE_H_

@@ -1,0 +1,146 @@
+// Python's own objects and tiffin's, by class and by type.
+#include <utility>
+
+#include "common/registries.h"
+#include "common/registry_noodles.h"
+#include "common/shape_check.h"
+#include "common/strings.h"
+
+namespace tiffin {
+namespace {
+
+constexpr std::string_view kAsItIs = "as it is";
+constexpr std::string_view kMarked = "marked with ref: as a value; else as it is";
+
+absl::Status CheckSize(const Value& list, size_t size, const PathLink& where) {
+  TIFFIN_RETURN_IF_ERROR(AnyList(list, where));
+  const size_t found = list.if_list()->size();
+  if (found == size) return absl::OkStatus();
+  return BadRecord(where, StrCat("expected ", size, " items, found ", found));
+}
+
+// [start, stop, step]
+absl::Status Slice(const Value& data, const PathLink& where) { return CheckSize(data, 3, where); }
+
+absl::Status Complex(const Value& data, const PathLink& where) {
+  return CheckMembers(data, where, {{"real", AnyNumber}, {"imag", AnyNumber}});
+}
+
+// Noodles' <namedtuple>: the fields are a tuple record.
+absl::Status NamedTuple(const Value& data, const PathLink& where) {
+  return CheckMembers(data, where,
+                      {{"name", QualifiedName}, {"data", [](const Value& v, const PathLink& path) {
+                                                   return CheckRecordOf(v, "builtins.tuple", path);
+                                                 }}});
+}
+
+absl::Status Method(const Value& data, const PathLink& where) {
+  return CheckMembers(data, where, {{"class", QualifiedName}, {"method", QualifiedName}});
+}
+
+absl::Status BoundMethod(const Value& data, const PathLink& where) {
+  return CheckMembers(data, where, {{"self", AnyValue}, {"name", QualifiedName}});
+}
+
+// tiffin.map: pairs of key and value, since keys of JSON objects are strings.
+absl::Status Pairs(const Value& data, const PathLink& where) {
+  return CheckItems(data, where, [](const Value& pair, const PathLink& path) {
+    return CheckSize(pair, 2, path);
+  });
+}
+
+// tiffin.files: an object with the content of its files, by name.
+absl::Status Files(const Value& data, const PathLink& where) {
+  TIFFIN_RETURN_IF_ERROR(CheckMembers(data, where, {{"value", AnyValue}, {"files", AnyMap}}));
+  const PathLink files_path(where, "files");
+  for (const auto& [name, file] : *data.if_object()->Find("files")->if_object()) {
+    TIFFIN_RETURN_IF_ERROR(CheckRecordOf(file, kBytesClass, PathLink(files_path, name)));
+  }
+  return absl::OkStatus();
+}
+
+// A path names its files: a record whose `files` went is no longer copied between hosts.
+class PathSerialiser : public RecordSerialiser {
+ public:
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
+                     const PathLink& where) const override {
+    const Value* data = record.Find("data");
+    const PathLink data_path(where, "data");
+    if (data == nullptr) return BadRecord(data_path, "is missing");
+    if (ref.has_value()) return BadRecord(data_path, "a path is no ref");
+    TIFFIN_RETURN_IF_ERROR(AnyString(*data, data_path));
+    const Value* host = record.Find("host");
+    const Value* files = record.Find("files");
+    if (host != nullptr) TIFFIN_RETURN_IF_ERROR(StringOrNull(*host, PathLink(where, "host")));
+    if (files == nullptr || files->is_null()) return absl::OkStatus();
+    return CheckItems(*files, PathLink(where, "files"), AnyString);
+  }
+  std::string Keeps() const override { return "as it is, with host and files"; }
+};
+
+void AddPythonClasses(Registry* registry) {
+  const auto add = [registry](std::string_view name, ValueCheck check,
+                              std::string_view keeps = kMarked) {
+    registry->AddClass(name, MakeShapedSerialiser(check, keeps));
+  };
+  add("builtins.tuple", AnyList);
+  add("builtins.list", AnyList);
+  add("builtins.set", AnyList);
+  add("builtins.frozenset", AnyList);
+  add("builtins.dict", AnyMap);
+  add("builtins.slice", Slice);
+  add("builtins.complex", Complex);
+  add("enum.Enum", AnyString, kAsItIs);
+  registry->AddClass(kBytesClass,
+                     MakeShapedSerialiser(Base64Text, "from inline_limit on as an array of |V1",
+                                          /*allow_array=*/true));
+  registry->AddClass("pathlib.PurePath", std::make_shared<PathSerialiser>());
+  add("tiffin.map", Pairs);
+  add("tiffin.files", Files);
+  add("tiffin.duration", AnyInteger, kAsItIs);  // nanoseconds
+  add("tiffin.time", AnyInteger, kAsItIs);      // nanoseconds since 1970-01-01 UTC
+}
+
+void AddTypes(Registry* registry) {
+  const auto add = [registry](std::string_view name, ValueCheck check,
+                              std::string_view keeps = kMarked) {
+    registry->AddHook(name, MakeShapedSerialiser(check, keeps));
+  };
+  add("<method>", Method, kAsItIs);
+  add("<boundmethod>", BoundMethod);
+  add("<importable>", QualifiedName, kAsItIs);
+  add("<unwrapped>", QualifiedName, kAsItIs);
+  add("<automagic>", AnyValue);
+  add("<dataclass>", AnyMap);
+  add("<namedtuple>", NamedTuple);
+}
+
+void AddPythonBases(Registry* registry) {
+  constexpr std::pair<std::string_view, std::string_view> kBases[] = {
+      {"collections.OrderedDict", "builtins.dict"},
+      {"collections.defaultdict", "builtins.dict"},
+      {"collections.Counter", "builtins.dict"},
+      {"enum.IntEnum", "enum.Enum"},
+      {"enum.Flag", "enum.Enum"},
+      {"enum.IntFlag", "enum.Enum"},
+      {"pathlib.PurePosixPath", "pathlib.PurePath"},
+      {"pathlib.PureWindowsPath", "pathlib.PurePath"},
+      {"pathlib.Path", "pathlib.PurePath"},
+  };
+  for (const auto& [name, base] : kBases) registry->AddBases(name, {std::string(base)});
+  registry->AddBases("pathlib.PosixPath", {"pathlib.Path", "pathlib.PurePosixPath"});
+  registry->AddBases("pathlib.WindowsPath", {"pathlib.Path", "pathlib.PureWindowsPath"});
+}
+
+}  // namespace
+
+Registry BaseRegistry() {
+  Registry registry;
+  AddPythonClasses(&registry);
+  AddTypes(&registry);
+  AddPythonBases(&registry);
+  AddNoodlesClasses(&registry);
+  return registry;
+}
+
+}  // namespace tiffin

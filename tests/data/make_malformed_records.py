@@ -1,0 +1,202 @@
+"""Writes malformed-records.jsonl: malformed versions of each kind of record, with the error each gets."""
+import base64
+import io
+import json
+
+import numpy
+
+NOODLES = {"_noodles": "0.3.0"}
+
+
+def rec(kind, name, data, **members):
+    return {**NOODLES, "type": kind, "class": name, "data": data, **members}
+
+
+def obj(name, data, **members):
+    return rec("<object>", name, data, **members)
+
+
+def npy(array):
+    out = io.BytesIO()
+    numpy.save(out, array)
+    return out.getvalue()
+
+
+def text(data):
+    return base64.b64encode(data).decode()
+
+
+KIND = "noodles.workflow.arguments.ArgumentKind"
+ADDRESS = "noodles.workflow.arguments.ArgumentAddress"
+NODE = "noodles.workflow.model.FunctionNode"
+WORKFLOW = "noodles.workflow.model.Workflow"
+PROMISED = "noodles.interface.decorator.PromisedObject"
+QUOTE = "noodles.interface.functions.Quote"
+FAIL = "noodles.interface.maybe.Fail"
+JOB = "noodles.run.messages.JobMessage"
+RESULT = "noodles.run.messages.ResultMessage"
+
+regular = obj(KIND, "regular")
+address = obj(ADDRESS, {"kind": regular, "name": "x", "key": None})
+function = rec("<importable>", "builtins.function", "m.f")
+argument = obj("builtins.tuple", [address, 1])
+node = obj(NODE, {"function": function, "arguments": [argument], "hints": {}})
+KEY = "4Z8kdMg-CbjgTKKYlz6b-_-Tsda5VAJL44OheRB10mU="
+array = npy(numpy.arange(10))
+eight = obj("builtins.bytes", text(b"12345678"))
+
+
+def workflow(**members):
+    return obj(WORKFLOW, {"root": 0, "nodes": [node], "links": [{"node": 0, "to": []}], **members})
+
+
+def without(record, member):
+    data = dict(record["data"])
+    del data[member]
+    return {**record, "data": data}
+
+
+def array_ref(name, **members):
+    return obj(name, {"hdf5_path": KEY, "dtype": "int64", "shape": [10], **members}, ref=True)
+
+
+CASES = []
+
+
+def bad(what, record, error):
+    CASES.append({"what": what, "record": record, "error": error})
+
+
+for name in ["tuple", "list", "set", "frozenset"]:
+    bad("an object", obj("builtins." + name, {}), ".data: expected a list, found object")
+    bad("text", obj("builtins." + name, "abc"), ".data: expected a list, found string")
+    bad("no data", {**NOODLES, "type": "<object>", "class": "builtins." + name},
+        ".data: is missing")
+bad("an array's ref", array_ref("builtins.tuple"),
+    ".data: a ref to an array, where a builtins.tuple has none")
+bad("within a tuple", obj("builtins.tuple", [0, obj("builtins.set", None)]),
+    ".data[1].data: expected a list, found null")
+bad("two items", obj("builtins.slice", [1, None]), ".data: expected 3 items, found 2")
+bad("an integer", obj("builtins.slice", 1), ".data: expected a list, found integer")
+bad("no imag", obj("builtins.complex", {"real": 1.0}), ".data.imag: is missing")
+bad("text", obj("builtins.complex", {"real": "1", "imag": 0}),
+    ".data.real: expected a number, found string")
+bad("a list", obj("builtins.complex", [1, 2]), ".data: expected an object, found list")
+bad("a list", obj("builtins.dict", [["a", 1]]), ".data: expected an object, found list")
+bad("a list", obj("collections.OrderedDict", [["a", 1]]), ".data: expected an object, found list")
+bad("a record", obj("collections.OrderedDict", obj("builtins.tuple", [])),
+    ".data: expected an object, found a record <object> builtins.tuple")
+bad("a list", obj("builtins.bytes", [1, 2]), ".data: expected a string, found list")
+bad("not base64", obj("builtins.bytes", "a?=="), ".data: expected canonical base64")
+bad("cut", obj("builtins.bytes", "AP8"), ".data: expected canonical base64")
+bad("a number", obj("enum.Enum", 1), ".data: expected a string, found integer")
+bad("a list", obj("pathlib.PurePath", ["a"]), ".data: expected a string, found list")
+bad("a list", obj("pathlib.PosixPath", ["a"], host=None, files=["a"]),
+    ".data: expected a string, found list")
+bad("a file that is no name", obj("pathlib.PosixPath", "a", host=None, files=["a", 1]),
+    ".files[1]: expected a string, found integer")
+bad("a host that is no name", obj("pathlib.PosixPath", "a", host=[], files=["a"]),
+    ".host: expected a string or null, found list")
+bad("a member of three", obj("tiffin.map", [[1, 2], [1, 2, 3]]),
+    ".data[1]: expected 2 items, found 3")
+bad("no value", obj("tiffin.files", {"files": {}}), ".data.value: is missing")
+bad("a file that is text", obj("tiffin.files", {"value": 1, "files": {"a.b": "text"}}),
+    ".data.files[\"a.b\"]: expected a record <object> builtins.bytes, found string")
+bad("a double", obj("tiffin.time", 1.5), ".data: expected an integer, found double")
+bad("text", obj("tiffin.duration", "1"), ".data: expected an integer, found string")
+
+bad("no method", rec("<method>", "builtins.function", {"class": "m.A"}), ".data.method: is missing")
+bad("a class that is no name", rec("<method>", "builtins.function", {"class": 1, "method": "f"}),
+    ".data.class: expected a string, found integer")
+bad("no self", rec("<boundmethod>", "builtins.method", {"name": "f"}), ".data.self: is missing")
+bad("an empty name", rec("<boundmethod>", "builtins.method", {"self": 1, "name": ""}),
+    ".data.name: expected a qualified name, found \"\"")
+for kind in ["<importable>", "<unwrapped>", "<ufunc>"]:
+    bad("null", rec(kind, "builtins.function", None), ".data: expected a string, found null")
+    bad("no name", rec(kind, "builtins.function", "m..f"),
+        ".data: expected a qualified name, found \"m..f\"")
+bad("no data", {**NOODLES, "type": "<automagic>", "class": "m.A"}, ".data: is missing")
+bad("a list", rec("<dataclass>", "m.A", [1]), ".data: expected an object, found list")
+bad("no name", rec("<namedtuple>", "m.A", {"data": obj("builtins.tuple", [1])}),
+    ".data.name: is missing")
+bad("fields in a list", rec("<namedtuple>", "m.A", {"name": "m.A", "data": [1]}),
+    ".data.data: expected a record <object> builtins.tuple, found list")
+
+bad("another word", obj(KIND, "positional"), ".data: expected regular, variadic or keyword")
+bad("no kind", without(address, "kind"), ".data.kind: is missing")
+bad("a kind that is text", obj(ADDRESS, {"kind": "regular", "name": "x", "key": None}),
+    ".data.kind: expected a record <object> " + KIND + ", found string")
+bad("no name", without(address, "name"), ".data.name: is missing")
+bad("no key", without(address, "key"), ".data.key: is missing")
+bad("no function", without(node, "function"), ".data.function: is missing")
+bad("no arguments", without(node, "arguments"), ".data.arguments: is missing")
+bad("arguments by name", obj(NODE, {"function": function, "arguments": {"x": 1}, "hints": {}}),
+    ".data.arguments: expected a list, found object")
+bad("an argument without an address", obj(NODE, {"function": function, "arguments": [argument, 1]}),
+    ".data.arguments[1]: expected a record <object> builtins.tuple, found integer")
+bad("an argument of three",
+    obj(NODE, {"function": function, "arguments": [obj("builtins.tuple", [address, 1, 2])]}),
+    ".data.arguments[0].data: expected an address and a value, found 3 items")
+bad("hints in a list", obj(NODE, {"function": function, "arguments": [], "hints": []}),
+    ".data.hints: expected an object, found list")
+for member in ["root", "nodes", "links"]:
+    bad("no " + member, without(workflow(), member), ".data." + member + ": is missing")
+bad("a root that is no node", workflow(root=1), ".data.root: no node of that number: there are 1")
+bad("a node that is none", workflow(nodes=[1]),
+    ".data.nodes[0]: expected a record <object> " + NODE + ", found integer")
+bad("a link without targets", workflow(links=[{"node": 0}]), ".data.links[0].to: is missing")
+bad("a link from nowhere", workflow(links=[{"node": -1, "to": []}]),
+    ".data.links[0].node: no node of that number: there are 1")
+bad("a link to nowhere", workflow(links=[{"node": 0, "to": [{"node": 7, "address": address}]}]),
+    ".data.links[0].to[0].node: no node of that number: there are 1")
+bad("a link without an address", workflow(links=[{"node": 0, "to": [{"node": 0}]}]),
+    ".data.links[0].to[0].address: is missing")
+for name in [PROMISED, QUOTE]:
+    bad("no workflow", obj(name, {}), ".data.workflow: is missing")
+    bad("another record", obj(name, {"workflow": node}),
+        ".data.workflow: expected a record <object> " + WORKFLOW +
+        ", found a record <object> " + NODE)
+fail = obj(FAIL, {"name": "f", "fails": [], "trace": [], "exception": None})
+for member in fail["data"]:
+    bad("no " + member, without(fail, member), ".data." + member + ": is missing")
+bad("a trace that is text", obj(FAIL, {**fail["data"], "trace": "t"}),
+    ".data.trace: expected a list, found string")
+bad("no node", obj(JOB, {"key": 1}), ".data.node: is missing")
+bad("no key", obj(JOB, {"node": node}), ".data.key: is missing")
+result = obj(RESULT, {"key": 1, "status": "done", "value": 1, "msg": None})
+for member in result["data"]:
+    bad("no " + member, without(result, member), ".data." + member + ": is missing")
+bad("a status that is a number", obj(RESULT, {**result["data"], "status": 1}),
+    ".data.status: expected a string, found integer")
+
+bad("a list", obj("numpy.ndarray", [1, 2]), ".data: expected a string, found list")
+bad("not base64", obj("numpy.ndarray", "k05V TVBZ"), ".data: expected canonical base64")
+bad("no npy", obj("numpy.ndarray", text(b"hello")),
+    ".data: npy header: does not start with the magic")
+bad("cut in the data", obj("numpy.ndarray", text(array[:-8])),
+    ".data: npy: 72 bytes of data instead of 80")
+bad("too long", obj("numpy.matrix", text(array + b"x")),
+    ".data: npy: 81 bytes of data instead of 80")
+bad("cut in the header", obj("numpy.ndarray", text(array[:20])), ".data: npy header: cut short")
+bad("a ref with a shape of text", array_ref("numpy.ndarray", shape="10"),
+    ".data.shape: expected a list, found string")
+bad("a ref with a negative extent", array_ref("numpy.ndarray", shape=[2, -1]),
+    ".data.shape[1]: expected an integer from 0 to below 2^63")
+bad("a ref with a dtype under another name", array_ref("numpy.ndarray", dtype="<i8"),
+    ".data.dtype: expected \"int64\", numpy's str()")
+bad("a file without a name", obj("numpy.ndarray", {"path": "x"}, ref=True, host="n", files=["f"]),
+    ".data.filename: is missing")
+bad("a file without a path", obj("numpy.ndarray", {"filename": "f"}, ref=True, host="n",
+                                 files=["f"]), ".data.path: is missing")
+bad("a file that is no name", obj("numpy.ndarray", "a.npy", ref=True, host="n", files=[None]),
+    ".files[0]: expected a string, found null")
+bad("no dtype", obj("numpy.float64", {"bytes": eight}), ".data.dtype: is missing")
+bad("no bytes", obj("numpy.float64", {"dtype": "float64"}), ".data.bytes: is missing")
+bad("too few bytes", obj("numpy.float64", {"dtype": "complex128", "bytes": eight}),
+    ".data.bytes: expected 16 bytes of complex128, found 8")
+bad("bytes that are text", obj("numpy.generic", {"dtype": "float64", "bytes": "AAAAAAAAAAA="}),
+    ".data.bytes: expected a record <object> builtins.bytes, found string")
+
+with open("malformed-records.jsonl", "w") as out:
+    for case in CASES:
+        out.write(json.dumps(case) + "\n")

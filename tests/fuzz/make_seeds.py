@@ -1,0 +1,60 @@
+"""Writes the seeds of the fuzz targets from tests/data, one file for each distinct input."""
+import base64
+import hashlib
+import json
+import os
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(HERE, "..", "data")
+LARGEST = 2500  # bytes; small inputs are mutated faster
+
+HANDMADE = [
+    b"null", b"[true,false]", b"-0", b"0.0", b"-0.0", b"1e400", b"NaN", b"-Infinity", b"5e-324",
+    b"18446744073709551616", b"-9223372036854775809", b"65504.0", b"1e22", b'"\\ud800"',
+    b'"\\ud83d\\ude00"', b'"\\ude00\\ud83d"', b'"\\u0000\\/\\u007f"', b'{"a":1,"a":2,"":{}}',
+    b"[[[[[[[[]]]]]]]]", b' { "k" : [ 1 , 2.50 ] } ', '"gr\u00fc\u00df \u6e29"'.encode(),
+]
+
+
+def load(name):
+    with open(os.path.join(DATA, name)) as file:
+        return [json.loads(line) for line in file] if name.endswith("l") else json.load(file)
+
+
+def texts_in(value):
+    """Every `text` of job-keys.json, at any depth."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name == "text" and isinstance(member, str):
+                yield member.encode()
+            else:
+                yield from texts_in(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+
+
+def npys():
+    for case in load("numpy-dtypes.json")["cases"]:
+        yield case["name"].encode()
+        yield base64.b64decode(case["npy"])
+        yield base64.b64decode(case["fortran_npy"])
+
+
+def write(target, inputs):
+    folder = os.path.join(HERE, "seeds", target)
+    os.makedirs(folder, exist_ok=True)
+    for data in inputs:
+        if len(data) <= LARGEST:
+            with open(os.path.join(folder, hashlib.sha256(data).hexdigest()[:16]), "wb") as out:
+                out.write(data)
+
+
+jobs = list(texts_in(load("job-keys.json")))
+records = [json.dumps(line["record"]).encode() for line in load("noodles-types.jsonl")
+           if "record" in line]
+malformed = [json.dumps(line["record"]).encode() for line in load("malformed-records.jsonl")]
+write("json", HANDMADE + jobs[::6] + records[::4])
+write("cbor", HANDMADE + jobs[::2] + records[::4])
+write("record", records + malformed[::3] + jobs[::3])
+write("npy", list(npys())[::3])

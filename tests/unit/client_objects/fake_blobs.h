@@ -1,0 +1,63 @@
+// Blobs in memory, that count.
+#ifndef TIFFIN_TESTS_UNIT_CLIENT_OBJECTS_FAKE_BLOBS_H_
+#define TIFFIN_TESTS_UNIT_CLIENT_OBJECTS_FAKE_BLOBS_H_
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "client/object_blobs.h"
+#include "common/cbor.h"
+#include "common/json.h"
+
+namespace tiffin {
+
+class FakeBlobs : public ObjectBlobs {
+ public:
+  absl::StatusOr<BlobName> Put(std::string_view dtype, const Shape& shape,
+                               std::string_view bytes) override {
+    ++puts;
+    const BlobName name{BlobKey(dtype, shape, bytes), std::string(dtype), shape};
+    bytes_[RefText(name)] = bytes;
+    return name;
+  }
+
+  // Keeps the data of a record; the ref record that stands for it.
+  Value PutValue(Value value) {
+    Object& record = *value.if_object();
+    const std::string text = PrintJson(*record.Find("data"));
+    const ValueRef ref{BodyDigest(record).value(), text.size()};
+    bytes_[RefText(ref)] = text;
+    *record.Find("data") = RefData(ref);
+    record.Set("ref", true);
+    return value;
+  }
+
+  absl::Status Fetch(const RecordRef& ref,
+                     const std::function<absl::Status(std::string_view)>& on_chunk) override {
+    ++fetches;
+    const auto found = bytes_.find(RefText(ref));
+    if (found == bytes_.end()) return absl::NotFoundError(RefText(ref));
+    const std::string& bytes = found->second;
+    for (size_t at = 0; at < bytes.size(); at += 7) {
+      const absl::Status status = on_chunk(std::string_view(bytes).substr(at, 7));
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  // The bytes of a blob lose their end.
+  void Cut(const RecordRef& ref) { bytes_[RefText(ref)].pop_back(); }
+
+  // Each has the other's bytes.
+  void Swap(const RecordRef& a, const RecordRef& b) { bytes_[RefText(a)].swap(bytes_[RefText(b)]); }
+
+  int puts = 0, fetches = 0;
+
+ private:
+  std::map<std::string, std::string> bytes_;
+};
+
+}  // namespace tiffin
+
+#endif  // TIFFIN_TESTS_UNIT_CLIENT_OBJECTS_FAKE_BLOBS_H_

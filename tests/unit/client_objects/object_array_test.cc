@@ -1,0 +1,163 @@
+// Arrays and placeholders.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "client/objects.h"
+#include "common/base64.h"
+#include "tests/unit/client_objects/fake_blobs.h"
+
+namespace tiffin {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<int64_t> Range(size_t n) {
+  std::vector<int64_t> numbers(n);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  EXPECT_TRUE(value.ok()) << value.status();
+  return *std::move(value);
+}
+
+TEST(Arrays, SmallOnesAreNpyInTheRecord) {
+  const std::vector<int64_t> numbers = Range(10);
+  const Value record = Must(Encode(std::span<const int64_t>(numbers)));
+  EXPECT_EQ(RecordClass(*record.if_object()), "numpy.ndarray");
+  const std::optional<Array> array = InlineArray(*record.if_object());
+  ASSERT_TRUE(array.has_value());
+  EXPECT_EQ(array->Name().ToText(), "4Z8kdMg-CbjgTKKYlz6b-_-Tsda5VAJL44OheRB10mU= int64 [10]");
+  const auto back = Must(Decode<NdArray<int64_t>>(record));
+  EXPECT_EQ(back, NdArray<int64_t>({10}, numbers));
+}
+
+template <typename T>
+void KeepsItsDType(const std::string& dtype) {
+  const NdArray<T> array(Shape{2, 1}, std::vector<T>{T(1), T(0)}.size()
+                                          ? std::array<T, 2>{T(1), T(0)}
+                                          : std::array<T, 2>{});
+  const Value record = Must(Encode(array));
+  EXPECT_EQ(InlineArray(*record.if_object())->dtype, dtype);
+  EXPECT_EQ(Must(Decode<NdArray<T>>(record)), array);
+}
+
+TEST(Arrays, OfArithmeticAndComplexTypes) {
+  KeepsItsDType<bool>("bool");
+  KeepsItsDType<int8_t>("int8");
+  KeepsItsDType<uint16_t>("uint16");
+  KeepsItsDType<int32_t>("int32");
+  KeepsItsDType<long long>("int64");
+  KeepsItsDType<float>("float32");
+  KeepsItsDType<double>("float64");
+  KeepsItsDType<std::complex<float>>("complex64");
+  KeepsItsDType<std::complex<double>>("complex128");
+}
+
+TEST(Arrays, OfNoAndOfOneDimension) {
+  const NdArray<double> scalar(Shape{}, std::array{2.5});
+  EXPECT_EQ(Must(Decode<NdArray<double>>(Must(Encode(scalar)))), scalar);
+  const NdArray<double> empty(Shape{2, 0});
+  EXPECT_EQ(Must(Decode<NdArray<double>>(Must(Encode(empty)))), empty);
+}
+
+TEST(Arrays, LargeOnesAreUploadedNeverBase64) {
+  const std::vector<int64_t> numbers = Range(512);
+  const NdView<int64_t> view{numbers, {8, 64}};
+  const absl::Status refused = Encode(view).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("4096 bytes is uploaded"));
+
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const Value record = Must(Encode(view, {.blobs = blobs}));
+  EXPECT_EQ(blobs->puts, 1);
+  EXPECT_TRUE(HasRef(*record.if_object()));
+  const auto back = Must(Decode<NdArray<int64_t>>(record, {.deref = true, .blobs = blobs}));
+  EXPECT_EQ(back, NdArray<int64_t>({8, 64}, numbers));
+}
+
+TEST(Arrays, ViewsWithAnotherShapeAreRefused) {
+  const std::vector<float> numbers(3);
+  EXPECT_EQ(Encode(NdView<float>{numbers, {2, 2}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Arrays, OfAnotherDTypeAreRefused) {
+  const Value record = Must(Encode(NdArray<float>(Shape{2})));
+  const absl::Status status = Decode<std::vector<NdArray<double>>>(List{record}).status();
+  EXPECT_EQ(status, absl::InvalidArgumentError("[0]: expected an array of float64, found float32"));
+}
+
+TEST(Arrays, InAFileOfAHostAreNamed) {
+  const Value record = Object{
+      {"_noodles", "0.3.0"}, {"type", "<object>"}, {"class", "numpy.ndarray"}, {"data", "a.npy"},
+      {"ref", true},         {"host", "node1"},    {"files", List{"a.npy"}}};
+  const absl::Status status = Decode<NdArray<double>>(record, {.deref = true}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("[\"a.npy\"] on node1"));
+}
+
+// A ref to 0, 1, … as int64.
+Value RangeRef(FakeBlobs& blobs, size_t n) {
+  const std::vector<int64_t> numbers = Range(n);
+  return Client::RefRecord(
+      Must(blobs.Put("int64", {n}, {reinterpret_cast<const char*>(numbers.data()), n * 8})));
+}
+
+TEST(Refs, ArePlaceholdersWithoutDeref) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const Value record = RangeRef(*blobs, 10);
+  const absl::Status status = Decode<NdArray<int64_t>>(record, {.blobs = blobs}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it is a ref to 4Z8kdMg-"));
+
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {.blobs = blobs}));
+  EXPECT_EQ(blobs->fetches, 0);
+  EXPECT_TRUE(ref.elsewhere());
+  EXPECT_EQ(ref.ToText(),
+            "Ref(numpy.ndarray, 4Z8kdMg-CbjgTKKYlz6b-_-Tsda5VAJL44OheRB10mU= int64 [10])");
+  EXPECT_EQ(Must(Encode(ref)), record);
+  EXPECT_EQ(Must(ref.Deref()), NdArray<int64_t>({10}, Range(10)));
+  EXPECT_EQ(blobs->fetches, 1);
+}
+
+TEST(Refs, StreamIntoTheCallersMemory) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(RangeRef(*blobs, 100), {.blobs = blobs}));
+  std::vector<int64_t> memory(100);
+  EXPECT_EQ(ref.DerefInto(std::span(memory)), absl::OkStatus());
+  EXPECT_EQ(memory, Range(100));
+  std::vector<int64_t> small(99);
+  EXPECT_EQ(ref.DerefInto(std::span(small)).code(), absl::StatusCode::kInvalidArgument);
+  std::vector<double> other(100);
+  EXPECT_EQ(ref.DerefInto(std::span(other)).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Refs, ReportBytesThatAreMissing) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const Value record = RangeRef(*blobs, 100);
+  blobs->Cut(**RefOf(*record.if_object()));
+  const auto ref = Must(Decode<Ref<NdArray<int64_t>>>(record, {.blobs = blobs}));
+  EXPECT_EQ(ref.Deref().status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(Refs, OfWhatIsHereHoldIt) {
+  const auto ref = Must(Decode<Ref<int>>(Value(3)));
+  EXPECT_FALSE(ref.elsewhere());
+  EXPECT_EQ(Must(ref.Deref()), 3);
+}
+
+TEST(Refs, StandInAnyPlace) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const Value record = RangeRef(*blobs, 10);
+  const auto refs = Must(Decode<std::map<std::string, Ref<NdArray<int64_t>>>>(
+      Object{{"a", record}, {"b", record}}, {.blobs = blobs}));
+  EXPECT_EQ(refs.at("b").record(), record);
+}
+
+}  // namespace
+}  // namespace tiffin

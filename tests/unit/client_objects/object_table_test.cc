@@ -1,0 +1,206 @@
+// The table of DESIGN.md 6, both ways.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "client/objects.h"
+#include "tests/unit/client_objects/fake_blobs.h"
+
+namespace tiffin {
+namespace {
+
+using ::testing::HasSubstr;
+
+template <typename T>
+std::string Json(const T& object, const EncodeOptions& options = {}) {
+  const absl::StatusOr<std::string> text = to_json(object, options);
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.value_or("");
+}
+
+template <typename T>
+T Back(std::string_view text) {
+  absl::StatusOr<T> object = from_json<T>(text);
+  EXPECT_TRUE(object.ok()) << object.status();
+  return object.ok() ? *std::move(object) : T();
+}
+
+template <typename T>
+std::string Error(std::string_view text) {
+  const absl::Status status = from_json<T>(text).status();
+  EXPECT_FALSE(status.ok());
+  return std::string(status.message());
+}
+
+// The object's text, and the object from that text.
+template <typename T>
+void Both(const T& object, const std::string& text) {
+  EXPECT_EQ(Json(object), text);
+  EXPECT_EQ(Back<T>(text), object);
+}
+
+std::string Rec(const std::string& class_name, const std::string& data) {
+  return R"({"_noodles": "0.3.0", "type": "<object>", "class": ")" + class_name + R"(", "data": )" +
+         data + "}";
+}
+
+TEST(Table, PlainJson) {
+  Both(true, "true");
+  Both(int8_t{-128}, "-128");
+  Both(42, "42");
+  Both(uint64_t{18446744073709551615u}, "18446744073709551615");
+  Both(std::numeric_limits<int64_t>::min(), "-9223372036854775808");
+  Both(1.0, "1.0");
+  Both(0.1f, "0.10000000149011612");
+  Both(std::string("gr\u00fc\u00df \"x\""), R"("gr\u00fc\u00df \"x\"")");
+  Both(nullptr, "null");
+  Both(std::vector<int>{1, 2, 3}, "[1, 2, 3]");
+  Both(std::vector<bool>{true, false}, "[true, false]");
+  Both(std::array<double, 2>{0.5, -0.0}, "[0.5, -0.0]");
+  Both(std::map<std::string, std::vector<int>>{{"a", {1}}, {"b", {}}}, R"({"a": [1], "b": []})");
+  Both(std::optional<int>(), "null");
+  Both(std::optional<int>(3), "3");
+  EXPECT_EQ(Json("text"), "\"text\"");
+}
+
+TEST(Table, IntegersBeyond64BitsSurvive) {
+  const std::string digits = "-123456789012345678901234567890";
+  Both(BigInteger{digits}, digits);
+  EXPECT_EQ(Back<BigInteger>("7"), BigInteger{"7"});
+  EXPECT_EQ(Json(BigInteger{"7"}), "7");
+  EXPECT_FALSE(to_json(BigInteger{"seven"}).ok());
+}
+
+TEST(Table, NanAndInfinitiesSurvive) {
+  EXPECT_EQ(Json(std::nan("")), "NaN");
+  EXPECT_TRUE(std::isnan(Back<double>("NaN")));
+  Both(-std::numeric_limits<double>::infinity(), "-Infinity");
+}
+
+TEST(Table, IntegersStayWithinTheirType) {
+  EXPECT_EQ(Error<int8_t>("128"), "expected an integer of 8 bits, found integer");
+  EXPECT_EQ(Error<uint32_t>("-1"), "expected an integer of 32 bits, found integer");
+  EXPECT_EQ(Error<int64_t>("9223372036854775808"), "expected an integer of 64 bits, found integer");
+  EXPECT_EQ(Error<uint64_t>("18446744073709551616"),
+            "expected an integer of 64 bits, found integer");
+  EXPECT_EQ(Error<int64_t>("-9223372036854775809"),
+            "expected an integer of 64 bits, found integer");
+  EXPECT_EQ(Error<int>("1.0"), "expected an integer, found double");
+}
+
+TEST(Table, DoublesTakeIntegersThatTheyHoldExactly) {
+  EXPECT_EQ(Back<double>("3"), 3.0);
+  EXPECT_EQ(Error<double>("9007199254740993"), "expected a double, found integer");
+}
+
+TEST(Table, MapsWithOtherKeys) {
+  Both(std::map<int, std::string>{{1, "a"}, {2, "b"}},
+       Rec("tiffin.map", R"([[1, "a"], [2, "b"]])"));
+  const std::unordered_map<int, int> one{{7, 8}};
+  Both(one, Rec("tiffin.map", "[[7, 8]]"));
+}
+
+TEST(Table, MapsThatWouldPassForRecordsGoAsPairs) {
+  const std::map<std::string, std::string> map{{"_noodles", "0.3.0"}, {"type", "<object>"}};
+  Both(map, Rec("tiffin.map", R"([["_noodles", "0.3.0"], ["type", "<object>"]])"));
+}
+
+TEST(Table, MapsTakeOrderedDicts) {
+  EXPECT_EQ((Back<std::map<std::string, int>>(Rec("collections.OrderedDict", R"({"b": 1})"))),
+            (std::map<std::string, int>{{"b", 1}}));
+}
+
+TEST(Table, Sets) {
+  Both(std::set<int>{1, 2, 3}, Rec("builtins.set", "[1, 2, 3]"));
+  Both(std::unordered_set<std::string>{"x"}, Rec("builtins.set", R"(["x"])"));
+  EXPECT_EQ(Back<std::set<int>>(Rec("builtins.frozenset", "[2, 1]")), (std::set<int>{1, 2}));
+}
+
+TEST(Table, TuplesAndPairs) {
+  Both(std::make_tuple(1, std::string("a"), 2.5), Rec("builtins.tuple", R"([1, "a", 2.5])"));
+  Both(std::make_pair(1, std::make_pair(2, 3)),
+       Rec("builtins.tuple", "[1, " + Rec("builtins.tuple", "[2, 3]") + "]"));
+  Both(std::tuple<>(), Rec("builtins.tuple", "[]"));
+  EXPECT_EQ((Error<std::pair<int, int>>(Rec("builtins.tuple", "[1, 2, 3]"))),
+            "data: expected 2 items, found 3");
+}
+
+TEST(Table, Complex) {
+  Both(std::complex<double>(1.5, -2.0), Rec("builtins.complex", R"({"real": 1.5, "imag": -2.0})"));
+  Both(std::complex<float>(0.5f, 0), Rec("builtins.complex", R"({"real": 0.5, "imag": 0.0})"));
+  EXPECT_EQ(Error<std::complex<double>>(Rec("builtins.complex", R"({"real": 1})")),
+            "data.imag: is missing");
+}
+
+TEST(Table, Bytes) {
+  const std::vector<std::byte> bytes{std::byte{0}, std::byte{255}, std::byte{'a'}};
+  Both(bytes, Rec("builtins.bytes", "\"AP9h\""));
+  Both(std::vector<std::byte>(), Rec("builtins.bytes", "\"\""));
+  EXPECT_EQ(Error<std::vector<std::byte>>(Rec("builtins.bytes", "\"?\"")),
+            "expected an array, found a record <object> builtins.bytes");
+}
+
+TEST(Table, BytesAreUploadedFromTheLimitOn) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const std::vector<std::byte> bytes(4096, std::byte{'x'});
+  const std::string text = Json(bytes, {.blobs = blobs});
+  EXPECT_THAT(text, HasSubstr(R"("dtype": "|V1", "shape": [4096])"));
+  const auto back = from_json<std::vector<std::byte>>(text, {.deref = true, .blobs = blobs});
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(*back, bytes);
+}
+
+TEST(Table, PathsNameTheirHost) {
+  const std::filesystem::path path = "dir/out.dat";
+  const std::string text = Json(path, {.host = "node1"});
+  EXPECT_EQ(text, R"({"_noodles": "0.3.0", "type": "<object>", "class": "pathlib.PosixPath", )"
+                  R"("data": "dir/out.dat", "host": "node1", "files": ["dir/out.dat"]})");
+  EXPECT_EQ(Back<std::filesystem::path>(text), path);
+  setenv("TIFFIN_HOST", "cluster", 1);
+  EXPECT_THAT(Json(path), HasSubstr(R"("host": "cluster")"));
+  unsetenv("TIFFIN_HOST");
+  EXPECT_THAT(Json(path), ::testing::Not(HasSubstr("null")));
+}
+
+TEST(Table, VariantsAreWhatTheyHold) {
+  using V = std::variant<std::monostate, double, int, std::string, std::set<int>>;
+  Both(V(1), "1");
+  Both(V(1.0), "1.0");
+  Both(V("a"), "\"a\"");
+  Both(V(), "null");
+  Both(V(std::set<int>{1}), Rec("builtins.set", "[1]"));
+  EXPECT_THAT((Error<std::variant<int, std::string>>("[]")),
+              HasSubstr("no alternative takes it: expected an integer, found list; expected a "
+                        "string, found list"));
+}
+
+TEST(Table, Times) {
+  Both(std::chrono::nanoseconds(1500), Rec("tiffin.duration", "1500"));
+  Both(std::chrono::milliseconds(-2), Rec("tiffin.duration", "-2000000"));
+  Both(std::chrono::duration<double>(0.25), Rec("tiffin.duration", "250000000"));
+  Both(std::chrono::system_clock::time_point(std::chrono::seconds(1)),
+       Rec("tiffin.time", "1000000000"));
+  EXPECT_FALSE(to_json(std::chrono::hours(24 * 366 * 300)).ok());
+  EXPECT_EQ(Error<std::chrono::seconds>(Rec("tiffin.duration", "1.5")),
+            "data: expected an integer of 64 bits, found double");
+}
+
+TEST(Table, ErrorsNameThePath) {
+  EXPECT_EQ((Error<std::map<std::string, std::vector<int>>>(R"({"a": [1], "b": [2, "x"]})")),
+            "b[1]: expected an integer, found string");
+  EXPECT_EQ((Error<std::set<std::pair<int, int>>>(
+                Rec("builtins.set", "[" + Rec("builtins.tuple", "[1, null]") + "]"))),
+            "data[0].data[1]: expected an integer, found null");
+  EXPECT_EQ(Error<std::set<int>>(Rec("builtins.tuple", "[]")),
+            "expected a record <object> builtins.set, found a record <object> builtins.tuple");
+}
+
+TEST(Table, JsonIsIndentedOnRequest) {
+  EXPECT_EQ(Json(std::vector<int>{1, 2}, {.indent = 2}), "[\n  1,\n  2\n]");
+}
+
+}  // namespace
+}  // namespace tiffin
