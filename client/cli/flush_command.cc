@@ -17,8 +17,8 @@ absl::StatusOr<int> RunFlush(const std::string& folder, Context& context) {
     sum.delivered += outcome.delivered;
     sum.refused += outcome.refused;
     sum.left = outcome.left;
-    return sum.left == 0 ? absl::OkStatus()
-                         : absl::UnavailableError(StrCat(sum.left, " results stay in ", spool.folder()));
+    if (sum.left == 0) return absl::OkStatus();
+    return absl::UnavailableError(StrCat(sum.left, " results stay in ", spool.folder()));
   });
   if (context.globals.json) {
     PrintLine({{"delivered", uint64_t{sum.delivered}},
