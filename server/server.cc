@@ -24,7 +24,8 @@
 namespace tiffin::server {
 namespace {
 
-constexpr auto kDrainTime = std::chrono::seconds(6);
+constexpr auto kDrainTime = std::chrono::seconds(5);
+constexpr auto kSealTime = std::chrono::seconds(1);  // of packs; begun ones are finished
 // For what was finished to reach the clients. gRPC would also wait for idle connections to close.
 constexpr auto kFlushTime = std::chrono::milliseconds(300);
 
@@ -127,7 +128,7 @@ class ServerImpl : public Server {
       server_->Shutdown(std::chrono::system_clock::now() + kFlushTime);
     }
     if (blobs_ && server_) {
-      const absl::StatusOr<SealCounts> sealed = blobs_->Seal(true);
+      const absl::StatusOr<SealCounts> sealed = blobs_->Seal(true, clock_.Steady() + kSealTime);
       if (!sealed.ok()) {
         // Nothing is lost: the next start seals them.
         spdlog::warn("event=seal error=\"{}\"", std::string(sealed.status().message()));

@@ -25,8 +25,8 @@ Digest KeyOf(const NpyFile& file, Progress* progress) {
   return hash.Finish();
 }
 
-// Uploads the file's bytes unless the server says early that it has them. Started again from the
-// beginning if the connection breaks.
+// Uploads the file's bytes unless the server says early that it has them. Goes on where an earlier try
+// broke, of this program or of another that sent the same.
 absl::StatusOr<v1::PutResponse> Upload(const NpyFile& file, const BlobName& name,
                                        Context& context) {
   v1::PutRequest::Header header;
@@ -37,7 +37,14 @@ absl::StatusOr<v1::PutResponse> Upload(const NpyFile& file, const BlobName& name
   v1::PutResponse response;
   TIFFIN_RETURN_IF_ERROR(context.Persist([&]() -> absl::Status {
     Progress progress(context.err(), context.progress(), "sending", file.bytes().size());
-    size_t at = 0;
+    v1::QueryPutRequest query;
+    *query.mutable_caller() = header.caller();
+    *query.mutable_name() = header.name();
+    const absl::StatusOr<v1::QueryPutResponse> state = context.connection()->QueryPut(query);
+    if (!state.ok() && !absl::IsUnimplemented(state.status())) return state.status();
+    size_t at = state.ok() ? state->received() : 0;
+    header.set_offset(at);
+    progress.Advance(at);
     const auto next_chunk = [&] {
       const std::string_view chunk = file.bytes().substr(at, kChunk);
       at += chunk.size();

@@ -151,8 +151,10 @@ class Runner {
     key_ = answer.key;
     if (answer.result.has_value()) return Report("RETRIEVED", *answer.result);
     if (answer.lease.has_value()) return Compute(*answer.lease);
-    TIFFIN_ASSIGN_OR_RETURN(const Awaited awaited,
-                            client_.Await(key_, {.capacity = 1, .bulk = options_.bulk}));
+    AwaitOptions await{.capacity = 1, .bulk = options_.bulk};
+    // The holder may have failed since.
+    if (answer.holder.has_value()) await.after_epoch = answer.holder->epoch;
+    TIFFIN_ASSIGN_OR_RETURN(const Awaited awaited, client_.Await(key_, await));
     if (awaited.lease.has_value()) return Compute(*awaited.lease);
     return Report("WAITED", *awaited.result);
   }

@@ -203,6 +203,8 @@ class JobReader {
   virtual absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                        int limit) = 0;
   virtual absl::StatusOr<std::vector<RowId>> BlobsUsed(RowId job, BlobUse use) = 0;
+  // The same of all namespaces.
+  virtual absl::StatusOr<std::vector<RowId>> AllJobsUsing(RowId blob, BlobUse use) = 0;
   virtual absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) = 0;
   // Jobs of all namespaces with evidence, by id, behind `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) = 0;

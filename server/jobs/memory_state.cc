@@ -288,6 +288,18 @@ absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::JobsWithEvidence(RowId afte
 }
 
 template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::AllJobsUsing(RowId blob, BlobUse use) {
+  std::vector<RowId> jobs;
+  const auto& index = state().used_by;
+  for (auto it = index.lower_bound({blob, use, kFirst}); it != index.end(); ++it) {
+    const auto& [of_blob, of_use, job] = it->first;
+    if (of_blob != blob || of_use != use) break;
+    jobs.push_back(job);
+  }
+  return jobs;
+}
+
+template <typename I>
 absl::StatusOr<std::vector<EvidenceRow>> MemoryLookups<I>::Evidence(RowId job) {
   std::vector<EvidenceRow> rows;
   const auto& evidence = state().evidence;

@@ -152,6 +152,7 @@ class MemoryLookups : public Interface {
   absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                int limit) override;
   absl::StatusOr<std::vector<RowId>> BlobsUsed(RowId job, BlobUse use) override;
+  absl::StatusOr<std::vector<RowId>> AllJobsUsing(RowId blob, BlobUse use) override;
   absl::StatusOr<std::vector<EvidenceRow>> Evidence(RowId job) override;
   absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) override;
   absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) override;

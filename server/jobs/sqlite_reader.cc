@@ -350,6 +350,14 @@ absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsUsed(RowId job, BlobUs
 }
 
 template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::AllJobsUsing(RowId blob, BlobUse use) {
+  return connection_.Guard("listing a blob's jobs", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared("SELECT job FROM uses WHERE blob = ? AND use = ? ORDER BY job"));
+    return All(query.Bind(blob).Bind(static_cast<int64_t>(use)), ReadId);
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::vector<EvidenceRow>> SqliteLookups<I>::Evidence(RowId job) {
   return connection_.Guard("listing evidence", [&]() -> absl::StatusOr<std::vector<EvidenceRow>> {
     Query query(connection_.Prepared(

@@ -6,13 +6,14 @@
 #include "common/json.h"
 #include "common/record.h"
 #include "common/status.h"
+#include "common/utf8.h"
 
 namespace tiffin::server {
 namespace {
 
 constexpr size_t kMaxToken = 128;
 // gRPC drops a status whose trailers exceed 8 KiB.
-constexpr size_t kMaxMessage = 4000;
+constexpr size_t kMaxMessage = 1200;  // a byte may take three on the way
 constexpr size_t kMaxDetails = 3000;
 
 absl::Status Invalid(std::string_view where, std::string_view what) {
@@ -26,11 +27,10 @@ bool IsNamespace(std::string_view name) {
 }
 
 std::string Trimmed(std::string_view message) {
-  std::string out(message.substr(0, kMaxMessage));
+  std::string out = CutUtf8(ToValidUtf8(message), kMaxMessage);
   for (char& c : out) {
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';
   }
-  if (message.size() > kMaxMessage) out += "...";
   return out;
 }
 
@@ -102,7 +102,9 @@ absl::StatusOr<JobAddress> FromProto(const v1::JobName& name, std::string_view w
     return key;
   }
   if (name.by_case() == v1::JobName::kAlias) {
-    if (name.alias().name().empty()) return Invalid(std::string(where) + ".alias.name", "empty");
+    if (name.alias().name().empty() || name.alias().name().size() > 1024) {
+      return Invalid(std::string(where) + ".alias.name", "must have 1 to 1024 bytes");
+    }
     return AliasKey{name.alias().profile(), name.alias().name()};
   }
   return Invalid(where, "neither key nor alias");
@@ -208,6 +210,9 @@ absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request) {
     TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name.dtype));
     TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, ArrayBytes(dtype, name.shape));
     if (dtype.has_object()) return Invalid(where + ".name.dtype", "arrays of objects");
+    if (DTypeName(dtype) != name.dtype) {
+      return Invalid(where + ".name.dtype", StrCat("is written '", DTypeName(dtype), "'"));
+    }
     if (size != array.bytes.size()) {
       return Invalid(where + ".data", StrCat(array.bytes.size(), " bytes, dtype and shape tell ", size));
     }

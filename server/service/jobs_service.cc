@@ -124,7 +124,8 @@ absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswe
         ApplyBulk(store, caller.name_space, bulk, response->mutable_result()));
   }
   if (response->has_workflow()) {
-    return ApplyBulk(store, caller.name_space, bulk, response->mutable_workflow());
+    // With refs if it cannot be inline: an error would lose the lease.
+    ApplyBulk(store, caller.name_space, bulk, response->mutable_workflow()).IgnoreError();
   }
   return absl::OkStatus();
 }

@@ -16,7 +16,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
                public OpenStream,
                public std::enable_shared_from_this<Stream<Request, Response>> {
  public:
-  explicit Stream(Calls* calls) : calls_(calls) {}
+  Stream(Calls* calls, const char* name) : calls_(calls), name_(name) {}
 
   void Begin() {
     self_ = this->shared_from_this();
@@ -33,19 +33,23 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
   void OnCancel() override { End(grpc::Status::CANCELLED); }
 
   void OnReadDone(bool ok) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
+      if (ok) ++holds_;
+    }
     if (!ok) {
       HalfClosed();
       return;
     }
-    Hold();
     calls_->writes().Add([self = this->shared_from_this(), this] {
       const absl::Status status = Take(request_);
-      if (status.ok()) {
-        this->StartRead(&request_);
-      } else {
-        End(ToGrpc(status));
-      }
-      Unhold();
+      if (!status.ok()) End(ToGrpc(status));
+      std::unique_lock lock(mutex_);
+      read_due_ = status.ok();
+      --holds_;
+      Read(lock);
+      Next(lock);
     });
   }
 
@@ -53,12 +57,14 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
     std::unique_lock lock(mutex_);
     writing_ = false;
     if (!ok && !ended_) ended_ = grpc::Status::CANCELLED;
+    Read(lock);
     Next(lock);
   }
 
   void OnDone() override {
     Closed();
     if (added_) calls_->Remove(self_);
+    Calls::Log(name_, caller(), *ended_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 
@@ -68,6 +74,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
   // Nothing more will come.
   virtual void HalfClosed() = 0;
   virtual void Closed() {}
+  virtual const v1::Caller& caller() const = 0;
 
   void Write(Response response) {
     std::unique_lock lock(mutex_);
@@ -83,16 +90,16 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
   Calls* const calls_;
 
  private:
-  // While held, the stream does not finish: after that gRPC may forget it at any time, and a read must
-  // not be started any more.
-  void Hold() {
-    std::lock_guard lock(mutex_);
+  // Reads the next message, once the client has taken most of the answers. While held, the stream does
+  // not finish: after that gRPC may forget it at any time, and a read must not be started any more.
+  void Read(std::unique_lock<std::mutex>& lock) {
+    if (!read_due_ || ended_ || queue_.size() >= kUnread) return;
+    read_due_ = false;
     ++holds_;
-  }
-  void Unhold() {
-    std::unique_lock lock(mutex_);
+    lock.unlock();  // gRPC may call back from within
+    this->StartRead(&request_);
+    lock.lock();
     --holds_;
-    Next(lock);
   }
 
   void Next(std::unique_lock<std::mutex>& lock) {
@@ -104,6 +111,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
       const auto self = this->shared_from_this();  // OnDone may come before Finish returns
       lock.unlock();
       this->Finish(status);
+      lock.lock();
       return;
     }
     if (queue_.empty()) return;
@@ -112,26 +120,34 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
     queue_.pop_front();
     lock.unlock();
     this->StartWrite(&current_);
+    lock.lock();
   }
 
+  static constexpr size_t kUnread = 4;  // answers that wait for the client to read them
+
+  const char* const name_;
+  const absl::Time start_ = absl::Now();
   std::shared_ptr<Stream> self_;
   bool added_ = false;
   Request request_;
   std::mutex mutex_;  // guards all below
   std::deque<Response> queue_;
   Response current_;
-  bool writing_ = false, finished_ = false;
+  bool writing_ = false, finished_ = false, read_due_ = false;
   int holds_ = 0;
   std::optional<grpc::Status> ended_;
 };
 
 class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchResponse> {
  public:
-  SubmitBatchStream(Calls* calls, JobStore* store) : Stream(calls), store_(store) {}
+  SubmitBatchStream(Calls* calls, JobStore* store) : Stream(calls, "SubmitBatch"), store_(store) {}
 
  private:
+  const v1::Caller& caller() const override { return told_caller_; }
+
   absl::Status Take(const v1::SubmitBatchRequest& request) override {
     if (first_) {
+      told_caller_ = request.caller();
       TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
       TIFFIN_ASSIGN_OR_RETURN(options_, OptionsFromProto(request.options(), store_->limits()));
       bulk_ = request.options().bulk();
@@ -139,6 +155,10 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
       first_ = false;
     }
     const size_t n = static_cast<size_t>(request.jobs_size());
+    if (n > store_->limits().max_batch) {
+      return absl::InvalidArgumentError(StrCat("jobs: ", n, " in one message, the limit is ",
+                                               store_->limits().max_batch));
+    }
     // Reading a job takes a processor; what follows is one visit to the store for the whole message.
     std::vector<absl::StatusOr<PreparedJob>> jobs(n, absl::StatusOr<PreparedJob>(PreparedJob()));
     calls_->writes().ForEach(n, [&](size_t i) {
@@ -149,8 +169,18 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
     const std::vector<absl::StatusOr<SubmitAnswer>> answers =
         store_->SubmitMany(caller_, std::move(jobs), next_, options_, &grants_);
     std::vector<v1::SubmitBatchResponse::Item> items(n);
+    size_t budget = store_->limits().max_reply_bytes;
     for (size_t i = 0; i < n; ++i) {
       items[i].set_index(next_ + i);
+      if (answers[i].ok() && answers[i]->result && answers[i]->result->row.record.size() > budget) {
+        // Over what one message may bring: the client fetches it.
+        SubmitAnswer present = *answers[i];
+        present.result.reset();
+        ToProto(present, items[i].mutable_response());
+        items[i].mutable_response()->set_present(true);
+        continue;
+      }
+      if (answers[i].ok() && answers[i]->result) budget -= answers[i]->result->row.record.size();
       const absl::Status status =
           answers[i].ok() ? Answer(*store_, caller_, *answers[i], bulk_, items[i].mutable_response())
                           : answers[i].status();
@@ -169,9 +199,8 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
     v1::SubmitBatchResponse response;
     size_t bytes = 0;
     for (v1::SubmitBatchResponse::Item& item : items) {
-      if (item.ByteSizeLong() > budget) {
+      if (item.ByteSizeLong() > budget && item.response().has_result()) {
         item.mutable_response()->clear_result();
-        item.mutable_response()->clear_workflow();
         item.mutable_response()->set_present(true);
       }
       if (bytes + item.ByteSizeLong() > budget) {
@@ -189,6 +218,7 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
 
   JobStore* const store_;
   bool first_ = true;
+  v1::Caller told_caller_;
   CallerInfo caller_;
   SubmitOptions options_;
   v1::Bulk bulk_ = v1::BULK_REFS;
@@ -198,9 +228,11 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
 
 class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
  public:
-  AwaitStreamReactor(Calls* calls, JobStore* store) : Stream(calls), store_(store) {}
+  AwaitStreamReactor(Calls* calls, JobStore* store) : Stream(calls, "Await"), store_(store) {}
 
  private:
+  const v1::Caller& caller() const override { return told_caller_; }
+
   absl::Status Take(const v1::AwaitRequest& request) override {
     if (first_) TIFFIN_RETURN_IF_ERROR(Open(request));
     first_ = false;
@@ -229,6 +261,7 @@ class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
   }
 
   absl::Status Open(const v1::AwaitRequest& request) {
+    told_caller_ = request.caller();
     TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
     bulk_ = request.bulk();
     AwaitSession session;
@@ -277,12 +310,12 @@ class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
     if (response.has_result()) {
       status = ApplyBulk(*store_, caller_.name_space, bulk_, response.mutable_result());
     }
-    if (status.ok() && response.has_workflow()) {
-      status = ApplyBulk(*store_, caller_.name_space, bulk_, response.mutable_workflow());
+    if (response.has_workflow()) {
+      // With refs if it cannot be inline: an error would lose the lease.
+      ApplyBulk(*store_, caller_.name_space, bulk_, response.mutable_workflow()).IgnoreError();
     }
     if (!status.ok()) {
       response.clear_result();
-      response.clear_workflow();
       response.set_event(v1::AWAIT_ERROR);
       ToProto(status, response.mutable_status());
     }
@@ -314,6 +347,7 @@ class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
 
   JobStore* const store_;
   bool first_ = true;
+  v1::Caller told_caller_;
   CallerInfo caller_;
   v1::Bulk bulk_ = v1::BULK_REFS;
   Waiters::SessionId session_ = 0;

@@ -158,8 +158,15 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
         if (!row || row->location != blob.location) return absl::OkStatus();
         return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
       });
+  std::function<void(RowId)> tell;
+  {
+    std::lock_guard lock(mutex_);
+    tell = on_damage_;
+  }
   if (!written.ok()) {  // it is found again by the next reader
     spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
+  } else if (tell) {
+    tell(blob.id);
   }
   return told;
 }

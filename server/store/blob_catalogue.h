@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -169,6 +170,11 @@ class BlobCatalogue : private PackJournal {
   // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with the
   // blob's name.
   absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);
+  // Called after damage was written down, on the thread that reported it. Null: nobody is told.
+  void OnDamage(std::function<void(RowId)> callback) {
+    std::lock_guard lock(mutex_);
+    on_damage_ = std::move(callback);
+  }
   // All bytes, of a blob of moderate size.
   absl::StatusOr<std::string> ReadWhole(const BlobRow& blob);
   absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
@@ -176,7 +182,8 @@ class BlobCatalogue : private PackJournal {
 
   // Rewrites packs that are full or left open; with `all` the current one too. What cannot be sealed does
   // not keep the others from it: the first error is returned at the end.
-  absl::StatusOr<SealCounts> Seal(bool all);
+  // With a deadline it stops between two packs: the next start goes on.
+  absl::StatusOr<SealCounts> Seal(bool all, SteadyTime deadline = SteadyTime::max());
   // Removes what nothing refers to (admin.proto: Collect).
   absl::StatusOr<CollectCounts> Collect(bool dry_run);
 
@@ -217,6 +224,7 @@ class BlobCatalogue : private PackJournal {
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
+  std::function<void(RowId)> on_damage_;
   std::thread sealer_;
 };
 

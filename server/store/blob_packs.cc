@@ -132,11 +132,12 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
   return absl::OkStatus();
 }
 
-absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all) {
+absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
   std::lock_guard lock(seal_mutex_);
   SealCounts counts;
   absl::Status first;
   for (const std::string& pack : store_->PacksToSeal(all)) {
+    if (clock_->Steady() >= deadline) break;
     first.Update(Annotate(SealPack(pack, &counts), pack));
   }
   if (!first.ok()) return first;

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "absl/strings/escaping.h"
+
 #include <algorithm>
 #include <condition_variable>
 #include <utility>
@@ -20,11 +22,11 @@ namespace {
 constexpr size_t kPart = 256;
 
 // The error record of a job whose holders were lost.
-std::string LostRecord(int64_t losses, const std::string& hosts) {
-  return PrintJson(Value(
+Value LostRecord(int64_t losses, const std::string& hosts) {
+  return Value(
       Object{{"error", Value("LOST")},
              {"message", Value(absl::StrCat("lost ", losses, " times while it was computed"))},
-             {"hosts", Value(hosts)}}));
+             {"hosts", Value(hosts)}});
 }
 
 std::string WhyNoResult(const JobRow& row) {
@@ -69,13 +71,28 @@ absl::Status JobStore::Start() {
       return LapseIn(tx, effects, job, lease);
     }, [this, lease](absl::Status status) {
       // Not committed: the lease lives on, and is looked at again after a term.
-      if (!status.ok()) leases_.Renew(lease);
+      if (!status.ok()) leases_.Revive(lease);
     });
   });
+  blobs_->OnDamage([this](RowId blob) { WithdrawDamaged(blob); });
   return absl::OkStatus();
 }
 
+// A result that needs a damaged blob is a miss from now on; the next store of it heals the blob.
+void JobStore::WithdrawDamaged(RowId blob) {
+  std::vector<RowId> jobs;
+  absl::Status status = database_->Read([&](JobReader& reader) -> absl::Status {
+    TIFFIN_ASSIGN_OR_RETURN(jobs, reader.AllJobsUsing(blob, BlobUse::kResult));
+    return absl::OkStatus();
+  });
+  if (status.ok() && !jobs.empty()) status = Withdraw(std::move(jobs), Tombstone::kDamaged).status();
+  if (!status.ok()) {
+    spdlog::warn("event=damaged note=\"results not withdrawn\" error=\"{}\"", status.ToString());
+  }
+}
+
 void JobStore::Stop() {
+  blobs_->OnDamage(nullptr);
   leases_.Stop();
   WriteHits();
 }
@@ -261,13 +278,13 @@ absl::Status JobStore::LapseIn(JobTransaction& tx, Effects& effects, RowId id,
                   holder.session.host.empty() ? "unknown" : holder.session.host);
   effects.after_commit.push_back([this, key = job.row.key, host = holder.session.host] {
     ++counters_.lapsed;
-    spdlog::info("event=lapsed key={} host=\"{}\"", key.ToText(), host);
+    spdlog::info("event=lapsed key={} host=\"{}\"", key.ToText(),
+                 absl::CHexEscape(host));  // the client's words
   });
   const Transition t = Lapse(job.life(), options_.limits.max_lost);
-  ResultRow error{.job = id, .kind = ResultKind::kError,
-                  .record = LostRecord(job.row.losses + 1, job.row.lost_hosts)};
-  TIFFIN_ASSIGN_OR_RETURN(error.digest,
-                          ResultDigest(Value(Object{{"hosts", job.row.lost_hosts}})));
+  const Value lost = LostRecord(job.row.losses + 1, job.row.lost_hosts);
+  ResultRow error{.job = id, .kind = ResultKind::kError, .record = PrintJson(lost)};
+  TIFFIN_ASSIGN_OR_RETURN(error.digest, ResultDigest(lost));
   error.epoch = lease->epoch;
   error.stored = clock_->Now();
   error.retryable = true;

@@ -102,6 +102,7 @@ class JobStore {
   // Takes back what the jobs have (see Withdraw of job_life.h); how many had something. In parts: after
   // an error some are done, and it may be repeated.
   absl::StatusOr<size_t> Withdraw(std::vector<RowId> jobs, Tombstone why);
+  void WithdrawDamaged(RowId blob);
 
   absl::Status SetAlias(const CallerInfo& caller, const AliasKey& alias, const Digest& key,
                         bool replace);
@@ -157,8 +158,8 @@ class JobStore {
   absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
                         const PreparedJob& prepared, const std::string& request_id,
                         bool can_compute, SubmitAnswer* answer);
-  absl::Status EnterArguments(JobTransaction& tx, const JobRow& job, bool fresh,
-                              const TakenIn& in, Missing* missing);
+  absl::Status EnterArguments(JobTransaction& tx, const JobRow& job, const TakenIn& in,
+                              Missing* missing);
   // With the rows of `job` written. `session` is the new holder's.
   absl::Status GrantIn(JobTransaction& tx, Effects& effects, JobInHand& job, const Life& end,
                        LeaseRow lease, std::optional<StoredResult>* workflow);
@@ -166,11 +167,11 @@ class JobStore {
 
   absl::Status StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
                        const StoreRequest& request, const TakenIn& in, const ResultRow& result,
-                       const std::optional<JobRow>& fresh, StoreAnswer* answer,
+                       const std::optional<PreparedJob>& fresh, StoreAnswer* answer,
                        absl::Status* refused);
   absl::StatusOr<JobInHand> JobToStore(JobTransaction& tx, RowId ns, RowId session,
                                        const StoreRequest& request,
-                                       const std::optional<JobRow>& fresh);
+                                       const std::optional<PreparedJob>& fresh);
   absl::Status LapseIn(JobTransaction& tx, Effects& effects, RowId job, const std::string& lease);
   absl::Status ReleaseIn(JobTransaction& tx, Effects& effects, RowId job, size_t* released);
 

@@ -65,6 +65,7 @@ void LeaseTable::Remove(std::string_view lease_id, Renewal why) {
 
 Renewal LeaseTable::RenewLocked(const std::string& id, bool progress) {
   if (auto it = live_.find(id); it != live_.end()) {
+    if (it->second.ending) return Renewal::kLost;
     const SteadyTime now = clock_->Steady();
     if (progress) it->second.held_since = now;
     if (it->second.held_since + max_hold_ <= now) return Renewal::kLost;
@@ -97,7 +98,17 @@ void LeaseTable::NoteProgress(std::string_view lease_id) {
 bool LeaseTable::Lapsed(std::string_view lease_id) {
   std::lock_guard lock(mutex_);
   auto it = live_.find(std::string(lease_id));
-  return it != live_.end() && it->second.deadline <= clock_->Steady();
+  if (it == live_.end() || it->second.deadline > clock_->Steady()) return false;
+  it->second.ending = true;
+  return true;
+}
+
+void LeaseTable::Revive(std::string_view lease_id) {
+  std::lock_guard lock(mutex_);
+  const auto it = live_.find(std::string(lease_id));
+  if (it == live_.end()) return;
+  it->second.ending = false;
+  Schedule(it->first, it->second);
 }
 
 size_t LeaseTable::size() {

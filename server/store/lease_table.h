@@ -48,6 +48,8 @@ class LeaseTable {
   void NoteProgress(std::string_view lease_id);
   // True if the lease is known and its term is over now.
   bool Lapsed(std::string_view lease_id);
+  // It could not be ended: it lives on for a term.
+  void Revive(std::string_view lease_id);
   size_t size();
 
  private:
@@ -56,6 +58,7 @@ class LeaseTable {
     SteadyTime::duration term;
     SteadyTime deadline;
     SteadyTime held_since;
+    bool ending = false;  // on its way out: not to be renewed any more
   };
   Renewal RenewLocked(const std::string& id, bool progress);
   void Run();

@@ -13,6 +13,12 @@ absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue&
   TIFFIN_ASSIGN_OR_RETURN(TakenRecord taken, TakeBulk(std::move(value), options));
   TakenIn in;
   in.json = PrintJson(taken.record);
+  // Other texts of the same values may be shorter: what is stored must fit into an answer.
+  if (in.json.size() > limits.json.max_text_bytes) {
+    return absl::ResourceExhaustedError(StrCat("printed, it has ", in.json.size(),
+                                               " bytes, the limit is ",
+                                               limits.json.max_text_bytes));
+  }
   in.refs = std::move(taken.refs);
   TIFFIN_ASSIGN_OR_RETURN(in.blobs, blobs.MakeDurable(std::move(taken.taken)));
   return in;

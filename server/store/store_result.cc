@@ -107,7 +107,7 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
   result.exit_status = request.exit_status;
   result.log = std::move(request.log);
 
-  std::optional<JobRow> fresh;
+  std::optional<PreparedJob> fresh;
   if (!request.job.empty()) {
     TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(request.job));
     if (request.key && *request.key != job.row.key) {
@@ -115,16 +115,18 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
           absl::StrCat("key: the job's key is ", job.row.key.ToText()));
     }
     request.key = job.row.key;
-    in->blobs.insert(in->blobs.end(), job.in.blobs.begin(), job.in.blobs.end());
-    fresh = std::move(job.row);
+    fresh = std::move(job);
   }
   // A refusal that leaves evidence is committed all the same.
   absl::Status refused;
-  TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) {
+  const absl::Status committed = Change([&](JobTransaction& tx, Effects& effects) {
     *answer = StoreAnswer();
     refused = absl::OkStatus();
     return StoreIn(tx, effects, caller, request, *in, result, fresh, answer, &refused);
-  }));
+  });
+  BlobCatalogue::Settle(committed, in->blobs);
+  if (fresh) BlobCatalogue::Settle(committed, fresh->in.blobs);
+  TIFFIN_RETURN_IF_ERROR(committed);
   if (refused.ok()) ++counters_.stored;
   return refused;
 }
@@ -132,15 +134,17 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
 // The job that a result is stored for; inserted if it came along and is not there.
 absl::StatusOr<JobInHand> JobStore::JobToStore(JobTransaction& tx, RowId ns, RowId session,
                                                const StoreRequest& request,
-                                               const std::optional<JobRow>& fresh) {
+                                               const std::optional<PreparedJob>& fresh) {
   std::optional<JobRow> row;
   if (request.key) {
     TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(ns, *request.key));
     if (!row && fresh) {
-      row = fresh;
+      row = fresh->row;
       row->namespace_id = ns;
       row->session = session;
       TIFFIN_ASSIGN_OR_RETURN(row->id, tx.InsertJob(*row));
+      Missing missing;  // of the arguments: whoever stores a result has no need of them
+      TIFFIN_RETURN_IF_ERROR(EnterArguments(tx, *row, fresh->in, &missing));
     }
   } else if (!request.lease_id.empty()) {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease,
@@ -160,7 +164,7 @@ absl::StatusOr<JobInHand> JobStore::JobToStore(JobTransaction& tx, RowId ns, Row
 
 absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
                                const StoreRequest& request, const TakenIn& in,
-                               const ResultRow& result, const std::optional<JobRow>& fresh,
+                               const ResultRow& result, const std::optional<PreparedJob>& fresh,
                                StoreAnswer* answer, absl::Status* refused) {
   TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
   SessionRow session = caller.session;

@@ -118,6 +118,9 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
       return absl::OkStatus();
     });
     if (status.ok()) *grants = left;
+    for (size_t m = start; m < end; ++m) {
+      BlobCatalogue::Settle(status, jobs[misses[m]]->in.blobs);
+    }
     for (size_t m = start; m < end && !status.ok(); ++m) answers[misses[m]] = status;
   }
   for (const absl::StatusOr<SubmitAnswer>& answer : answers) {
@@ -152,9 +155,10 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
       // Who waits for a job that nobody had sent can have it now.
       effects.offer.push_back({ns, job.row.key});
     }
-    return EnterArguments(tx, job.row, true, prepared.in, &answer->missing);
+    return EnterArguments(tx, job.row, prepared.in, &answer->missing);
   }
-  TIFFIN_RETURN_IF_ERROR(EnterArguments(tx, *known, false, prepared.in, &answer->missing));
+  // Of a job that is known, too: it may have come with refs to blobs that were absent.
+  TIFFIN_RETURN_IF_ERROR(EnterArguments(tx, *known, prepared.in, &answer->missing));
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *known));
   TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
   std::optional<StoredResult> stored;
@@ -168,7 +172,7 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
     return absl::OkStatus();
   }
   if (standing == Standing::kHeld && end.row.id == job.row.id && !request_id.empty() &&
-      end.lease->request_id == request_id) {
+      end.lease->request_id == request_id && end.lease->session == context.session) {
     answer->outcome = Outcome::kGranted;  // the same call, sent again
     answer->lease = end.lease;
     if (job.row.state != JobState::kUnfolding) return absl::OkStatus();
@@ -195,15 +199,13 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
   return absl::OkStatus();
 }
 
-absl::Status JobStore::EnterArguments(JobTransaction& tx, const JobRow& job, bool fresh,
-                                      const TakenIn& in, Missing* missing) {
+absl::Status JobStore::EnterArguments(JobTransaction& tx, const JobRow& job, const TakenIn& in,
+                                      Missing* missing) {
   std::vector<RowId> used;
-  if (fresh) {
-    for (const NewBlob& blob : in.blobs) {
-      TIFFIN_ASSIGN_OR_RETURN(const RowId id,
-                              BlobCatalogue::Enter(tx, job.namespace_id, blob, clock_->Now()));
-      used.push_back(id);
-    }
+  for (const NewBlob& blob : in.blobs) {
+    TIFFIN_ASSIGN_OR_RETURN(const RowId id,
+                            BlobCatalogue::Enter(tx, job.namespace_id, blob, clock_->Now()));
+    used.push_back(id);
   }
   TIFFIN_ASSIGN_OR_RETURN(*missing,
                           BlobCatalogue::FindMissing(tx, job.namespace_id, in.refs, &used));

@@ -1,6 +1,6 @@
 """Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
 and damage that heals."""
-import glob, hashlib, io, os, random, signal, struct, threading, unittest
+import base64, glob, hashlib, io, os, random, signal, struct, threading, unittest
 
 import grpc
 import h5py
@@ -49,6 +49,14 @@ class Blobs(unittest.TestCase):
         data = b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)
         return messages[0].header, data
+
+    @staticmethod
+    def refer(array):
+        """The ref record of an array."""
+        name = name_of(array)
+        return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
+                "data": {"hdf5_path": base64.urlsafe_b64encode(name.key).decode(),
+                         "dtype": name.dtype, "shape": list(name.shape)}}
 
     def fails(self, code, words, call):
         with self.assertRaises(grpc.RpcError) as caught:
@@ -201,18 +209,11 @@ class Blobs(unittest.TestCase):
         small = [numpy.full(2000, i) for i in range(50)]
         for array in [used, unused] + small:
             self.put(array)
-        ref = {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True}
-
-        def refer(array):
-            name = name_of(array)
-            import base64
-            return dict(ref, data={"hdf5_path": base64.urlsafe_b64encode(name.key).decode(),
-                                   "dtype": name.dtype, "shape": list(name.shape)})
-        answer = submit(self.server, job("f", refer(small[0])))
+        answer = submit(self.server, job("f", self.refer(small[0])))
         # A value that holds a ref: what it holds stays, too.
         held = {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "ref": True,
-                "data": {"inner": refer(small[1])}}
-        store(self.server, answer, [refer(used), held])
+                "data": {"inner": self.refer(small[1])}}
+        store(self.server, answer, [self.refer(used), held])
         self.server.admin.Seal(admin_pb2.SealRequest())
         dry = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True))
         self.assertEqual(dry.blobs, 49)
@@ -245,6 +246,8 @@ class Blobs(unittest.TestCase):
     def test_damage_is_told_never_served_and_heals(self):
         array = numpy.random.default_rng(4).random(400_000)
         name = self.put(array).name
+        answer = submit(self.server, job("makes", 1))
+        store(self.server, answer, [self.refer(array)])
         local = self.deref(name, local=True)[0].local
         self.server.stop()
         with open(local.path, "r+b") as pack:
@@ -257,10 +260,16 @@ class Blobs(unittest.TestCase):
         self.assertEqual(self.deref(name, limit=1 << 20)[1], array.tobytes()[:1 << 20])
         for _ in range(2):
             self.fails(grpc.StatusCode.DATA_LOSS, ["float64"], lambda: self.deref(name))
+        # The result that needs it is a miss, and computed again.
+        self.fails(grpc.StatusCode.NOT_FOUND, [], lambda: get(self.server, answer.key))
+        again = submit(self.server, job("makes", 1))
+        self.assertEqual(again.outcome, jobs_pb2.GRANTED)
         missing = self.server.blobs.FindMissing(
             blobs_pb2.FindMissingRequest(caller=caller(), blobs=[name]))
         self.assertEqual(list(missing.blobs), [name])
         self.put(array)
+        store(self.server, again, [self.refer(array)])
+        self.assertEqual(submit(self.server, job("makes", 1)).outcome, jobs_pb2.RETRIEVED)
         self.assertEqual(self.deref(name)[1], array.tobytes())
 
     def test_a_pack_cut_while_it_is_mapped_fails_the_call_only(self):

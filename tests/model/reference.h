@@ -17,6 +17,7 @@ using Millis = std::chrono::milliseconds;
 
 struct ReferenceLease {
   std::string id, request;
+  int client = -1;  // that asked for it by Submit
   int64_t epoch = 0;
   Millis term{}, deadline{}, held_since{};
   bool keep = true;

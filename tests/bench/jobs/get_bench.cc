@@ -2,8 +2,8 @@
 #include <cstring>
 #include <random>
 
-#include "tests/bench/jobs/harness.h"
-#include "tests/bench/jobs/rpc.h"
+#include "tests/bench/harness.h"
+#include "tests/bench/rpc.h"
 
 namespace tiffin::bench {
 namespace {

@@ -4,8 +4,8 @@
 #include <thread>
 #include <unordered_map>
 
-#include "tests/bench/jobs/harness.h"
-#include "tests/bench/jobs/rpc.h"
+#include "tests/bench/harness.h"
+#include "tests/bench/rpc.h"
 
 namespace tiffin::bench {
 namespace {

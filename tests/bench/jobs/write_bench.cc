@@ -4,8 +4,8 @@
 
 #include "common/crypto.h"
 #include "server/jobs/sqlite_job_database.h"
-#include "tests/bench/jobs/harness.h"
-#include "tests/bench/jobs/rpc.h"
+#include "tests/bench/harness.h"
+#include "tests/bench/rpc.h"
 
 namespace tiffin::bench {
 namespace {

@@ -415,6 +415,7 @@ TEST_P(JobRows, UsesAreFoundFromTheBlob) {
     EXPECT_EQ(Must(reader.JobsUsing(a, blob, BlobUse::kArgument, 2)),
               (std::vector{jobs[0], jobs[1]}));
     EXPECT_EQ(Must(reader.JobsUsing(a, blob, BlobUse::kResult, 100)), (std::vector{jobs[1]}));
+    EXPECT_EQ(Must(reader.AllJobsUsing(blob, BlobUse::kArgument)).size(), jobs.size() + 1);
   });
   Write([&](JobTransaction& tx) { Must(tx.DropUses(jobs[1], BlobUse::kArgument)); });
   Look([&](JobReader& reader) {

@@ -68,6 +68,7 @@ void CallAll(JobTransaction& tx) {
   Must(tx.BlobInUse(blob));
   Must(tx.UnusedBlobs(0, 10));
   Must(tx.JobsUsing(space, blob, BlobUse::kResult, 10));
+  Must(tx.AllJobsUsing(blob, BlobUse::kResult));
   Must(tx.Evidence(job.id));
   Must(tx.AllPacks(PackState::kOpen));
   Must(tx.FindPack("pack"));

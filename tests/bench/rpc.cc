@@ -1,4 +1,4 @@
-#include "tests/bench/jobs/rpc.h"
+#include "tests/bench/rpc.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,6 +1,6 @@
 // Servers in processes of their own, and many calls in flight.
-#ifndef TIFFIN_TESTS_BENCH_JOBS_RPC_H_
-#define TIFFIN_TESTS_BENCH_JOBS_RPC_H_
+#ifndef TIFFIN_TESTS_BENCH_RPC_H_
+#define TIFFIN_TESTS_BENCH_RPC_H_
 
 #include <grpcpp/grpcpp.h>
 #include <sys/types.h>
@@ -26,6 +26,7 @@ class ServerProcess {
 
   void Stop(int signal);
   const std::string& address() const { return address_; }
+  pid_t pid() const { return pid_; }
   std::shared_ptr<grpc::Channel> Connect() const;
   std::unique_ptr<v1::Jobs::Stub> Stub() const { return v1::Jobs::NewStub(Connect()); }
 
@@ -56,4 +57,4 @@ void Check(const grpc::Status& status);
 
 }  // namespace tiffin::bench
 
-#endif  // TIFFIN_TESTS_BENCH_JOBS_RPC_H_
+#endif  // TIFFIN_TESTS_BENCH_RPC_H_

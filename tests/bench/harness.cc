@@ -1,5 +1,5 @@
 // bench [FILTER]: runs the benchmarks whose names contain FILTER.
-#include "tests/bench/jobs/harness.h"
+#include "tests/bench/harness.h"
 
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@
 
 #include "common/json.h"
 #include "common/value.h"
-#include "tests/bench/jobs/rpc.h"
+#include "tests/bench/rpc.h"
 
 namespace tiffin::bench {
 namespace {

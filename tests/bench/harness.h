@@ -4,8 +4,8 @@
 //
 // A floor is measured in the same run, in rounds that alternate with those of the thing itself, as the
 // machine is noisy and ratios are firmer than absolutes.
-#ifndef TIFFIN_TESTS_BENCH_JOBS_HARNESS_H_
-#define TIFFIN_TESTS_BENCH_JOBS_HARNESS_H_
+#ifndef TIFFIN_TESTS_BENCH_HARNESS_H_
+#define TIFFIN_TESTS_BENCH_HARNESS_H_
 
 #include <chrono>
 #include <filesystem>
@@ -60,4 +60,4 @@ struct Registration {
 
 }  // namespace tiffin::bench
 
-#endif  // TIFFIN_TESTS_BENCH_JOBS_HARNESS_H_
+#endif  // TIFFIN_TESTS_BENCH_HARNESS_H_

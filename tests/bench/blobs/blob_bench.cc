@@ -1,0 +1,370 @@
+// The bars of the blob store: each with its floor, in the same run.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+#include "common/crypto.h"
+#include "tests/bench/blobs/raw_client.h"
+#include "tests/bench/harness.h"
+#include "tests/bench/rpc.h"
+#include "tiffin/v1/admin.grpc.pb.h"
+#include "tiffin/v1/blobs.grpc.pb.h"
+
+namespace tiffin::bench {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20, kGiB = uint64_t{1} << 30;
+constexpr int kRounds = 5;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Bytes that no compressor or page cache knows better than others.
+std::string Noise(uint64_t size, uint64_t seed) {
+  std::string bytes(size, '\0');
+  uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
+  for (uint64_t at = 0; at + 8 <= size; at += 8) {
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    std::memcpy(bytes.data() + at, &x, 8);
+  }
+  return bytes;
+}
+
+// A server on a folder of its own.
+class OwnServer {
+ public:
+  static OwnServer Tiffin() {
+    OwnServer own;
+    own.server_ = ServerProcess::Tiffin((own.folder_->path() / "data").string());
+    return own;
+  }
+  static OwnServer Floor() {
+    OwnServer own;
+    own.server_ = std::make_unique<ServerProcess>(
+        std::vector<std::string>{TIFFIN_FLOOR_SERVER, own.folder_->path().string()});
+    return own;
+  }
+  const std::string& address() const { return server_->address(); }
+  std::string folder() const { return folder_->path().string(); }
+  // Bytes of its anonymous memory.
+  double AnonymousBytes() const {
+    std::ifstream status("/proc/" + std::to_string(server_->pid()) + "/status");
+    std::string word;
+    while (status >> word) {
+      double kib = 0;
+      if (word == "RssAnon:" && status >> kib) return kib * 1024;
+    }
+    throw std::runtime_error("no RssAnon of the server");
+  }
+
+ private:
+  std::unique_ptr<Folder> folder_ = std::make_unique<Folder>();
+  std::unique_ptr<ServerProcess> server_;
+};
+
+// Once to warm up, then in turns.
+void Compare(const char* name, const char* unit, double bar, bool at_most,
+             const std::function<double()>& thing, const std::function<double()>& floor) {
+  (void)floor();
+  (void)thing();
+  const auto [value, least] = Interleaved(kRounds, thing, floor);
+  Report({.name = name, .value = value, .unit = unit, .floor = least, .bar = bar,
+          .at_most = at_most});
+}
+
+void Wait(RawClient& client) {
+  if (!client.channel()->WaitForConnected(std::chrono::system_clock::now() +
+                                          std::chrono::seconds(20))) {
+    throw std::runtime_error("a server does not answer");
+  }
+}
+
+v1::PutRequest::Header HeaderOf(const Shape& shape, const char* dtype = "float64") {
+  v1::PutRequest::Header header;
+  header.mutable_name()->set_dtype(dtype);
+  header.mutable_name()->mutable_shape()->Assign(shape.begin(), shape.end());
+  return header;
+}
+
+v1::DerefRequest DerefOf(const v1::BlobName& name, uint64_t bytes) {
+  v1::DerefRequest request;
+  *request.mutable_ref()->mutable_name() = name;
+  request.set_limit(bytes);  // the floor goes by it
+  return request;
+}
+
+TIFFIN_BENCH(put_1GiB) {
+  const OwnServer tiffin = OwnServer::Tiffin();
+  const OwnServer floor = OwnServer::Floor();
+  RawClient client(tiffin.address()), bare(floor.address());
+  Wait(client);
+  Wait(bare);
+  std::string bytes = Noise(kGiB, 1);
+  uint64_t number = 0;
+  const auto put = [&](RawClient& to) {
+    std::memcpy(bytes.data(), &++number, sizeof number);  // never the same blob
+    const double start = Now();
+    (void)to.Put(HeaderOf({kGiB / 8}), bytes);
+    return 1.073741824 / (Now() - start);
+  };
+  Compare("put_1GiB", "GB/s", 0.85, false, [&] { return put(client); },
+          [&] { return put(bare); });
+}
+
+double Bring(RawClient& from, const v1::DerefRequest& request, bool hash) {
+  static std::string memory(kGiB, '\0');  // "server → client memory"
+  Sha256 sha;
+  const double start = Now();
+  size_t at = 0;
+  (void)from.Deref(request, [&](std::string_view part) {
+    std::memcpy(memory.data() + at, part.data(), part.size());
+    at += part.size();
+    if (hash) sha.Update(part);
+  });
+  if (hash) (void)sha.Finish();
+  if (at != request.limit()) throw std::runtime_error("the stream was cut");
+  return static_cast<double>(at) / 1e9 / (Now() - start);
+}
+
+TIFFIN_BENCH(deref_1GiB) {
+  const OwnServer tiffin = OwnServer::Tiffin();
+  const OwnServer floor = OwnServer::Floor();
+  RawClient client(tiffin.address()), bare(floor.address());
+  Wait(client);
+  Wait(bare);
+  const v1::BlobName name = client.Put(HeaderOf({kGiB / 8}), Noise(kGiB, 2)).name();
+  const v1::DerefRequest request = DerefOf(name, kGiB);
+  for (const bool verified : {false, true}) {
+    Compare(verified ? "deref_1GiB_verified" : "deref_1GiB", "GB/s", 0.85, false,
+            [&] { return Bring(client, request, verified); },
+            [&] { return Bring(bare, request, verified); });
+  }
+}
+
+TIFFIN_BENCH(deref_concurrent) {
+  constexpr int kReaders = 16;
+  constexpr uint64_t kEach = 64 * kMiB;
+  const OwnServer tiffin = OwnServer::Tiffin();
+  const OwnServer floor = OwnServer::Floor();
+  std::vector<std::unique_ptr<RawClient>> clients, bares;
+  std::vector<v1::DerefRequest> requests;
+  for (int i = 0; i < kReaders; ++i) {
+    clients.push_back(std::make_unique<RawClient>(tiffin.address()));
+    bares.push_back(std::make_unique<RawClient>(floor.address()));
+    Wait(*clients.back());
+    Wait(*bares.back());
+    requests.push_back(
+        DerefOf(clients[i]->Put(HeaderOf({kEach / 8}), Noise(kEach, 10 + i)).name(), kEach));
+  }
+  const auto all = [&](const std::vector<std::unique_ptr<RawClient>>& from) {
+    std::atomic<uint64_t> got{0};
+    std::atomic<bool> failed{false};
+    const double start = Now();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kReaders; ++i) {
+      threads.emplace_back([&, i] {
+        try {
+          uint64_t bytes = 0;
+          (void)from[i]->Deref(requests[i], [&](std::string_view part) { bytes += part.size(); });
+          got += bytes;
+        } catch (const std::exception&) {
+          failed = true;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (failed || got != kReaders * kEach) throw std::runtime_error("a reader was cut off");
+    return static_cast<double>(got) / 1e9 / (Now() - start);
+  };
+  Compare("deref_concurrent", "GB/s", 0.85, false, [&] { return all(clients); },
+          [&] { return all(bares); });
+}
+
+TIFFIN_BENCH(slab_100x100) {
+  constexpr int kCalls = 2000;
+  const uint64_t side = 11'585;  // of a matrix of 1 GiB
+  const OwnServer tiffin = OwnServer::Tiffin();
+  const OwnServer floor = OwnServer::Floor();
+  RawClient client(tiffin.address()), bare(floor.address());
+  Wait(client);
+  Wait(bare);
+  const v1::BlobName name =
+      client.Put(HeaderOf({side, side}), Noise(side * side * 8, 4)).name();
+  const auto blobs = v1::Blobs::NewStub(client.channel());
+  const auto admin = v1::Admin::NewStub(bare.channel());
+  uint64_t number = 0;
+  const auto slab = [&] {
+    v1::DerefRequest request;
+    *request.mutable_ref()->mutable_name() = name;
+    for (int d = 0; d < 2; ++d) {
+      v1::Slab::Dimension* dimension = request.mutable_slab()->add_dimensions();
+      dimension->set_start(static_cast<int64_t>((++number * 7919) % (side - 100)));
+      dimension->set_count(100);
+    }
+    grpc::ClientContext context;
+    auto stream = blobs->Deref(&context, request);
+    v1::DerefResponse response;
+    size_t bytes = 0;
+    while (stream->Read(&response)) bytes += response.chunk().size();
+    Check(stream->Finish());
+    if (bytes != 80'000) throw std::runtime_error("a slab of another size");
+  };
+  const auto empty = [&] {
+    grpc::ClientContext context;
+    v1::DescribeResponse response;
+    Check(admin->Describe(&context, {}, &response));
+  };
+  for (int i = 0; i < kCalls; ++i) slab();  // warm: every block is checked once
+  const auto p50 = [](const std::function<void()>& call) {
+    std::vector<double> times;
+    for (int i = 0; i < kCalls; ++i) {
+      const double start = Now();
+      call();
+      times.push_back((Now() - start) * 1e6);
+    }
+    return Median(std::move(times));
+  };
+  Compare("slab_100x100", "us p50", 3, true, [&] { return p50(slab); },
+          [&] { return p50(empty); });
+}
+
+constexpr int kSmallClients = 4, kSmallBatch = 64, kSmallBatches = 60;
+constexpr size_t kSmallBytes = 16 << 10;
+
+// The same work in this process: hash, append, sync, rows, one transaction a batch.
+double PutSmallFloor(const std::string& folder, std::atomic<uint64_t>& seed) {
+  SQLite::Database database(folder + "/floor.db", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                "CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, key BLOB, dtype TEXT, "
+                "shape TEXT, size INTEGER, location TEXT, checksums BLOB);"
+                "CREATE INDEX IF NOT EXISTS blob_key ON blobs (key)");
+  const int fd = open((folder + "/floor.pack").c_str(), O_RDWR | O_CREAT, 0644);
+  std::mutex mutex;
+  std::atomic<uint64_t> end{0};
+  const double start = Now();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kSmallClients; ++t) {
+    threads.emplace_back([&] {
+      std::string bytes = Noise(kSmallBytes, 5);
+      for (int b = 0; b < kSmallBatches; ++b) {
+        std::vector<Digest> keys;
+        const uint64_t at = end.fetch_add(kSmallBatch * kSmallBytes);
+        for (int i = 0; i < kSmallBatch; ++i) {
+          const uint64_t n = ++seed;
+          std::memcpy(bytes.data(), &n, sizeof n);
+          keys.push_back(BlobKey("float64", {kSmallBytes / 8}, bytes));
+          (void)!pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(at + i * kSmallBytes));
+        }
+        fdatasync(fd);
+        std::lock_guard lock(mutex);
+        SQLite::Transaction transaction(database);
+        SQLite::Statement insert(database,
+                                 "INSERT INTO blobs (key, dtype, shape, size, location, checksums) "
+                                 "VALUES (?, 'float64', '2048', 16384, 'pack:o:1', ?)");
+        for (const Digest& key : keys) {
+          insert.bindNoCopy(1, key.view().data(), 32);
+          insert.bindNoCopy(2, key.view().data(), 16);
+          insert.exec();
+          insert.reset();
+        }
+        transaction.commit();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  close(fd);
+  return kSmallClients * kSmallBatch * kSmallBatches / (Now() - start);
+}
+
+double PutSmallTiffin(std::vector<std::unique_ptr<v1::Blobs::Stub>>& stubs,
+                      std::atomic<uint64_t>& seed) {
+  std::atomic<bool> failed{false};
+  const double start = Now();
+  std::vector<std::thread> threads;
+  for (auto& stub : stubs) {
+    threads.emplace_back([&] {
+      const std::string bytes = Noise(kSmallBytes, 5);
+      for (int b = 0; b < kSmallBatches; ++b) {
+        v1::BatchPutRequest request;
+        for (int i = 0; i < kSmallBatch; ++i) {
+          v1::BatchPutRequest::Item* item = request.add_items();
+          item->mutable_name()->set_dtype("float64");
+          item->mutable_name()->add_shape(kSmallBytes / 8);
+          item->set_data(bytes);
+          const uint64_t n = ++seed;
+          std::memcpy(item->mutable_data()->data(), &n, sizeof n);
+        }
+        grpc::ClientContext context;
+        v1::BatchPutResponse response;
+        if (!stub->BatchPut(&context, request, &response).ok()) failed = true;
+        for (const auto& item : response.items()) {
+          if (item.status().code() != 0) failed = true;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (failed) throw std::runtime_error("a batch failed");
+  return kSmallClients * kSmallBatch * kSmallBatches / (Now() - start);
+}
+
+TIFFIN_BENCH(put_small) {
+  const OwnServer tiffin = OwnServer::Tiffin();
+  const OwnServer floor = OwnServer::Floor();  // for its folder
+  std::vector<std::unique_ptr<RawClient>> clients;
+  std::vector<std::unique_ptr<v1::Blobs::Stub>> stubs;
+  for (int i = 0; i < kSmallClients; ++i) {
+    clients.push_back(std::make_unique<RawClient>(tiffin.address()));
+    Wait(*clients.back());
+    stubs.push_back(v1::Blobs::NewStub(clients.back()->channel()));
+  }
+  std::atomic<uint64_t> seed{0};
+  Compare("put_small", "arrays/s", 0.4, false, [&] { return PutSmallTiffin(stubs, seed); },
+          [&] { return PutSmallFloor(floor.folder(), seed); });
+}
+
+TIFFIN_BENCH(rss_stream) {
+  constexpr int kBlobs = 8;
+  const OwnServer tiffin = OwnServer::Tiffin();
+  RawClient client(tiffin.address());
+  Wait(client);
+  std::string bytes = Noise(kGiB, 6);
+  const auto round = [&](uint64_t number) {
+    std::memcpy(bytes.data(), &number, sizeof number);
+    const v1::BlobName name = client.Put(HeaderOf({kGiB / 8}), bytes).name();
+    (void)client.Deref(DerefOf(name, kGiB), [](std::string_view) {});
+  };
+  round(0);  // threads and pools are there
+  const double before = tiffin.AnonymousBytes();
+  std::atomic<bool> over{false};
+  double most = before;
+  std::thread watcher([&] {
+    while (!over) {
+      most = std::max(most, tiffin.AnonymousBytes());
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  for (int i = 1; i <= kBlobs; ++i) round(i);
+  over = true;
+  watcher.join();
+  Report({.name = "rss_stream", .value = (most - before) / kMiB, .unit = "MiB", .bar = 64,
+          .at_most = true});
+}
+
+}  // namespace
+}  // namespace tiffin::bench
