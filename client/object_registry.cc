@@ -1,5 +1,7 @@
 #include "client/object_registry.h"
 
+#include "client/objects.h"  // Encode and Decode
+
 #include <cstring>
 #include <deque>
 #include <set>

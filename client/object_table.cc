@@ -1,5 +1,7 @@
 #include "client/object_table.h"
 
+#include "client/objects.h"  // Encode and Decode
+
 #include <cerrno>
 #include <cstdlib>
 
