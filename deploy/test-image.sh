@@ -157,7 +157,7 @@ check_size() {
 check_contents() {
   local found
   found=$("${engine[@]}" run --rm "${network[@]}" "${run_flags[@]}" --entrypoint find "$image" \
-    /usr/local /opt /src -type f 2>/dev/null | sort | tr '\n' ' ')
+    /usr/local /opt -type f 2>/dev/null | sort | tr '\n' ' ')
   [[ $found == "/usr/local/bin/tiffin /usr/local/bin/tiffin-server " ]] ||
     fail "the image should hold the server and the CLI only, but has $found"
   say "holds tiffin-server and tiffin only"
