@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "common/crypto.h"
+#include "common/npy.h"
 #include "tests/bench/blobs/raw_client.h"
 #include "tests/bench/harness.h"
 #include "tests/bench/rpc.h"
