@@ -1,6 +1,7 @@
 #include "client/client.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -16,7 +17,9 @@ namespace {
 constexpr size_t kMessageBytes = 1 << 20;  // of jobs in one message of a batch
 // Of jobs in one call: what is held in memory as text, and sent again after a broken stream.
 constexpr size_t kCallBytes = 32 << 20;
-constexpr size_t kMaxKeys = 10'000;  // of one BatchGetResults
+constexpr size_t kMaxKeys = 10'000;  // in one message of BatchGetResults
+
+absl::Status NotAnswered() { return absl::InternalError("the server did not answer this job"); }
 
 std::string NewRequestId() { return absl::BytesToHexString(RandomBytes(16)); }
 
@@ -131,7 +134,7 @@ absl::StatusOr<std::vector<absl::StatusOr<Submitted>>> Client::SubmitBatch(
     });
     if (status.ok()) {
       if (grants) *grants -= std::min(*grants, call.granted());
-      call.MoveTo(&out, absl::InternalError("the server did not answer this job"));
+      call.MoveTo(&out, NotAnswered());
       continue;
     }
     if (out.empty() && !call.answered_any()) return status;
@@ -166,31 +169,37 @@ absl::StatusOr<StoredResult> Client::GetByAlias(std::string_view profile, std::s
 
 absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> Client::BatchGet(
     std::span<const Digest> keys, Bulk bulk) {
-  std::vector<absl::StatusOr<StoredResult>> out;
-  out.reserve(keys.size());
-  while (out.size() < keys.size()) {
-    const auto part = keys.subspan(out.size(), std::min(kMaxKeys, keys.size() - out.size()));
-    v1::BatchGetResultsRequest request;
-    *request.mutable_caller() = impl_->caller();
-    request.set_bulk(ToProto(bulk));
-    for (const Digest& key : part) request.add_jobs()->set_key(std::string(key.view()));
-    TIFFIN_ASSIGN_OR_RETURN(const v1::BatchGetResultsResponse response,
-                            impl_->Call(&Connection::BatchGetResults, request));
-    if (response.items_size() != request.jobs_size()) {
-      return absl::InternalError("the server answered another number of jobs");
+  std::vector<absl::StatusOr<StoredResult>> out(keys.size(), NotAnswered());
+  std::vector<size_t> left(keys.size());  // places in `keys`
+  std::iota(left.begin(), left.end(), 0);
+  const absl::Status status = impl_->Repeat([&](bool* progress) {
+    std::vector<v1::BatchGetResultsRequest> requests;
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (i % kMaxKeys == 0) requests.emplace_back();
+      requests.back().add_jobs()->set_key(std::string(keys[left[i]].view()));
     }
-    for (int i = 0; i < response.items_size(); ++i) {
-      const auto& item = response.items(i);
-      const absl::Status status = FromProto(item.status());
-      if (!status.ok()) {
-        out.push_back(status);
-      } else if (item.present()) {
-        out.push_back(Get(part[i], bulk));  // over the reply's budget
-      } else {
-        out.push_back(FromProto(item.result()));
-      }
+    if (requests.empty()) return absl::OkStatus();
+    *requests[0].mutable_caller() = impl_->caller();
+    requests[0].set_bulk(ToProto(bulk));
+    std::vector<bool> answered(left.size());
+    const absl::Status ended = impl_->connection->BatchGetResults(
+        requests, [&](const v1::BatchGetResultsResponse& response) {
+          for (const auto& item : response.items()) {
+            if (item.index() >= left.size()) continue;
+            const absl::Status status = FromProto(item.status());
+            out[left[item.index()]] = status.ok() ? FromProto(item.result()) : status;
+            answered[item.index()] = *progress = true;
+          }
+        });
+    // A broken stream is asked again for what it did not answer.
+    std::vector<size_t> unanswered;
+    for (size_t i = 0; i < left.size(); ++i) {
+      if (!answered[i]) unanswered.push_back(left[i]);
     }
-  }
+    left = std::move(unanswered);
+    return ended;
+  });
+  if (!status.ok()) return status;
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -23,6 +24,12 @@
 #include "client/spool.h"
 
 namespace tiffin {
+
+// Neither is owned.
+struct NamedBytes {
+  const BlobName* name;
+  std::string_view bytes;
+};
 
 // Threads: all methods may be called from any thread.
 class Client::Impl {
@@ -55,6 +62,9 @@ class Client::Impl {
   // ---- put.cc
   // Sends a blob unless it is known to be there. Waits while another thread sends the same.
   absl::Status Upload(const BlobName& name, std::string_view bytes);
+  // Blobs below 1 MiB, each with its outcome; an error: not all were answered.
+  absl::Status SendSmall(std::span<const NamedBytes> blobs,
+                         std::vector<absl::Status>* outcomes) const;
   // Of blobs known to be on the server; bounded, and forgotten before the server may collect them.
   bool Knows(const BlobName& name);
   void Learn(const BlobName& name);

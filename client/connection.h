@@ -40,13 +40,14 @@ class Connection {
   virtual ~Connection() = default;
 
   virtual absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request) = 0;
-  // `requests` are sent in order; each response goes to `on_response`.
+  // As all batches: `requests` are sent in order; each response goes to `on_response`.
   virtual absl::Status SubmitBatch(
       const std::vector<v1::SubmitBatchRequest>& requests,
       const std::function<void(const v1::SubmitBatchResponse&)>& on_response) = 0;
   virtual absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest& request) = 0;
-  virtual absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
-      const v1::BatchGetResultsRequest& request) = 0;
+  virtual absl::Status BatchGetResults(
+      const std::vector<v1::BatchGetResultsRequest>& requests,
+      const std::function<void(const v1::BatchGetResultsResponse&)>& on_response) = 0;
   virtual std::unique_ptr<AwaitStream> Await() = 0;
   virtual absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) = 0;
   // The same, given up after `timeout`: who keeps leases must not wait longer than they last.
@@ -86,14 +87,17 @@ class Connection {
     (void)request;
     return absl::UnimplementedError("QueryPut");
   }
-  virtual absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) = 0;
+  virtual absl::Status BatchPut(
+      const std::vector<v1::BatchPutRequest>& requests,
+      const std::function<void(const v1::BatchPutResponse&)>& on_response) = 0;
   // Calls `on_header` once, then `on_chunk`; an error from either cancels the call and is returned.
   virtual absl::Status Deref(
       const v1::DerefRequest& request,
       const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
       const std::function<absl::Status(std::string_view)>& on_chunk) = 0;
-  virtual absl::StatusOr<v1::BatchDerefResponse> BatchDeref(
-      const v1::BatchDerefRequest& request) = 0;
+  virtual absl::Status BatchDeref(
+      const std::vector<v1::BatchDerefRequest>& requests,
+      const std::function<void(const v1::BatchDerefResponse&)>& on_response) = 0;
   virtual absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) = 0;
 
   virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
@@ -105,7 +109,7 @@ class Connection {
 
 struct ConnectionOptions {
   std::string server = "127.0.0.1:7410";
-  // Of each call that does not wait for others (all but Await, Put, Deref).
+  // Of each call that is no stream.
   absl::Duration call_timeout = absl::Seconds(60);
 };
 

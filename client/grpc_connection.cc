@@ -79,9 +79,10 @@ class GrpcConnection : public Connection {
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest& request) override {
     return Unary<v1::GetResultResponse>(*jobs_, &v1::Jobs::Stub::GetResult, request);
   }
-  absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
-      const v1::BatchGetResultsRequest& request) override {
-    return Unary<v1::BatchGetResultsResponse>(*jobs_, &v1::Jobs::Stub::BatchGetResults, request);
+  absl::Status BatchGetResults(
+      const std::vector<v1::BatchGetResultsRequest>& requests,
+      const std::function<void(const v1::BatchGetResultsResponse&)>& on_response) override {
+    return Batch(*jobs_, &v1::Jobs::Stub::BatchGetResults, requests, on_response);
   }
   absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) override {
     return Unary<v1::RenewResponse>(*jobs_, &v1::Jobs::Stub::Renew, request);
@@ -122,11 +123,15 @@ class GrpcConnection : public Connection {
   absl::StatusOr<v1::QueryPutResponse> QueryPut(const v1::QueryPutRequest& request) override {
     return Unary<v1::QueryPutResponse>(*blobs_, &v1::Blobs::Stub::QueryPut, request);
   }
-  absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) override {
-    return Unary<v1::BatchPutResponse>(*blobs_, &v1::Blobs::Stub::BatchPut, request);
+  absl::Status BatchPut(
+      const std::vector<v1::BatchPutRequest>& requests,
+      const std::function<void(const v1::BatchPutResponse&)>& on_response) override {
+    return Batch(*blobs_, &v1::Blobs::Stub::BatchPut, requests, on_response);
   }
-  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(const v1::BatchDerefRequest& request) override {
-    return Unary<v1::BatchDerefResponse>(*blobs_, &v1::Blobs::Stub::BatchDeref, request);
+  absl::Status BatchDeref(
+      const std::vector<v1::BatchDerefRequest>& requests,
+      const std::function<void(const v1::BatchDerefResponse&)>& on_response) override {
+    return Batch(*blobs_, &v1::Blobs::Stub::BatchDeref, requests, on_response);
   }
   absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) override {
     return Unary<v1::StatResponse>(*blobs_, &v1::Blobs::Stub::Stat, request);
@@ -144,19 +149,7 @@ class GrpcConnection : public Connection {
   absl::Status SubmitBatch(
       const std::vector<v1::SubmitBatchRequest>& requests,
       const std::function<void(const v1::SubmitBatchResponse&)>& on_response) override {
-    grpc::ClientContext context;
-    auto stream = jobs_->SubmitBatch(&context);
-    // Answers are read meanwhile: both sides would stop when the windows are full.
-    std::thread writer([&] {
-      for (const v1::SubmitBatchRequest& request : requests) {
-        if (!stream->Write(request)) return;  // Finish tells why
-      }
-      stream->WritesDone();
-    });
-    v1::SubmitBatchResponse response;
-    while (stream->Read(&response)) on_response(response);
-    writer.join();
-    return FromGrpc(stream->Finish());
+    return Batch(*jobs_, &v1::Jobs::Stub::SubmitBatch, requests, on_response);
   }
 
   std::unique_ptr<AwaitStream> Await() override {
@@ -245,6 +238,37 @@ class GrpcConnection : public Connection {
     const grpc::Status status = (stub.*method)(&context, request, &response);
     if (!status.ok()) return FromGrpc(status);
     return response;
+  }
+
+  template <typename Stub, typename Request, typename Response>
+  static absl::Status Batch(
+      Stub& stub,
+      std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> (Stub::*method)(
+          grpc::ClientContext*),
+      const std::vector<Request>& requests,
+      const std::function<void(const Response&)>& on_response) {
+    grpc::ClientContext context;
+    const auto stream = (stub.*method)(&context);
+    const auto write = [&] {
+      for (size_t i = 0; i < requests.size(); ++i) {
+        grpc::WriteOptions options;
+        if (i + 1 == requests.size()) options.set_last_message();
+        if (!stream->Write(requests[i], options)) return;  // Finish tells why
+      }
+      if (requests.empty()) stream->WritesDone();
+    };
+    // Answers are read meanwhile: both sides would stop when the windows are full. One message is taken
+    // whatever becomes of its answers.
+    std::thread writer;
+    if (requests.size() > 1) {
+      writer = std::thread(write);
+    } else {
+      write();
+    }
+    Response response;
+    while (stream->Read(&response)) on_response(response);
+    if (writer.joinable()) writer.join();
+    return FromGrpc(stream->Finish());
   }
 
   const ConnectionOptions options_;

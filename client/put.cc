@@ -1,5 +1,6 @@
 // Arrays to the server.
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -12,10 +13,11 @@
 namespace tiffin {
 namespace {
 
-constexpr size_t kSmallBlob = 1 << 20;   // below it, one message takes it whole
-constexpr size_t kChunk = 1 << 20;       // of larger ones
-constexpr size_t kBatchBytes = 8 << 20;  // of one BatchPut
-constexpr int kBatchItems = 10'000;
+constexpr size_t kSmallBlob = 1 << 20;     // below it, one message takes it whole
+constexpr size_t kChunk = 1 << 20;         // of larger ones
+constexpr size_t kBatchBytes = 8 << 20;    // of one BatchPut: as long others wait for what it sends
+constexpr size_t kMessageBytes = 1 << 20;  // of one message of it
+constexpr size_t kBatchItems = 10'000;
 constexpr size_t kKnownBlobs = 100'000;
 // The server keeps what was put for an hour, even if nothing refers to it.
 constexpr absl::Duration kKnownFor = absl::Minutes(30);
@@ -33,10 +35,24 @@ absl::StatusOr<BlobName> NameOf(std::string_view dtype_text, const Shape& shape,
   return name;
 }
 
-void Add(const BlobName& name, std::string_view bytes, v1::BatchPutRequest* request) {
-  v1::BatchPutRequest::Item* item = request->add_items();
-  ToProto(name, item->mutable_name());
-  item->set_data(bytes.data(), bytes.size());
+// Messages of a BatchPut with those of `blobs` that `places` names.
+std::vector<v1::BatchPutRequest> MessagesOf(std::span<const NamedBytes> blobs,
+                                            std::span<const size_t> places,
+                                            const v1::Caller& caller) {
+  std::vector<v1::BatchPutRequest> requests(1);
+  *requests[0].mutable_caller() = caller;
+  size_t bytes = 0;
+  for (const size_t i : places) {
+    if (bytes > 0 && bytes + blobs[i].bytes.size() > kMessageBytes) {
+      requests.emplace_back();
+      bytes = 0;
+    }
+    bytes += blobs[i].bytes.size();
+    v1::BatchPutRequest::Item* item = requests.back().add_items();
+    ToProto(*blobs[i].name, item->mutable_name());
+    item->set_data(blobs[i].bytes.data(), blobs[i].bytes.size());
+  }
+  return requests;
 }
 
 }  // namespace
@@ -64,21 +80,17 @@ absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> ar
   std::vector<size_t> sent;  // in the next message; claimed
   size_t bytes = 0;
   const auto flush = [&]() -> absl::Status {
-    if (sent.empty()) return absl::OkStatus();
-    v1::BatchPutRequest request;
-    *request.mutable_caller() = impl_->caller();
-    for (const size_t i : sent) Add(names[i], arrays[i].bytes, &request);
-    const absl::StatusOr<v1::BatchPutResponse> response =
-        impl_->Call(&Connection::BatchPut, request);
+    std::vector<NamedBytes> blobs;
+    for (const size_t i : sent) blobs.push_back({&names[i], arrays[i].bytes});
+    std::vector<absl::Status> outcomes;
+    const absl::Status status = impl_->SendSmall(blobs, &outcomes);
     for (size_t i = 0; i < sent.size(); ++i) {
-      const bool stored = response.ok() && static_cast<int>(i) < response->items_size() &&
-                          FromProto(response->items(static_cast<int>(i)).status()).ok();
-      if (stored) impl_->Learn(names[sent[i]]);
+      if (outcomes[i].ok()) impl_->Learn(names[sent[i]]);
       impl_->EndUpload(names[sent[i]]);
     }
     sent.clear();
     bytes = 0;
-    return response.status();
+    return status;
   };
   for (size_t i = 0; i < arrays.size(); ++i) {
     const size_t size = arrays[i].bytes.size();
@@ -117,13 +129,10 @@ absl::Status Client::Impl::Upload(const BlobName& name, std::string_view bytes) 
 
 absl::Status Client::Impl::Send(const BlobName& name, std::string_view bytes) const {
   if (bytes.size() < kSmallBlob) {
-    v1::BatchPutRequest request;
-    *request.mutable_caller() = caller_;
-    Add(name, bytes, &request);
-    TIFFIN_ASSIGN_OR_RETURN(const v1::BatchPutResponse response,
-                            Call(&Connection::BatchPut, request));
-    if (response.items_size() != 1) return absl::InternalError("no answer for the blob");
-    return FromProto(response.items(0).status());
+    const NamedBytes blob{&name, bytes};
+    std::vector<absl::Status> outcomes;
+    TIFFIN_RETURN_IF_ERROR(SendSmall({&blob, 1}, &outcomes));
+    return outcomes[0];
   }
   v1::PutRequest::Header header;
   *header.mutable_caller() = caller_;
@@ -152,6 +161,30 @@ absl::Status Client::Impl::Send(const BlobName& name, std::string_view bytes) co
         absl::IsAborted(status) || (absl::IsFailedPrecondition(status) && header.offset() > 0);
     resumes = !lost;
     return lost ? absl::UnavailableError(status.message()) : status;
+  });
+}
+
+absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
+                                     std::vector<absl::Status>* outcomes) const {
+  const absl::Status none = absl::InternalError("no answer for the blob");
+  outcomes->assign(blobs.size(), none);
+  std::vector<size_t> left(blobs.size());  // places in `blobs`
+  std::iota(left.begin(), left.end(), 0);
+  return Repeat([&](bool* progress) -> absl::Status {
+    if (left.empty()) return absl::OkStatus();
+    const absl::Status status = connection->BatchPut(
+        MessagesOf(blobs, left, caller_), [&](const v1::BatchPutResponse& response) {
+          for (const auto& item : response.items()) {
+            if (item.index() >= left.size()) continue;
+            (*outcomes)[left[item.index()]] = FromProto(item.status());
+            *progress = true;
+          }
+        });
+    // What was not answered, or could not be stored now, is sent again.
+    std::erase_if(left, [&](size_t i) {
+      return (*outcomes)[i] != none && !absl::IsUnavailable((*outcomes)[i]);
+    });
+    return status.ok() && !left.empty() ? (*outcomes)[left[0]] : status;
   });
 }
 

@@ -6,25 +6,6 @@
 #include "server/service/put_stream.h"
 
 namespace tiffin::server {
-namespace {
-
-constexpr size_t kMaxBatchPutBytes = 16 << 20;
-
-absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
-  if (n <= limits.max_batch) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
-}
-
-void HeaderOf(const BlobView& blob, uint64_t length, v1::DerefResponse::Header* out) {
-  server::ToProto(blob.row.name, out->mutable_name());
-  out->set_size(blob.row.size);
-  out->set_length(length);
-  out->set_json(blob.json);
-}
-
-}  // namespace
-
 grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext* context,
                                                     const v1::FindMissingRequest* request,
                                                     v1::FindMissingResponse* response) {
@@ -48,77 +29,6 @@ grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext*
       for (const BlobName& name : missing.blobs) server::ToProto(name, response->add_blobs());
       for (const Digest& value : missing.values) {
         response->add_values(std::string(value.view()));
-      }
-      return absl::OkStatus();
-    }());
-  });
-}
-
-grpc::ServerUnaryReactor* BlobsService::BatchPut(grpc::CallbackServerContext* context,
-                                                 const v1::BatchPutRequest* request,
-                                                 v1::BatchPutResponse* response) {
-  return calls_->Unary(context, "BatchPut", request, calls_->writes(), [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->items_size(), limits_, "items"));
-      size_t bytes = 0;
-      for (const auto& item : request->items()) bytes += item.data().size();
-      if (bytes > kMaxBatchPutBytes) {
-        return absl::InvalidArgumentError(
-            StrCat("items: ", bytes, " bytes, the limit is ", kMaxBatchPutBytes));
-      }
-      std::vector<BlobCatalogue::SmallPut> puts;
-      std::vector<int> at;
-      for (int i = 0; i < request->items_size(); ++i) {
-        v1::BatchPutResponse::Item* item = response->add_items();
-        bool known = false;
-        absl::StatusOr<BlobName> name = FromProto(request->items(i).name(), "name", &known);
-        if (!name.ok()) {
-          server::ToProto(name.status(), item->mutable_status());
-          continue;
-        }
-        puts.push_back({*std::move(name), known, request->items(i).data()});
-        at.push_back(i);
-      }
-      const auto outcomes = blobs_->PutSmall(caller.name_space, std::move(puts));
-      for (size_t i = 0; i < outcomes.size(); ++i) {
-        v1::BatchPutResponse::Item* item = response->mutable_items(at[i]);
-        if (outcomes[i].ok()) {
-          ToProto(*outcomes[i], item->mutable_response());
-        } else {
-          server::ToProto(outcomes[i].status(), item->mutable_status());
-        }
-      }
-      return absl::OkStatus();
-    }());
-  });
-}
-
-grpc::ServerUnaryReactor* BlobsService::BatchDeref(grpc::CallbackServerContext* context,
-                                                   const v1::BatchDerefRequest* request,
-                                                   v1::BatchDerefResponse* response) {
-  return calls_->Unary(context, "BatchDeref", request, calls_->reads(), [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->refs_size(), limits_, "refs"));
-      size_t budget = limits_.max_reply_bytes;
-      for (int i = 0; i < request->refs_size(); ++i) {
-        v1::BatchDerefResponse::Item* item = response->add_items();
-        const absl::Status status = [&]() -> absl::Status {
-          TIFFIN_ASSIGN_OR_RETURN(
-              const BlobAddress address,
-              FromProto(request->refs(i), limits_, StrCat("refs[", i, "]")));
-          TIFFIN_ASSIGN_OR_RETURN(const BlobView blob, blobs_->Find(caller.name_space, address));
-          HeaderOf(blob, blob.row.size, item->mutable_header());
-          if (blob.row.size > budget) {
-            item->set_present(true);
-            return absl::OkStatus();
-          }
-          TIFFIN_ASSIGN_OR_RETURN(*item->mutable_data(), blobs_->ReadWhole(blob.row));
-          budget -= blob.row.size;
-          return absl::OkStatus();
-        }();
-        if (!status.ok()) server::ToProto(status, item->mutable_status());
       }
       return absl::OkStatus();
     }());

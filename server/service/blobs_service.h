@@ -25,14 +25,12 @@ class BlobsService : public v1::Blobs::WithRawCallbackMethod_Put<
   grpc::ServerUnaryReactor* QueryPut(grpc::CallbackServerContext* context,
                                      const v1::QueryPutRequest* request,
                                      v1::QueryPutResponse* response) override;
-  grpc::ServerUnaryReactor* BatchPut(grpc::CallbackServerContext* context,
-                                     const v1::BatchPutRequest* request,
-                                     v1::BatchPutResponse* response) override;
+  grpc::ServerBidiReactor<v1::BatchPutRequest, v1::BatchPutResponse>* BatchPut(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Deref(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
-  grpc::ServerUnaryReactor* BatchDeref(grpc::CallbackServerContext* context,
-                                       const v1::BatchDerefRequest* request,
-                                       v1::BatchDerefResponse* response) override;
+  grpc::ServerBidiReactor<v1::BatchDerefRequest, v1::BatchDerefResponse>* BatchDeref(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Stat(grpc::CallbackServerContext* context,
                                  const v1::StatRequest* request,
                                  v1::StatResponse* response) override;

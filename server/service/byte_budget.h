@@ -36,11 +36,11 @@ class ByteBudget {
     uint64_t bytes_ = 0;
   };
 
-  // False as a bool: there are not so many left. A lone share always fits, however large.
+  // False as a bool: there are not so many left. Nothing, and a lone share, always fit.
   Share Take(uint64_t bytes) {
     uint64_t used = used_;
     do {
-      if (used > 0 && (bytes > limit_ || used > limit_ - bytes)) return Share();
+      if (bytes > 0 && used > 0 && (bytes > limit_ || used > limit_ - bytes)) return Share();
     } while (!used_.compare_exchange_weak(used, used + bytes));
     return Share(this, bytes);
   }

@@ -106,25 +106,44 @@ class Calls {
     if (at_once) {
       const absl::Time start = absl::Now();
       if (const std::optional<grpc::Status> status = at_once()) {
-        Log(name, request->caller(), *status, absl::Now() - start);
-        reactor->Finish(*status);
-        std::lock_guard lock(mutex_);
-        EndLocked();
+        End(reactor, name, *request, *status, start);
         return reactor;
       }
     }
     executor.Add([this, reactor, context, name, request, work = std::move(work)] {
       const absl::Time start = absl::Now();
-      const size_t bytes = request->ByteSizeLong();
-      // Small requests are not worth counting; of the others the parsed trees count, too.
-      const ByteBudget::Share share = memory_.Take(bytes < kCounted ? 0 : bytes * kTreeFactor);
+      const ByteBudget::Share share = ShareOf(*request);
       const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED
                                   : share                ? work()
                                                          : TooMuchInFlight();
-      Log(name, request->caller(), status, absl::Now() - start);
-      reactor->Finish(status);
-      std::lock_guard lock(mutex_);
-      EndLocked();
+      End(reactor, name, *request, status, start);
+    });
+    return reactor;
+  }
+
+  // The same in two steps: `look`, among the reads, finishes the call or leaves it to `change`, among the
+  // writes.
+  template <typename Request>
+  grpc::ServerUnaryReactor* UnaryInTwo(grpc::CallbackServerContext* context, const char* name,
+                                       const Request* request,
+                                       std::function<std::optional<grpc::Status>()> look,
+                                       std::function<grpc::Status()> change) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (!Begin()) {
+      reactor->Finish(DrainingStatus());
+      return reactor;
+    }
+    reads_.Add([=, this, look = std::move(look), change = std::move(change)]() mutable {
+      const absl::Time start = absl::Now();
+      auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
+      const std::optional<grpc::Status> status = context->IsCancelled() ? grpc::Status::CANCELLED
+                                                 : *share               ? look()
+                                                                        : TooMuchInFlight();
+      if (status) return End(reactor, name, *request, *status, start);
+      writes_.Add([=, this, change = std::move(change)] {
+        End(reactor, name, *request,
+            context->IsCancelled() ? grpc::Status::CANCELLED : change(), start);
+      });
     });
     return reactor;
   }
@@ -142,6 +161,20 @@ class Calls {
   }
   void EndLocked() {
     if (--running_ == 0) idle_.notify_all();
+  }
+  template <typename Request>
+  void End(grpc::ServerUnaryReactor* reactor, const char* name, const Request& request,
+           const grpc::Status& status, absl::Time start) {
+    Log(name, request.caller(), status, absl::Now() - start);
+    reactor->Finish(status);  // the request is gone from here on
+    std::lock_guard lock(mutex_);
+    EndLocked();
+  }
+  // Small requests are not worth counting; of the others the parsed trees count, too.
+  template <typename Request>
+  ByteBudget::Share ShareOf(const Request& request) {
+    const size_t bytes = request.ByteSizeLong();
+    return memory_.Take(bytes < kCounted ? 0 : bytes * kTreeFactor);
   }
 
   static constexpr size_t kCounted = 64 << 10;

@@ -297,6 +297,7 @@ void ToProto(const SubmitAnswer& answer, v1::SubmitResponse* out) {
     case Outcome::kFailed: out->set_outcome(v1::FAILED); break;
   }
   if (answer.result) ToProto(*answer.result, out->mutable_result());
+  out->set_present(answer.present);
   if (answer.lease) ToProto(*answer.lease, out->mutable_lease());
   if (answer.holder) ToProto(*answer.holder, out->mutable_holder());
   if (answer.workflow) ToProto(*answer.workflow, out->mutable_workflow());
@@ -323,6 +324,12 @@ void ToProto(const WaitEvent& event, v1::AwaitResponse* out) {
   if (event.holder) ToProto(*event.holder, out->mutable_holder());
   if (event.lease) ToProto(*event.lease, out->mutable_lease());
   if (event.workflow) ToProto(*event.workflow, out->mutable_workflow());
+}
+
+absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
+  if (n <= limits.max_batch) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
 }
 
 }  // namespace tiffin::server

@@ -46,6 +46,9 @@ void ToProto(const WaitEvent& event, v1::AwaitResponse* out);
 void ToProto(absl::Time time, google::protobuf::Timestamp* out);
 void ToProto(absl::Duration duration, google::protobuf::Duration* out);
 
+// INVALID_ARGUMENT: more items than one message may have.
+absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what);
+
 }  // namespace tiffin::server
 
 #endif  // TIFFIN_SERVER_SERVICE_CONVERT_H_

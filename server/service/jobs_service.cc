@@ -61,35 +61,7 @@ absl::StatusOr<AliasKey> AliasFromProto(const v1::AliasName& alias, std::string_
   return AliasKey{alias.profile(), alias.name()};
 }
 
-// One result of a batch; over the budget only that it is there.
-void FillItem(JobStore& store, const CallerInfo& caller, const JobStore::Found& found,
-              v1::Bulk bulk, size_t* budget, v1::BatchGetResultsResponse::Item* item) {
-  absl::Status status = found.status();
-  if (found.ok()) {
-    item->set_key(std::string((*found)->key.view()));
-    ToProto((*found)->result, item->mutable_result());
-    status = ApplyBulk(store, caller.name_space, bulk, item->mutable_result());
-    const size_t bytes = item->ByteSizeLong();
-    if (status.ok() && bytes <= *budget) {
-      *budget -= bytes;
-      return;
-    }
-    item->clear_result();
-  }
-  if (status.ok()) {
-    item->set_present(true);
-  } else {
-    ToProto(status, item->mutable_status());
-  }
-}
-
 }  // namespace
-
-absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what) {
-  if (n <= limits.max_batch) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      StrCat(what, ": ", n, " items, the limit is ", limits.max_batch));
-}
 
 absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bulk,
                        v1::Result* result) {
@@ -133,16 +105,40 @@ absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswe
 grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* context,
                                               const v1::SubmitRequest* request,
                                               v1::SubmitResponse* response) {
-  return calls_->Unary(context, "Submit", request, calls_->writes(), [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_ASSIGN_OR_RETURN(const SubmitOptions options,
+  struct Parsed {
+    CallerInfo caller;
+    SubmitOptions options;
+    PreparedJob job;
+  };
+  const auto parsed = std::make_shared<Parsed>();
+  const auto answer = [=, this](const SubmitAnswer& found) {
+    return Answer(*store_, parsed->caller, found, request->options().bulk(), response);
+  };
+  const auto look = [=, this]() -> std::optional<grpc::Status> {
+    bool hit = false;
+    const absl::Status status = [&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(parsed->caller, FromProto(request->caller()));
+      TIFFIN_ASSIGN_OR_RETURN(parsed->options,
                               OptionsFromProto(request->options(), store_->limits()));
       TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request->job(), "job"));
-      TIFFIN_ASSIGN_OR_RETURN(const SubmitAnswer answer, store_->Submit(caller, json, options));
-      return Answer(*store_, caller, answer, request->options().bulk(), response);
+      TIFFIN_ASSIGN_OR_RETURN(parsed->job, store_->Prepare(json));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<SubmitAnswer> found,
+                              store_->SubmitHit(parsed->caller, parsed->job));
+      hit = found.has_value();
+      return hit ? answer(*found) : absl::OkStatus();
+    }();
+    if (status.ok() && !hit) return std::nullopt;
+    return ToGrpc(status);
+  };
+  const auto change = [=, this] {
+    return ToGrpc([&]() -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(
+          const SubmitAnswer found,
+          store_->SubmitMiss(parsed->caller, std::move(parsed->job), parsed->options));
+      return answer(found);
     }());
-  });
+  };
+  return calls_->UnaryInTwo(context, "Submit", request, look, change);
 }
 
 grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* context,
@@ -174,33 +170,6 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
       return ApplyBulk(*store_, caller.name_space, request->bulk(), response->mutable_result());
     }());
   }, at_once);
-}
-
-grpc::ServerUnaryReactor* JobsService::BatchGetResults(grpc::CallbackServerContext* context,
-                                                       const v1::BatchGetResultsRequest* request,
-                                                       v1::BatchGetResultsResponse* response) {
-  return calls_->Unary(context, "BatchGetResults", request, calls_->reads(), [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_RETURN_IF_ERROR(CheckBatch(request->jobs_size(), store_->limits(), "jobs"));
-      std::vector<JobAddress> addresses;
-      std::vector<absl::Status> bad(request->jobs_size());
-      for (int i = 0; i < request->jobs_size(); ++i) {
-        absl::StatusOr<JobAddress> address =
-            FromProto(request->jobs(i), StrCat("jobs[", i, "]"));
-        bad[i] = address.status();
-        if (address.ok()) addresses.push_back(*std::move(address));
-      }
-      const std::vector<JobStore::Found> found = store_->GetResults(caller.name_space, addresses);
-      size_t budget = store_->limits().max_reply_bytes;
-      auto next = found.begin();
-      for (const absl::Status& status : bad) {
-        FillItem(*store_, caller, status.ok() ? *next++ : JobStore::Found(status),
-                 request->bulk(), &budget, response->add_items());
-      }
-      return absl::OkStatus();
-    }());
-  });
 }
 
 grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* context,

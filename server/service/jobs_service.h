@@ -23,9 +23,8 @@ class JobsService : public v1::Jobs::CallbackService {
   grpc::ServerUnaryReactor* GetResult(grpc::CallbackServerContext* context,
                                       const v1::GetResultRequest* request,
                                       v1::GetResultResponse* response) override;
-  grpc::ServerUnaryReactor* BatchGetResults(grpc::CallbackServerContext* context,
-                                            const v1::BatchGetResultsRequest* request,
-                                            v1::BatchGetResultsResponse* response) override;
+  grpc::ServerBidiReactor<v1::BatchGetResultsRequest, v1::BatchGetResultsResponse>*
+  BatchGetResults(grpc::CallbackServerContext* context) override;
   grpc::ServerBidiReactor<v1::AwaitRequest, v1::AwaitResponse>* Await(
       grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context,
@@ -68,7 +67,6 @@ absl::Status ApplyBulk(JobStore& store, std::string_view name_space, v1::Bulk bu
 // An answer on the wire, with the bulk as the caller asked for it.
 absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswer& answer,
                     v1::Bulk bulk, v1::SubmitResponse* response);
-absl::Status CheckBatch(size_t n, const Limits& limits, std::string_view what);
 absl::StatusOr<SubmitOptions> OptionsFromProto(const v1::SubmitOptions& options,
                                                const Limits& limits);
 

@@ -1,146 +1,19 @@
-// The two bidirectional streams of Jobs: SubmitBatch and Await.
+// The bidirectional streams of Jobs: SubmitBatch, BatchGetResults and Await.
 #include <deque>
 #include <limits>
 
 #include "common/status.h"
+#include "server/service/bidi_stream.h"
 #include "server/service/convert.h"
 #include "server/service/jobs_service.h"
 
 namespace tiffin::server {
 namespace {
 
-// What both share: one read and one write at a time, one end. Holds itself alive until gRPC is done with it and
-// no task refers to it.
-template <typename Request, typename Response>
-class Stream : public grpc::ServerBidiReactor<Request, Response>,
-               public OpenStream,
-               public std::enable_shared_from_this<Stream<Request, Response>> {
+class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBatchResponse> {
  public:
-  Stream(Calls* calls, const char* name) : calls_(calls), name_(name) {}
-
-  void Begin() {
-    self_ = this->shared_from_this();
-    added_ = true;  // before a drain can end it
-    if (!calls_->Add(self_)) {
-      added_ = false;
-      End(DrainingStatus());
-      return;
-    }
-    this->StartRead(&request_);
-  }
-
-  void Drain() override { End(DrainingStatus()); }
-  void OnCancel() override { End(grpc::Status::CANCELLED); }
-
-  void OnReadDone(bool ok) override {
-    {
-      std::lock_guard lock(mutex_);
-      if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
-      if (ok) ++holds_;
-    }
-    if (!ok) {
-      HalfClosed();
-      return;
-    }
-    calls_->writes().Add([self = this->shared_from_this(), this] {
-      const absl::Status status = Take(request_);
-      if (!status.ok()) End(ToGrpc(status));
-      std::unique_lock lock(mutex_);
-      read_due_ = status.ok();
-      --holds_;
-      Read(lock);
-      Next(lock);
-    });
-  }
-
-  void OnWriteDone(bool ok) override {
-    std::unique_lock lock(mutex_);
-    writing_ = false;
-    if (!ok && !ended_) ended_ = grpc::Status::CANCELLED;
-    Read(lock);
-    Next(lock);
-  }
-
-  void OnDone() override {
-    Closed();
-    if (added_) calls_->Remove(self_);
-    Calls::Log(name_, caller(), *ended_, absl::Now() - start_);
-    self_.reset();  // may delete this
-  }
-
- protected:
-  // A message has come; the next is read when this returns OK.
-  virtual absl::Status Take(const Request& request) = 0;
-  // Nothing more will come.
-  virtual void HalfClosed() = 0;
-  virtual void Closed() {}
-  virtual const v1::Caller& caller() const = 0;
-
-  void Write(Response response) {
-    std::unique_lock lock(mutex_);
-    queue_.push_back(std::move(response));
-    Next(lock);
-  }
-  // Ends the stream: at once if with an error, else after what is queued.
-  void End(grpc::Status status) {
-    std::unique_lock lock(mutex_);
-    if (!ended_) ended_ = std::move(status);
-    Next(lock);
-  }
-  Calls* const calls_;
-
- private:
-  // Reads the next message, once the client has taken most of the answers. While held, the stream does
-  // not finish: after that gRPC may forget it at any time, and a read must not be started any more.
-  void Read(std::unique_lock<std::mutex>& lock) {
-    if (!read_due_ || ended_ || queue_.size() >= kUnread) return;
-    read_due_ = false;
-    ++holds_;
-    lock.unlock();  // gRPC may call back from within
-    this->StartRead(&request_);
-    lock.lock();
-    --holds_;
-  }
-
-  void Next(std::unique_lock<std::mutex>& lock) {
-    if (writing_ || finished_) return;
-    if (ended_ && holds_ > 0 && (!ended_->ok() || queue_.empty())) return;
-    if (ended_ && (!ended_->ok() || queue_.empty())) {
-      finished_ = true;
-      const grpc::Status status = *ended_;
-      const auto self = this->shared_from_this();  // OnDone may come before Finish returns
-      lock.unlock();
-      this->Finish(status);
-      lock.lock();
-      return;
-    }
-    if (queue_.empty()) return;
-    writing_ = true;
-    current_ = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    this->StartWrite(&current_);
-    lock.lock();
-  }
-
-  static constexpr size_t kUnread = 4;  // answers that wait for the client to read them
-
-  const char* const name_;
-  const absl::Time start_ = absl::Now();
-  std::shared_ptr<Stream> self_;
-  bool added_ = false;
-  Request request_;
-  std::mutex mutex_;  // guards all below
-  std::deque<Response> queue_;
-  Response current_;
-  bool writing_ = false, finished_ = false, read_due_ = false;
-  int holds_ = 0;
-  std::optional<grpc::Status> ended_;
-};
-
-class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchResponse> {
- public:
-  SubmitBatchStream(Calls* calls, JobStore* store) : Stream(calls, "SubmitBatch"), store_(store) {}
+  SubmitBatchStream(Calls* calls, JobStore* store)
+      : BidiStream(calls, "SubmitBatch", &calls->writes()), store_(store) {}
 
  private:
   const v1::Caller& caller() const override { return told_caller_; }
@@ -155,10 +28,7 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
       first_ = false;
     }
     const size_t n = static_cast<size_t>(request.jobs_size());
-    if (n > store_->limits().max_batch) {
-      return absl::InvalidArgumentError(StrCat("jobs: ", n, " in one message, the limit is ",
-                                               store_->limits().max_batch));
-    }
+    TIFFIN_RETURN_IF_ERROR(CheckBatch(n, store_->limits(), "jobs"));
     // Reading a job takes a processor; what follows is one visit to the store for the whole message.
     std::vector<absl::StatusOr<PreparedJob>> jobs(n, absl::StatusOr<PreparedJob>(PreparedJob()));
     calls_->writes().ForEach(n, [&](size_t i) {
@@ -167,54 +37,41 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
       jobs[i] = json.ok() ? store_->Prepare(*json) : json.status();
     });
     const std::vector<absl::StatusOr<SubmitAnswer>> answers =
-        store_->SubmitMany(caller_, std::move(jobs), next_, options_, &grants_);
-    std::vector<v1::SubmitBatchResponse::Item> items(n);
-    size_t budget = store_->limits().max_reply_bytes;
-    for (size_t i = 0; i < n; ++i) {
-      items[i].set_index(next_ + i);
-      if (answers[i].ok() && answers[i]->result && answers[i]->result->row.record.size() > budget) {
-        // Over what one message may bring: the client fetches it.
-        SubmitAnswer present = *answers[i];
-        present.result.reset();
-        ToProto(present, items[i].mutable_response());
-        items[i].mutable_response()->set_present(true);
-        continue;
-      }
-      if (answers[i].ok() && answers[i]->result) budget -= answers[i]->result->row.record.size();
-      const absl::Status status =
-          answers[i].ok() ? Answer(*store_, caller_, *answers[i], bulk_, items[i].mutable_response())
-                          : answers[i].status();
-      if (status.ok()) continue;
-      items[i].clear_response();
-      ToProto(status, items[i].mutable_status());
-    }
-    next_ += n;
-    Send(std::move(items));
+        store_->SubmitMany(caller_, std::move(jobs), next_, options_, &grants_,
+                           [this](size_t count, const std::function<void(size_t)>& work) {
+                             calls_->writes().ForEach(count, work);
+                           });
+    Send(answers);
     return absl::OkStatus();
   }
 
-  // Results over a reply's budget come as `present`.
-  void Send(std::vector<v1::SubmitBatchResponse::Item> items) {
+  // Results beyond what is answered to one message come as `present`: the client fetches them.
+  void Send(const std::vector<absl::StatusOr<SubmitAnswer>>& answers) {
     const size_t budget = store_->limits().max_reply_bytes;
-    v1::SubmitBatchResponse response;
-    size_t bytes = 0;
-    for (v1::SubmitBatchResponse::Item& item : items) {
-      if (item.ByteSizeLong() > budget && item.response().has_result()) {
-        item.mutable_response()->clear_result();
-        item.mutable_response()->set_present(true);
+    size_t used = 0;
+    MessageOfItems<v1::SubmitBatchResponse> message;
+    for (const absl::StatusOr<SubmitAnswer>& answer : answers) {
+      v1::SubmitBatchResponse::Item* item = message.Add();
+      item->set_index(next_++);
+      const absl::Status status = answer.ok() ? Fill(*answer, used >= budget, item->mutable_response())
+                                              : answer.status();
+      if (!status.ok()) {
+        item->clear_response();
+        ToProto(status, item->mutable_status());
       }
-      if (bytes + item.ByteSizeLong() > budget) {
-        Write(std::move(response));
-        response = {};
-        bytes = 0;
-      }
-      bytes += item.ByteSizeLong();
-      *response.add_items() = std::move(item);
+      used += item->ByteSizeLong();
+      if (message.Full()) Write(message.Move());
     }
-    if (response.items_size() > 0) Write(std::move(response));
+    if (!message.empty()) Write(message.Move());
   }
 
-  void HalfClosed() override { End(grpc::Status::OK); }
+  absl::Status Fill(const SubmitAnswer& answer, bool only_presence, v1::SubmitResponse* response) {
+    if (!only_presence || !answer.result) return Answer(*store_, caller_, answer, bulk_, response);
+    ToProto(answer, response);
+    response->clear_result();
+    response->set_present(true);
+    return absl::OkStatus();
+  }
 
   JobStore* const store_;
   bool first_ = true;
@@ -226,9 +83,84 @@ class SubmitBatchStream : public Stream<v1::SubmitBatchRequest, v1::SubmitBatchR
   std::optional<uint64_t> grants_;  // leases left; absent: no limit
 };
 
-class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
+class BatchGetResultsStream
+    : public BidiStream<v1::BatchGetResultsRequest, v1::BatchGetResultsResponse> {
  public:
-  AwaitStreamReactor(Calls* calls, JobStore* store) : Stream(calls, "Await"), store_(store) {}
+  BatchGetResultsStream(Calls* calls, JobStore* store)
+      : BidiStream(calls, "BatchGetResults", &calls->reads()), store_(store) {}
+
+ private:
+  const v1::Caller& caller() const override { return told_caller_; }
+
+  absl::Status Take(const v1::BatchGetResultsRequest& request) override {
+    if (first_) {
+      told_caller_ = request.caller();
+      TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
+      bulk_ = request.bulk();
+      first_ = false;
+    }
+    TIFFIN_RETURN_IF_ERROR(CheckBatch(request.jobs_size(), store_->limits(), "jobs"));
+    asked_.clear();
+    addresses_.clear();
+    for (int i = 0; i < request.jobs_size(); ++i) {
+      asked_.push_back(FromProto(request.jobs(i), StrCat("jobs[", i, "]")));
+      if (asked_.back().ok()) addresses_.push_back(*asked_.back());
+    }
+    at_ = address_at_ = 0;
+    return absl::OkStatus();
+  }
+
+  // As many as one message takes.
+  bool Produce() override {
+    if (at_ == asked_.size()) return false;
+    const std::span<const JobAddress> left(addresses_.begin() + address_at_, addresses_.end());
+    const std::vector<JobStore::Found> found =
+        store_->GetResults(caller_.name_space, left, kResultBytes);
+    MessageOfItems<v1::BatchGetResultsResponse> message;
+    auto next = found.begin();
+    while (at_ < asked_.size()) {
+      if (asked_[at_].ok() && next == found.end()) break;
+      v1::BatchGetResultsResponse::Item* item = message.Add();
+      item->set_index(index_++);
+      Fill(asked_[at_].ok() ? *next : JobStore::Found(asked_[at_].status()), item);
+      if (asked_[at_++].ok()) ++next;
+      if (message.Full()) break;
+    }
+    address_at_ += static_cast<size_t>(next - found.begin());
+    Write(message.Move());
+    return true;
+  }
+
+  void Fill(const JobStore::Found& found, v1::BatchGetResultsResponse::Item* item) {
+    absl::Status status = found.status();
+    if (found.ok()) {
+      item->set_key(std::string((*found)->key.view()));
+      ToProto((*found)->result, item->mutable_result());
+      status = ApplyBulk(*store_, caller_.name_space, bulk_, item->mutable_result());
+    }
+    if (status.ok()) return;
+    item->clear_result();
+    ToProto(status, item->mutable_status());
+  }
+
+  static constexpr size_t kResultBytes = 1 << 20;  // looked up at once
+
+  JobStore* const store_;
+  bool first_ = true;
+  v1::Caller told_caller_;
+  CallerInfo caller_;
+  v1::Bulk bulk_ = v1::BULK_REFS;
+  // Of the message in hand: what was asked, and what of it can be looked up.
+  std::vector<absl::StatusOr<JobAddress>> asked_;
+  std::vector<JobAddress> addresses_;
+  size_t at_ = 0, address_at_ = 0;  // the next of each to be answered
+  uint64_t index_ = 0;              // of the next answer, in all messages
+};
+
+class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse> {
+ public:
+  AwaitStreamReactor(Calls* calls, JobStore* store)
+      : BidiStream(calls, "Await", &calls->writes()), store_(store) {}
 
  private:
   const v1::Caller& caller() const override { return told_caller_; }
@@ -362,6 +294,13 @@ class AwaitStreamReactor : public Stream<v1::AwaitRequest, v1::AwaitResponse> {
 grpc::ServerBidiReactor<v1::SubmitBatchRequest, v1::SubmitBatchResponse>* JobsService::SubmitBatch(
     grpc::CallbackServerContext*) {
   auto stream = std::make_shared<SubmitBatchStream>(calls_, store_);
+  stream->Begin();
+  return stream.get();
+}
+
+grpc::ServerBidiReactor<v1::BatchGetResultsRequest, v1::BatchGetResultsResponse>*
+JobsService::BatchGetResults(grpc::CallbackServerContext*) {
+  auto stream = std::make_shared<BatchGetResultsStream>(calls_, store_);
   stream->Begin();
   return stream.get();
 }

@@ -55,6 +55,7 @@ struct SubmitAnswer {
   Digest key;
   Outcome outcome = Outcome::kOpen;
   std::optional<StoredResult> result;    // kRetrieved, kFailed
+  bool present = false;                  // instead of `result`: there, but over a batch's budget
   std::optional<LeaseRow> lease;         // kGranted
   std::optional<HolderInfo> holder;      // kAttached
   std::optional<StoredResult> workflow;  // kGranted of an unfolding job

@@ -380,9 +380,10 @@ JobStore::Found JobStore::GetResult(std::string_view name_space, const JobAddres
 }
 
 std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
-                                                  std::span<const JobAddress> addresses) {
+                                                  std::span<const JobAddress> addresses,
+                                                  size_t max_bytes) {
   std::vector<Found> out;
-  out.reserve(addresses.size());
+  size_t bytes = 0;
   const uint64_t ticket = cache_.Ticket();
   const absl::Status status = database_->Read([&](JobReader& reader) -> absl::Status {
     RowId ns = cache_.FindNamespace(name_space);
@@ -392,11 +393,14 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
     }
     for (const JobAddress& address : addresses) {
       out.push_back(FindIn(reader, name_space, ns, address, ticket));
-      if (out.back().ok()) CountHit((*out.back())->job);
+      if (!out.back().ok()) continue;
+      CountHit((*out.back())->job);
+      bytes += (*out.back())->result.row.record.size();
+      if (bytes >= max_bytes) break;
     }
     return absl::OkStatus();
   });
-  while (out.size() < addresses.size()) out.push_back(status);
+  while (!status.ok() && out.size() < addresses.size()) out.push_back(status);
   return out;
 }
 

@@ -40,11 +40,15 @@ struct AwaitItem {
   int64_t after_epoch = 0;
 };
 
-// A job that came in: parsed, its key computed, its bulk durable.
+// A job that came in: parsed, its key computed.
 struct PreparedJob {
   JobRow row;
-  TakenIn in;
+  Value value;  // until its bulk is taken out
+  TakenIn in;   // from then on: the bulk is durable
 };
+
+// Calls a function for each number below n, maybe from several threads.
+using ParallelFor = std::function<void(size_t n, const std::function<void(size_t)>& work)>;
 
 // Since the start of the process.
 struct JobCounters {
@@ -71,22 +75,29 @@ class JobStore {
   void Stop();
 
   absl::StatusOr<PreparedJob> Prepare(std::string_view job_json);
+  // Both steps below.
   absl::StatusOr<SubmitAnswer> Submit(const CallerInfo& caller, std::string_view job_json,
                                       const SubmitOptions& options);
+  // The stored result, which no write is waited for; else nullopt.
+  absl::StatusOr<std::optional<SubmitAnswer>> SubmitHit(const CallerInfo& caller,
+                                                        const PreparedJob& job);
+  absl::StatusOr<SubmitAnswer> SubmitMiss(const CallerInfo& caller, PreparedJob job,
+                                          const SubmitOptions& options);
   // Each job its own answer, in order. `first` is the place of the first one in its batch: with the
   // caller's request id it names each job's Submit. At most `*grants` leases are granted, and taken off
-  // it. Others get their turn between parts of a large batch.
+  // it. Others get their turn between parts of a large batch. `for_each` takes the bulk out of jobs.
   std::vector<absl::StatusOr<SubmitAnswer>> SubmitMany(
       const CallerInfo& caller, std::vector<absl::StatusOr<PreparedJob>> jobs, uint64_t first,
-      const SubmitOptions& options, std::optional<uint64_t>* grants);
+      const SubmitOptions& options, std::optional<uint64_t>* grants, const ParallelFor& for_each);
 
   // Found in memory, or nullptr: never blocks.
   std::shared_ptr<const FoundResult> FindHot(std::string_view name_space, const Digest& key);
   using Found = absl::StatusOr<std::shared_ptr<const FoundResult>>;
   // NOT_FOUND: none; the message says why.
   Found GetResult(std::string_view name_space, const JobAddress& address);
-  // On one snapshot.
-  std::vector<Found> GetResults(std::string_view name_space, std::span<const JobAddress> addresses);
+  // On one snapshot. Answers the first of them, as many as it takes to have `max_bytes` of records.
+  std::vector<Found> GetResults(std::string_view name_space, std::span<const JobAddress> addresses,
+                                size_t max_bytes = SIZE_MAX);
 
   // On FAILED_PRECONDITION for absent blobs, `answer->missing` lists them.
   absl::Status StoreResult(const CallerInfo& caller, StoreRequest request, StoreAnswer* answer);
@@ -154,6 +165,17 @@ class JobStore {
   absl::Status DropCached(JobTransaction& tx, Effects& effects, const JobRow& before,
                           const Transition& t);
 
+  absl::Status TakeJobIn(PreparedJob* job);
+  static SubmitAnswer Retrieved(const FoundResult& found, bool with_result);
+  struct Miss {
+    PreparedJob* job;
+    std::string request_id;
+    SubmitAnswer* answer;
+    size_t place = 0;  // in its batch
+  };
+  // One operation of the writer.
+  absl::Status SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
+                          const std::vector<Miss>& part, std::optional<uint64_t>* grants);
   struct SubmitContext;
   absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
                         const PreparedJob& prepared, const std::string& request_id,

@@ -115,6 +115,7 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
           absl::StrCat("key: the job's key is ", job.row.key.ToText()));
     }
     request.key = job.row.key;
+    TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
     fresh = std::move(job);
   }
   // A refusal that leaves evidence is committed all the same.

@@ -46,25 +46,52 @@ absl::StatusOr<PreparedJob> JobStore::Prepare(std::string_view json) {
   job.row.function = FunctionName(*parts->function);
   job.row.version = VersionText(*parts);
   job.row.created = clock_->Now();
-  absl::StatusOr<TakenIn> in = TakeIn(*std::move(value), options_.limits, *blobs_);
-  if (!in.ok()) return Annotate(in.status(), "job");
-  job.in = *std::move(in);
-  job.row.record = job.in.json;
+  job.value = *std::move(value);
   return job;
+}
+
+absl::Status JobStore::TakeJobIn(PreparedJob* job) {
+  absl::StatusOr<TakenIn> in = TakeIn(std::move(job->value), options_.limits, *blobs_);
+  if (!in.ok()) return Annotate(in.status(), "job");
+  job->in = *std::move(in);
+  job->row.record = job->in.json;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::string_view job_json,
                                               const SubmitOptions& options) {
-  std::vector<absl::StatusOr<PreparedJob>> jobs;
-  jobs.push_back(Prepare(job_json));
+  TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(job_json));
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<SubmitAnswer> hit, SubmitHit(caller, job));
+  if (hit) return *std::move(hit);
+  return SubmitMiss(caller, std::move(job), options);
+}
+
+absl::StatusOr<std::optional<SubmitAnswer>> JobStore::SubmitHit(const CallerInfo& caller,
+                                                                const PreparedJob& job) {
+  const Found found = GetResult(caller.name_space, job.row.key);
+  if (absl::IsNotFound(found.status())) return std::nullopt;
+  ++counters_.submits;
+  if (!found.ok()) return found.status();
+  ++counters_.retrieved;
+  return Retrieved(**found, true);
+}
+
+absl::StatusOr<SubmitAnswer> JobStore::SubmitMiss(const CallerInfo& caller, PreparedJob job,
+                                                  const SubmitOptions& options) {
+  ++counters_.submits;
+  TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
   std::optional<uint64_t> grants;
+  SubmitAnswer answer;
   // Alone, the request id is the job's.
-  return std::move(SubmitMany(caller, std::move(jobs), UINT64_MAX, options, &grants)[0]);
+  const absl::Status status =
+      SubmitPart(caller, options, {{&job, caller.request_id, &answer}}, &grants);
+  if (!status.ok()) return status;
+  return answer;
 }
 
 std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
     const CallerInfo& caller, std::vector<absl::StatusOr<PreparedJob>> jobs, uint64_t first,
-    const SubmitOptions& options, std::optional<uint64_t>* grants) {
+    const SubmitOptions& options, std::optional<uint64_t>* grants, const ParallelFor& for_each) {
   counters_.submits += jobs.size();
   std::vector<absl::StatusOr<SubmitAnswer>> answers(jobs.size(), SubmitAnswer());
   // Hits never wait for a write: they are all looked up first.
@@ -78,58 +105,84 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
       answers[i] = jobs[i].status();
     }
   }
-  std::vector<Found> found = GetResults(caller.name_space, keys);
-  for (size_t i = 0; i < found.size(); ++i) {
-    if (found[i].ok()) {
-      SubmitAnswer& answer = *answers[places[i]];
-      answer.key = (*found[i])->key;
-      answer.outcome = Outcome::kRetrieved;
-      answer.result = (*found[i])->result;
-    } else if (absl::IsNotFound(found[i].status())) {
-      misses.push_back(places[i]);
-    } else {
-      answers[places[i]] = found[i].status();
-    }
-  }
-  // A batch's jobs each have their own id: two equal ones are not the same call sent again.
-  const auto request_id = [&](size_t i) {
-    return first == UINT64_MAX || caller.request_id.empty()
-               ? caller.request_id
-               : absl::StrCat(caller.request_id, "#", first + i);
-  };
-  for (size_t start = 0; start < misses.size(); start += kPart) {
-    const size_t end = std::min(start + kPart, misses.size());
-    std::optional<uint64_t> left;
-    const absl::Status status = Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
-      left = *grants;
-      SubmitContext context{&options};
-      TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
-      SessionRow session = caller.session;
-      session.namespace_id = context.namespace_id;
-      TIFFIN_ASSIGN_OR_RETURN(context.session, tx.EnsureSession(session));
-      for (size_t m = start; m < end; ++m) {
-        SubmitAnswer& answer = *answers[misses[m]];
-        answer = SubmitAnswer();
-        TIFFIN_RETURN_IF_ERROR(SubmitIn(tx, effects, context, *jobs[misses[m]],
-                                        request_id(misses[m]),
-                                        options.can_compute && (!left || *left > 0), &answer));
-        if (left && answer.outcome == Outcome::kGranted) --*left;
+  size_t bytes = 0;
+  for (size_t at = 0; at < keys.size();) {
+    const std::vector<Found> found = GetResults(
+        caller.name_space, std::span(keys).subspan(at), options_.limits.max_reply_bytes);
+    for (const Found& each : found) {
+      absl::StatusOr<SubmitAnswer>& answer = answers[places[at]];
+      if (absl::IsNotFound(each.status())) {
+        misses.push_back(places[at]);
+      } else if (!each.ok()) {
+        answer = each.status();
+      } else {
+        ++counters_.retrieved;
+        answer = Retrieved(**each, bytes < options_.limits.max_reply_bytes);
+        bytes += (*each)->result.row.record.size();
       }
-      return absl::OkStatus();
-    });
-    if (status.ok()) *grants = left;
-    for (size_t m = start; m < end; ++m) {
-      BlobCatalogue::Settle(status, jobs[misses[m]]->in.blobs);
+      ++at;
     }
-    for (size_t m = start; m < end && !status.ok(); ++m) answers[misses[m]] = status;
   }
-  for (const absl::StatusOr<SubmitAnswer>& answer : answers) {
-    if (!answer.ok()) continue;
-    if (answer->outcome == Outcome::kRetrieved) ++counters_.retrieved;
-    if (answer->outcome == Outcome::kGranted) ++counters_.granted;
-    if (answer->outcome == Outcome::kAttached) ++counters_.attached;
+  std::vector<absl::Status> taken(misses.size());
+  for_each(misses.size(), [&](size_t m) { taken[m] = TakeJobIn(&*jobs[misses[m]]); });
+  std::vector<Miss> part;
+  for (size_t m = 0; m < misses.size(); ++m) {
+    const size_t i = misses[m];
+    if (taken[m].ok()) {
+      // A batch's jobs each have their own id: two equal ones are not the same call sent again.
+      part.push_back({&*jobs[i],
+                      caller.request_id.empty() ? "" : StrCat(caller.request_id, "#", first + i),
+                      &*answers[i], i});
+    } else {
+      answers[i] = taken[m];
+    }
+    if (part.size() < kPart && m + 1 < misses.size()) continue;
+    const absl::Status status = SubmitPart(caller, options, part, grants);
+    for (const Miss& miss : part) {
+      if (!status.ok()) answers[miss.place] = status;
+    }
+    part.clear();
   }
   return answers;
+}
+
+SubmitAnswer JobStore::Retrieved(const FoundResult& found, bool with_result) {
+  SubmitAnswer answer;
+  answer.key = found.key;
+  answer.outcome = Outcome::kRetrieved;
+  answer.present = !with_result;
+  if (with_result) answer.result = found.result;
+  return answer;
+}
+
+absl::Status JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
+                                  const std::vector<Miss>& part, std::optional<uint64_t>* grants) {
+  if (part.empty()) return absl::OkStatus();
+  std::optional<uint64_t> left;
+  const absl::Status status = Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
+    left = *grants;
+    SubmitContext context{&options};
+    TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
+    SessionRow session = caller.session;
+    session.namespace_id = context.namespace_id;
+    TIFFIN_ASSIGN_OR_RETURN(context.session, tx.EnsureSession(session));
+    for (const Miss& miss : part) {
+      *miss.answer = SubmitAnswer();
+      TIFFIN_RETURN_IF_ERROR(SubmitIn(tx, effects, context, *miss.job, miss.request_id,
+                                      options.can_compute && (!left || *left > 0), miss.answer));
+      if (left && miss.answer->outcome == Outcome::kGranted) --*left;
+    }
+    return absl::OkStatus();
+  });
+  if (status.ok()) *grants = left;
+  for (const Miss& miss : part) {
+    BlobCatalogue::Settle(status, miss.job->in.blobs);
+    if (!status.ok()) continue;
+    if (miss.answer->outcome == Outcome::kRetrieved) ++counters_.retrieved;
+    if (miss.answer->outcome == Outcome::kGranted) ++counters_.granted;
+    if (miss.answer->outcome == Outcome::kAttached) ++counters_.attached;
+  }
+  return status;
 }
 
 absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,

@@ -4,7 +4,7 @@ import json, os, unittest
 
 import grpc
 
-from support import Server, caller, job, record, store, submit
+from support import Server, batch, caller, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
 
 BAD = grpc.StatusCode.INVALID_ARGUMENT
@@ -145,8 +145,8 @@ class BadInput(unittest.TestCase):
         store(self.server, good, 1)
 
         def call(name):
-            items = self.server.jobs.BatchGetResults(jobs_pb2.BatchGetResultsRequest(
-                caller=caller(), jobs=[jobs_pb2.JobName(key=good.key), name])).items
+            items = batch(self.server.jobs.BatchGetResults, jobs_pb2.BatchGetResultsRequest(
+                caller=caller(), jobs=[jobs_pb2.JobName(key=good.key), name]))
             self.assertEqual(items[0].result.record.json, b"1")
             return items[1].status
         self.check_items([
@@ -156,7 +156,7 @@ class BadInput(unittest.TestCase):
         many = jobs_pb2.BatchGetResultsRequest(caller=caller(),
                                                jobs=[jobs_pb2.JobName(key=NO_KEY)] * 10001)
         self.check([("too many", BAD, ["jobs", "10000"],
-                     lambda: self.server.jobs.BatchGetResults(many))])
+                     lambda: self.server.jobs.BatchGetResults(iter([many])))])
 
     def test_await(self):
         def call(name):
@@ -323,8 +323,8 @@ class BadInput(unittest.TestCase):
             name=common_pb2.BlobName(dtype="uint8", shape=[4]), data=b"good")
 
         def call(item):
-            items = self.server.blobs.BatchPut(blobs_pb2.BatchPutRequest(
-                caller=caller("batch"), items=[good, item])).items
+            items = batch(self.server.blobs.BatchPut, blobs_pb2.BatchPutRequest(
+                caller=caller("batch"), items=[good, item]))
             self.assertEqual(items[0].status.code, 0)
             return items[1].status
         self.check_items([(what, BAD, [w.replace("name.", "") for w in words],
@@ -333,6 +333,9 @@ class BadInput(unittest.TestCase):
         big = blobs_pb2.BatchPutRequest.Item(
             name=common_pb2.BlobName(dtype="uint8", shape=[2 << 20]), data=b"x" * (2 << 20))
         self.check_items([("too large", BAD, ["Put"], big)], call)
+        many = blobs_pb2.BatchPutRequest(caller=caller("batch"), items=[good] * 10001)
+        self.check([("too many", BAD, ["items", "10000"],
+                     lambda: self.server.blobs.BatchPut(iter([many])))])
 
     def refs(self):
         """Refs that no blob answers: what is wrong, code, words, ref."""
@@ -370,18 +373,21 @@ class BadInput(unittest.TestCase):
     def put_four_bytes(self, namespace):
         item = blobs_pb2.BatchPutRequest.Item(
             name=common_pb2.BlobName(dtype="uint8", shape=[4]), data=b"four")
-        return self.server.blobs.BatchPut(blobs_pb2.BatchPutRequest(
-            caller=caller(namespace), items=[item])).items[0].response.name
+        return batch(self.server.blobs.BatchPut, blobs_pb2.BatchPutRequest(
+            caller=caller(namespace), items=[item]))[0].response.name
 
     def test_batch_deref(self):
         good = blobs_pb2.BlobRef(name=self.put_four_bytes("deref"))
 
         def call(target):
-            items = self.server.blobs.BatchDeref(blobs_pb2.BatchDerefRequest(
-                caller=caller("deref"), refs=[good, target])).items
+            items = batch(self.server.blobs.BatchDeref, blobs_pb2.BatchDerefRequest(
+                caller=caller("deref"), refs=[good, target]))
             self.assertEqual(items[0].data, b"four")
             return items[1].status
         self.check_items(self.refs(), call)
+        many = blobs_pb2.BatchDerefRequest(caller=caller("deref"), refs=[good] * 10001)
+        self.check([("too many", BAD, ["refs", "10000"],
+                     lambda: self.server.blobs.BatchDeref(iter([many])))])
 
     def test_stat(self):
         def call(target):

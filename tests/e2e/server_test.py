@@ -5,7 +5,7 @@ import grpc
 import h5py
 import numpy
 
-from support import Server, caller, get, job, record, store, submit
+from support import Server, batch, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -159,8 +159,8 @@ class ServerTest(unittest.TestCase):
         self.assertIn("arguments", items[5].status.message)
         store(self.server, items[0].response, 7)
         names = [jobs_pb2.JobName(key=i.response.key) for i in items[:2]]
-        got = self.server.jobs.BatchGetResults(
-            jobs_pb2.BatchGetResultsRequest(caller=caller(), jobs=names)).items
+        got = batch(self.server.jobs.BatchGetResults,
+                    jobs_pb2.BatchGetResultsRequest(caller=caller(), jobs=names))
         self.assertEqual(got[0].result.record.json, b"7")
         self.assertEqual(got[1].status.code, grpc.StatusCode.NOT_FOUND.value[0])
 

@@ -76,5 +76,12 @@ def get(server, key, namespace="default", bulk=0):
         caller=caller(namespace), job=jobs_pb2.JobName(key=key), bulk=bulk)).result
 
 
+def batch(rpc, *requests):
+    """The items of all answers to a batch, in order."""
+    items = [item for answer in rpc(iter(requests)) for item in answer.items]
+    assert [item.index for item in items] == list(range(len(items))), "not in the order asked"
+    return items
+
+
 def job(name, *arguments):
     return {"function": name, "arguments": list(arguments)}

@@ -300,6 +300,8 @@ double PutSmallTiffin(std::vector<std::unique_ptr<v1::Blobs::Stub>>& stubs,
   for (auto& stub : stubs) {
     threads.emplace_back([&] {
       const std::string bytes = Noise(kSmallBytes, 5);
+      grpc::ClientContext context;
+      const auto stream = stub->BatchPut(&context);
       for (int b = 0; b < kSmallBatches; ++b) {
         v1::BatchPutRequest request;
         for (int i = 0; i < kSmallBatch; ++i) {
@@ -310,13 +312,15 @@ double PutSmallTiffin(std::vector<std::unique_ptr<v1::Blobs::Stub>>& stubs,
           const uint64_t n = ++seed;
           std::memcpy(item->mutable_data()->data(), &n, sizeof n);
         }
-        grpc::ClientContext context;
         v1::BatchPutResponse response;
-        if (!stub->BatchPut(&context, request, &response).ok()) failed = true;
+        if (!stream->Write(request) || !stream->Read(&response)) failed = true;
+        if (response.items_size() != kSmallBatch) failed = true;
         for (const auto& item : response.items()) {
           if (item.status().code() != 0) failed = true;
         }
       }
+      stream->WritesDone();
+      if (!stream->Finish().ok()) failed = true;
     });
   }
   for (std::thread& thread : threads) thread.join();

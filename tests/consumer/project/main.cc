@@ -54,8 +54,8 @@ class OneResult : public tiffin::Connection {
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest&) override {
     return NotNeeded();
   }
-  absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
-      const v1::BatchGetResultsRequest&) override {
+  absl::Status BatchGetResults(const std::vector<v1::BatchGetResultsRequest>&,
+                               const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
     return NotNeeded();
   }
   std::unique_ptr<tiffin::AwaitStream> Await() override { return nullptr; }
@@ -72,7 +72,8 @@ class OneResult : public tiffin::Connection {
                                       const std::function<std::string_view()>&) override {
     return NotNeeded();
   }
-  absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest&) override {
+  absl::Status BatchPut(const std::vector<v1::BatchPutRequest>&,
+                        const std::function<void(const v1::BatchPutResponse&)>&) override {
     return NotNeeded();
   }
   absl::Status Deref(const v1::DerefRequest&,
@@ -80,7 +81,8 @@ class OneResult : public tiffin::Connection {
                      const std::function<absl::Status(std::string_view)>&) override {
     return NotNeeded();
   }
-  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(const v1::BatchDerefRequest&) override {
+  absl::Status BatchDeref(const std::vector<v1::BatchDerefRequest>&,
+                          const std::function<void(const v1::BatchDerefResponse&)>&) override {
     return NotNeeded();
   }
   absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest&) override { return NotNeeded(); }

@@ -34,8 +34,8 @@ class ScriptedConnection : public Connection {
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest&) override {
     return result;
   }
-  absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
-      const v1::BatchGetResultsRequest&) override {
+  absl::Status BatchGetResults(const std::vector<v1::BatchGetResultsRequest>&,
+                               const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
     return NotScripted();
   }
   std::unique_ptr<AwaitStream> Await() override { return nullptr; }
@@ -63,7 +63,8 @@ class ScriptedConnection : public Connection {
                                       const std::function<std::string_view()>&) override {
     return NotScripted();
   }
-  absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest&) override {
+  absl::Status BatchPut(const std::vector<v1::BatchPutRequest>&,
+                        const std::function<void(const v1::BatchPutResponse&)>&) override {
     return NotScripted();
   }
   absl::Status Deref(const v1::DerefRequest&,
@@ -71,7 +72,8 @@ class ScriptedConnection : public Connection {
                      const std::function<absl::Status(std::string_view)>&) override {
     return NotScripted();
   }
-  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(const v1::BatchDerefRequest&) override {
+  absl::Status BatchDeref(const std::vector<v1::BatchDerefRequest>&,
+                          const std::function<void(const v1::BatchDerefResponse&)>&) override {
     return NotScripted();
   }
   absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest&) override { return NotScripted(); }

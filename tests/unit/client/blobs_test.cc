@@ -174,11 +174,21 @@ TEST_F(BlobsTest, PutBatchGroupsSmallArraysAndStreamsLargeOnes) {
   EXPECT_EQ(server_->Calls("Put"), 1);
   int items = 0;
   for (const v1::BatchPutRequest& request : server_->batch_puts()) {
-    EXPECT_LE(request.ByteSizeLong(), 8 * kMiB + 4096);
+    EXPECT_LE(request.ByteSizeLong(), kMiB + 4096);
     items += request.items_size();
   }
   EXPECT_EQ(server_->Calls("BatchPut"), 3);
   EXPECT_EQ(items, 20);
+}
+
+TEST_F(BlobsTest, PutBatchSendsAgainWhatABrokenStreamDidNotAnswer) {
+  std::vector<Array> arrays;
+  for (int i = 0; i < 5; ++i) arrays.push_back(ArrayOf(100, i));
+  server_->batch_breaks_after = {3};
+  ASSERT_THAT(MakeClient().PutBatch(arrays), IsOk());
+  for (const Array& array : arrays) EXPECT_EQ(server_->blobs[array.Name()], array.bytes);
+  ASSERT_EQ(server_->batch_puts().size(), 2);
+  EXPECT_EQ(server_->batch_puts()[1].items_size(), 2);
 }
 
 TEST_F(BlobsTest, PutBatchSendsOnlyWhatIsNotKnown) {

@@ -84,7 +84,7 @@ TEST_F(CallsTest, SubmitBatchAnswersInOrderEachWithItsOwnStatus) {
 }
 
 TEST_F(CallsTest, SubmitBatchFindsItsLeasesAgainAfterABreak) {
-  server_->submit_batch_breaks_after = {2, 1};
+  server_->batch_breaks_after = {2, 1};
   const auto answers = MakeClient().SubmitBatch(Jobs(4));
   ASSERT_THAT(answers, IsOk());
   for (const auto& answer : *answers) {
@@ -97,7 +97,7 @@ TEST_F(CallsTest, SubmitBatchFindsItsLeasesAgainAfterABreak) {
 TEST_F(CallsTest, SubmitBatchOutlastsAnyNumberOfBreaksAsLongAsItGetsFurther) {
   ClientOptions options = Quick();
   options.retry.patience = absl::Milliseconds(4);  // a few tries without progress
-  for (int i = 1; i <= 30; ++i) server_->submit_batch_breaks_after.push_back(i);
+  for (int i = 1; i <= 30; ++i) server_->batch_breaks_after.push_back(i);
   const auto answers = MakeClient(options).SubmitBatch(Jobs(31));
   ASSERT_THAT(answers, IsOk());
   for (const auto& answer : *answers) EXPECT_THAT(answer, IsOk());
@@ -107,7 +107,7 @@ TEST_F(CallsTest, SubmitBatchOutlastsAnyNumberOfBreaksAsLongAsItGetsFurther) {
 TEST_F(CallsTest, SubmitBatchKeepsTheAnswersItGotFromALostServer) {
   ClientOptions options = Quick();
   options.retry.patience = absl::ZeroDuration();
-  server_->submit_batch_breaks_after = {2};
+  server_->batch_breaks_after = {2};
   const auto answers = MakeClient(options).SubmitBatch(Jobs(3));
   ASSERT_THAT(answers, IsOk());
   ASSERT_EQ(answers->size(), 3);
@@ -151,30 +151,39 @@ TEST_F(CallsTest, SubmitBatchSplitsIntoMessagesAndCalls) {
   }
 }
 
-TEST_F(CallsTest, BatchGetAnswersInOrderAndFetchesWhatWasOverTheBudget) {
+TEST_F(CallsTest, BatchGetAnswersInOrder) {
   const std::vector<Digest> keys = KeysOf(3);
   server_->StoreElsewhere(keys[0], "zero");
   server_->StoreElsewhere(keys[2], "two");
-  server_->over_budget = {keys[0]};
   const auto results = MakeClient().BatchGet(keys);
   ASSERT_THAT(results, IsOk());
   ASSERT_EQ(results->size(), 3);
   EXPECT_EQ((*results)[0]->value, Value("zero"));
   EXPECT_THAT((*results)[1], Fails(absl::StatusCode::kNotFound, ""));
   EXPECT_EQ((*results)[2]->value, Value("two"));
-  EXPECT_EQ(server_->Calls("GetResult"), 1);
 }
 
-TEST_F(CallsTest, BatchGetOfMoreKeysThanACallTakesIsSplit) {
+TEST_F(CallsTest, BatchGetAsksAgainForWhatABrokenStreamDidNotAnswer) {
+  const std::vector<Digest> keys = KeysOf(5);
+  for (const int i : {0, 2, 4}) server_->StoreElsewhere(keys[i], std::to_string(i));
+  server_->batch_breaks_after = {3, 0};
+  const auto results = MakeClient().BatchGet(keys);
+  ASSERT_THAT(results, IsOk());
+  for (const int i : {0, 2, 4}) EXPECT_EQ((*results)[i]->value, Value(std::to_string(i)));
+  for (const int i : {1, 3}) EXPECT_THAT((*results)[i], Fails(absl::StatusCode::kNotFound, ""));
+  EXPECT_EQ(server_->Calls("BatchGetResults"), 3);
+}
+
+TEST_F(CallsTest, BatchGetOfMoreKeysThanAMessageTakesIsOneCall) {
   const std::vector<Digest> keys = KeysOf(20'001);
-  server_->StoreElsewhere(keys[10'000], "in the second call");
+  server_->StoreElsewhere(keys[10'000], "in the second message");
   server_->StoreElsewhere(keys[20'000], "in the third");
   const auto results = MakeClient().BatchGet(keys);
   ASSERT_THAT(results, IsOk());
   ASSERT_EQ(results->size(), 20'001);
-  EXPECT_EQ((*results)[10'000]->value, Value("in the second call"));
+  EXPECT_EQ((*results)[10'000]->value, Value("in the second message"));
   EXPECT_EQ((*results)[20'000]->value, Value("in the third"));
-  EXPECT_EQ(server_->Calls("BatchGetResults"), 3);
+  EXPECT_EQ(server_->Calls("BatchGetResults"), 1);
 }
 
 TEST_F(CallsTest, RenewOfMoreLeasesThanACallTakesIsSplit) {

@@ -355,11 +355,7 @@ absl::Status FakeServer::SubmitBatch(
   std::lock_guard lock(mutex_);
   submit_batches_.push_back(requests);
   TIFFIN_RETURN_IF_ERROR(Begin("SubmitBatch"));
-  int breaks_after = -1;
-  if (!submit_batch_breaks_after.empty()) {
-    breaks_after = submit_batch_breaks_after.front();
-    submit_batch_breaks_after.pop_front();
-  }
+  const int breaks_after = NextBreak();
   const v1::SubmitBatchRequest& first = requests.at(0);
   int64_t grants = first.has_max_grants() ? first.max_grants() : kMaxBatch;
   int index = 0;
@@ -396,25 +392,38 @@ absl::StatusOr<v1::GetResultResponse> FakeServer::GetResult(const v1::GetResultR
   return response;
 }
 
-absl::StatusOr<v1::BatchGetResultsResponse> FakeServer::BatchGetResults(
-    const v1::BatchGetResultsRequest& request) {
+int FakeServer::NextBreak() {
+  if (batch_breaks_after.empty()) return -1;
+  const int after = batch_breaks_after.front();
+  batch_breaks_after.pop_front();
+  return after;
+}
+
+absl::Status FakeServer::BatchGetResults(
+    const std::vector<v1::BatchGetResultsRequest>& requests,
+    const std::function<void(const v1::BatchGetResultsResponse&)>& on_response) {
   std::lock_guard lock(mutex_);
   TIFFIN_RETURN_IF_ERROR(Begin("BatchGetResults"));
-  if (request.jobs_size() > kMaxBatch) return absl::InvalidArgumentError("too many keys");
-  v1::BatchGetResultsResponse response;
-  for (const v1::JobName& name : request.jobs()) {
-    auto* item = response.add_items();
-    item->set_key(name.key());
-    const auto job = jobs_.find(DigestOf(name.key()));
-    if (job == jobs_.end() || !job->second.result) {
-      item->mutable_status()->set_code(static_cast<int>(absl::StatusCode::kNotFound));
-    } else if (over_budget.contains(job->first)) {
-      item->set_present(true);
-    } else {
-      *item->mutable_result() = *job->second.result;
+  const int breaks_after = NextBreak();
+  int index = 0;
+  for (const v1::BatchGetResultsRequest& request : requests) {
+    if (request.jobs_size() > kMaxBatch) return absl::InvalidArgumentError("too many keys");
+    for (const v1::JobName& name : request.jobs()) {
+      if (index == breaks_after) return absl::UnavailableError("broken");
+      v1::BatchGetResultsResponse response;
+      auto* item = response.add_items();
+      item->set_index(index++);
+      item->set_key(name.key());
+      const auto job = jobs_.find(DigestOf(name.key()));
+      if (job == jobs_.end() || !job->second.result) {
+        item->mutable_status()->set_code(static_cast<int>(absl::StatusCode::kNotFound));
+      } else {
+        *item->mutable_result() = *job->second.result;
+      }
+      on_response(response);
     }
   }
-  return response;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<v1::RenewResponse> FakeServer::Renew(const v1::RenewRequest& request) {
@@ -566,17 +575,26 @@ absl::StatusOr<v1::QueryPutResponse> FakeServer::QueryPut(const v1::QueryPutRequ
   return response;
 }
 
-absl::StatusOr<v1::BatchPutResponse> FakeServer::BatchPut(const v1::BatchPutRequest& request) {
+absl::Status FakeServer::BatchPut(
+    const std::vector<v1::BatchPutRequest>& requests,
+    const std::function<void(const v1::BatchPutResponse&)>& on_response) {
   std::lock_guard lock(mutex_);
-  batch_puts_.push_back(request);
+  batch_puts_.insert(batch_puts_.end(), requests.begin(), requests.end());
   TIFFIN_RETURN_IF_ERROR(Begin("BatchPut"));
-  v1::BatchPutResponse response;
-  for (const auto& item : request.items()) {
-    const BlobName name = NameOf(item.name());
-    *response.add_items()->mutable_response()->mutable_name() = item.name();
-    blobs[name] = item.data();
+  const int breaks_after = NextBreak();
+  int index = 0;
+  for (const v1::BatchPutRequest& request : requests) {
+    for (const auto& put : request.items()) {
+      if (index == breaks_after) return absl::UnavailableError("broken");
+      v1::BatchPutResponse response;
+      auto* item = response.add_items();
+      item->set_index(index++);
+      *item->mutable_response()->mutable_name() = put.name();
+      blobs[NameOf(put.name())] = put.data();
+      on_response(response);
+    }
   }
-  return response;
+  return absl::OkStatus();
 }
 
 absl::Status FakeServer::Deref(
@@ -611,7 +629,9 @@ absl::Status FakeServer::Deref(
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::BatchDerefResponse> FakeServer::BatchDeref(const v1::BatchDerefRequest&) {
+absl::Status FakeServer::BatchDeref(
+    const std::vector<v1::BatchDerefRequest>&,
+    const std::function<void(const v1::BatchDerefResponse&)>&) {
   return absl::UnimplementedError("not needed");
 }
 absl::StatusOr<v1::StatResponse> FakeServer::Stat(const v1::StatRequest&) {

@@ -39,12 +39,10 @@ class FakeServer : public Connection {
   bool keeps_uploads = false;
   // The next Deref breaks when it has sent so many bytes.
   std::deque<uint64_t> deref_breaks_after;
-  // The next SubmitBatch breaks when it has answered so many jobs.
-  std::deque<int> submit_batch_breaks_after;
+  // The next batches break when they have answered so many items, one each.
+  std::deque<int> batch_breaks_after;
   // Bytes of one chunk of Deref.
   size_t deref_chunk = 4;
-  // Results that BatchGetResults has no room for.
-  std::set<Digest> over_budget;
   // Awaited jobs that end with AWAIT_ERROR.
   std::map<Digest, absl::Status> await_errors;
   // Of leases.
@@ -93,8 +91,9 @@ class FakeServer : public Connection {
       const std::vector<v1::SubmitBatchRequest>& requests,
       const std::function<void(const v1::SubmitBatchResponse&)>& on_response) override;
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest& request) override;
-  absl::StatusOr<v1::BatchGetResultsResponse> BatchGetResults(
-      const v1::BatchGetResultsRequest& request) override;
+  absl::Status BatchGetResults(
+      const std::vector<v1::BatchGetResultsRequest>& requests,
+      const std::function<void(const v1::BatchGetResultsResponse&)>& on_response) override;
   std::unique_ptr<AwaitStream> Await() override;
   absl::StatusOr<v1::RenewResponse> Renew(const v1::RenewRequest& request) override;
   absl::StatusOr<v1::ReleaseResponse> Release(const v1::ReleaseRequest& request) override;
@@ -107,11 +106,15 @@ class FakeServer : public Connection {
   absl::StatusOr<v1::PutResponse> Put(const v1::PutRequest::Header& header,
                                       const std::function<std::string_view()>& next_chunk) override;
   absl::StatusOr<v1::QueryPutResponse> QueryPut(const v1::QueryPutRequest& request) override;
-  absl::StatusOr<v1::BatchPutResponse> BatchPut(const v1::BatchPutRequest& request) override;
+  absl::Status BatchPut(
+      const std::vector<v1::BatchPutRequest>& requests,
+      const std::function<void(const v1::BatchPutResponse&)>& on_response) override;
   absl::Status Deref(const v1::DerefRequest& request,
                      const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
                      const std::function<absl::Status(std::string_view)>& on_chunk) override;
-  absl::StatusOr<v1::BatchDerefResponse> BatchDeref(const v1::BatchDerefRequest& request) override;
+  absl::Status BatchDeref(
+      const std::vector<v1::BatchDerefRequest>& requests,
+      const std::function<void(const v1::BatchDerefResponse&)>& on_response) override;
   absl::StatusOr<v1::StatResponse> Stat(const v1::StatRequest& request) override;
   absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) override;
   absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) override;
@@ -134,6 +137,8 @@ class FakeServer : public Connection {
     ++changes_;
     changed_.notify_all();
   }
+  // Answers after which the next batch breaks; -1: it does not.
+  int NextBreak();
   // Counts a call; the status it is to fail with.
   absl::Status Begin(const std::string& rpc);
   // UNAVAILABLE if the answer is to be lost.

@@ -5,11 +5,10 @@
 
 #include <condition_variable>
 #include <deque>
+#include <future>
 
-#include "common/strings.h"
-#include "server/blobs/memory_blob_store.h"
-#include "server/jobs/memory_job_database.h"
-#include "tests/support/manual_clock.h"
+#include "common/base64.h"
+#include "tests/unit/store/store_fixture.h"
 
 namespace tiffin::server {
 namespace {
@@ -46,30 +45,8 @@ class Ear {
   std::deque<WaitEvent> events_;
 };
 
-class JobStoreTest : public testing::Test {
+class JobStoreTest : public StoreFixture {
  protected:
-  JobStoreTest()
-      : database_(MakeMemoryJobDatabase()), bytes_(MakeMemoryBlobStore()),
-        blobs_(database_.get(), bytes_.get(), &clock_),
-        store_(database_.get(), &blobs_, &clock_, {}) {
-    EXPECT_TRUE(blobs_.Start().ok());
-    EXPECT_TRUE(store_.Start().ok());
-  }
-  ~JobStoreTest() override {
-    store_.Stop();
-    blobs_.Stop();
-    database_->Close();
-  }
-
-  static CallerInfo Caller(const std::string& host) {
-    CallerInfo caller;
-    caller.session.token = "session-" + host;
-    caller.session.host = host;
-    return caller;
-  }
-  static std::string Job(int n) {
-    return StrCat(R"({"function": "f", "arguments": [)", n, "]}");
-  }
   SubmitAnswer Submit(const std::string& host, const std::string& job, std::string request = "") {
     CallerInfo caller = Caller(host);
     caller.request_id = std::move(request);
@@ -111,11 +88,6 @@ class JobStoreTest : public testing::Test {
                   R"(, "nodes": [], "links": []}})");
   }
 
-  ManualClock clock_;
-  std::unique_ptr<JobDatabase> database_;
-  std::unique_ptr<BlobStore> bytes_;
-  BlobCatalogue blobs_;
-  JobStore store_;
   StoreAnswer stored_;
 };
 
@@ -130,6 +102,40 @@ TEST_F(JobStoreTest, TheFirstIsGrantedTheSecondAttachedTheThirdRetrieves) {
   const SubmitAnswer third = Submit("c", Job(1));
   ASSERT_EQ(third.outcome, Outcome::kRetrieved);
   EXPECT_EQ(third.result->row.record, "42");
+}
+
+// Holds the writer until it is told to go on.
+class BusyWriter {
+ public:
+  explicit BusyWriter(JobDatabase& database) {
+    std::promise<void> begun;
+    database.Write({[&begun, go_on = go_on_.get_future().share()](JobTransaction&) {
+                      begun.set_value();
+                      go_on.wait();
+                      return absl::OkStatus();
+                    },
+                    nullptr});
+    begun.get_future().wait();
+  }
+  ~BusyWriter() { go_on_.set_value(); }
+
+ private:
+  std::promise<void> go_on_;
+};
+
+TEST_F(JobStoreTest, HitsAndReadsDoNotWaitForTheWriter) {
+  const std::string bytes = Base64Encode(std::string(100'000, 'x'));
+  const std::string job = StrCat(
+      R"({"function": "f", "arguments": [{"_noodles": "0.3.0", "type": "<object>", )",
+      R"("class": "builtins.bytes", "data": ")", bytes, R"("}]})");
+  const SubmitAnswer first = Submit("a", job);
+  ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
+  const BusyWriter busy(*database_);
+  const auto again = store_.Submit(Caller("b"), job, {.can_compute = true});
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->outcome, Outcome::kRetrieved);
+  EXPECT_EQ((*store_.GetResult("default", first.key))->result.row.record, "42");
+  EXPECT_EQ(store_.GetResult("default", Digest()).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(JobStoreTest, TheSameRequestIdFindsTheSameLease) {
@@ -310,8 +316,11 @@ TEST_F(JobStoreTest, TwoSchedulersShareABatch) {
   for (const char* scheduler : {"a", "b"}) {
     std::optional<uint64_t> grants = 10;
     int granted = 0;
+    const ParallelFor one_by_one = [](size_t n, const std::function<void(size_t)>& work) {
+      for (size_t i = 0; i < n; ++i) work(i);
+    };
     for (const auto& answer : store_.SubmitMany(Caller(scheduler), jobs, 0, {.can_compute = true},
-                                                &grants)) {
+                                                &grants, one_by_one)) {
       ASSERT_TRUE(answer.ok());
       granted += answer->outcome == Outcome::kGranted;
     }

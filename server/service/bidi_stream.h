@@ -1,0 +1,207 @@
+// What the bidirectional streams share: one read and one write at a time, answers made as the client reads
+// them, one end.
+#ifndef TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
+#define TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "server/service/calls.h"
+#include "server/service/convert.h"
+
+namespace tiffin::server {
+
+// Holds itself alive until gRPC is done with it and no task refers to it.
+template <typename Request, typename Response>
+class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
+                   public OpenStream,
+                   public std::enable_shared_from_this<BidiStream<Request, Response>> {
+ public:
+  // What blocks runs on `executor`, one task of a stream at a time.
+  BidiStream(Calls* calls, const char* name, Executor* executor)
+      : calls_(calls), name_(name), executor_(executor) {}
+
+  void Begin() {
+    self_ = this->shared_from_this();
+    added_ = true;  // before a drain can end it
+    if (!calls_->Add(self_)) {
+      added_ = false;
+      End(DrainingStatus());
+      return;
+    }
+    this->StartRead(&request_);
+  }
+
+  void Drain() override { End(DrainingStatus()); }
+  void OnCancel() override { End(grpc::Status::CANCELLED); }
+
+  void OnReadDone(bool ok) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
+      if (ok) ++holds_;
+    }
+    if (!ok) {
+      HalfClosed();
+      return;
+    }
+    executor_->Add([self = this->shared_from_this(), this] {
+      const size_t bytes = request_.ByteSizeLong();
+      share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes * CostPerByte());
+      if (!share_) {
+        End(TooMuchInFlight());
+      } else if (const absl::Status status = Take(request_); !status.ok()) {
+        End(ToGrpc(status));
+      }
+      WriteMore();
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    writing_ = false;
+    if (!ok && !ended_) ended_ = grpc::Status::CANCELLED;
+    if (paused_ && !ended_ && queue_.size() < kUnread) {
+      paused_ = false;
+      ++holds_;
+      executor_->Add([self = this->shared_from_this(), this] { WriteMore(); });
+    }
+    Read(lock);
+    Next(lock);
+  }
+
+  void OnDone() override {
+    Closed();
+    if (added_) calls_->Remove(self_);
+    Calls::Log(name_, caller(), *ended_, absl::Now() - start_);
+    self_.reset();  // may delete this
+  }
+
+ protected:
+  // A message has come; the next is read when this returns OK and Produce has nothing more.
+  virtual absl::Status Take(const Request& request) = 0;
+  // Writes a next answer to the messages taken; false: there was none left. Called as the client reads.
+  virtual bool Produce() { return false; }
+  // Bytes held in memory for each byte of a message: a record's tree is larger than its text.
+  virtual size_t CostPerByte() const { return 6; }
+  // Nothing more will come.
+  virtual void HalfClosed() { End(grpc::Status::OK); }
+  virtual void Closed() {}
+  virtual const v1::Caller& caller() const = 0;
+
+  void Write(Response response) {
+    std::unique_lock lock(mutex_);
+    queue_.push_back(std::move(response));
+    Next(lock);
+  }
+  // Ends the stream: at once if with an error, else after what is queued.
+  void End(grpc::Status status) {
+    std::unique_lock lock(mutex_);
+    if (!ended_) ended_ = std::move(status);
+    Next(lock);
+  }
+  Calls* const calls_;
+
+ private:
+  // The end of a task: with a hold, which is given up.
+  void WriteMore() {
+    std::unique_lock lock(mutex_);
+    bool more = true;
+    while (more && !ended_ && queue_.size() < kUnread) {
+      lock.unlock();
+      more = Produce();
+      lock.lock();
+    }
+    paused_ = more;
+    read_due_ = !more;
+    if (!more || ended_) share_ = {};
+    --holds_;
+    Read(lock);
+    Next(lock);
+  }
+
+  // Reads the next message, once the client has taken most of the answers. While held, the stream does
+  // not finish: after that gRPC may forget it at any time, and a read must not be started any more.
+  void Read(std::unique_lock<std::mutex>& lock) {
+    if (!read_due_ || ended_ || queue_.size() >= kUnread) return;
+    read_due_ = false;
+    ++holds_;
+    lock.unlock();  // gRPC may call back from within
+    this->StartRead(&request_);
+    lock.lock();
+    --holds_;
+  }
+
+  void Next(std::unique_lock<std::mutex>& lock) {
+    if (writing_ || finished_) return;
+    if (ended_ && holds_ > 0 && (!ended_->ok() || queue_.empty())) return;
+    if (ended_ && (!ended_->ok() || queue_.empty())) {
+      finished_ = true;
+      const grpc::Status status = *ended_;
+      const auto self = this->shared_from_this();  // OnDone may come before Finish returns
+      lock.unlock();
+      this->Finish(status);
+      lock.lock();
+      return;
+    }
+    if (queue_.empty()) return;
+    writing_ = true;
+    current_ = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    this->StartWrite(&current_);
+    lock.lock();
+  }
+
+  static constexpr size_t kUnread = 4;  // answers that wait for the client to read them
+  static constexpr size_t kCounted = 64 << 10;
+
+  const char* const name_;
+  Executor* const executor_;
+  const absl::Time start_ = absl::Now();
+  std::shared_ptr<BidiStream> self_;
+  bool added_ = false;
+  Request request_;
+  ByteBudget::Share share_;  // of `request_`; touched by the stream's one task
+  std::mutex mutex_;         // guards all below
+  std::deque<Response> queue_;
+  Response current_;
+  bool writing_ = false, finished_ = false;
+  bool read_due_ = false;  // all answers to the last message are made
+  bool paused_ = false;    // answers are left, the client has to read first
+  int holds_ = 0;
+  std::optional<grpc::Status> ended_;
+};
+
+// Items of answers, gathered into messages of about 1 MiB: more only by the last item.
+template <typename Response>
+class MessageOfItems {
+ public:
+  auto* Add() { return response_.add_items(); }
+  // After an item was filled. True: the message is due.
+  bool Full() {
+    bytes_ += response_.items(response_.items_size() - 1).ByteSizeLong();
+    return bytes_ >= kMessageBytes;
+  }
+  bool empty() const { return response_.items_size() == 0; }
+  Response Move() {
+    bytes_ = 0;
+    return std::exchange(response_, Response());
+  }
+
+ private:
+  static constexpr size_t kMessageBytes = 1 << 20;
+  Response response_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
