@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kMessageBytes = 1 << 20;  // of jobs in one message of a batch
 // Of jobs in one call: what is held in memory as text, and sent again after a broken stream.
 constexpr size_t kCallBytes = 32 << 20;
-constexpr size_t kMaxKeys = 10'000;  // in one message of BatchGetResults
+constexpr size_t kMaxItems = 10'000;  // in one message of a batch
 
 absl::Status NotAnswered() { return absl::InternalError("the server did not answer this job"); }
 
@@ -67,7 +67,9 @@ class BatchCall {
     for (; count_ < jobs.size() && call_bytes < kCallBytes; ++count_) {
       std::string json = PrintJson(jobs[count_]);
       call_bytes += json.size();
-      if (message_bytes > 0 && message_bytes + json.size() > kMessageBytes) {
+      const bool full = static_cast<size_t>(requests_.back().jobs_size()) == kMaxItems ||
+                        message_bytes + json.size() > kMessageBytes;
+      if (message_bytes > 0 && full) {
         requests_.emplace_back();
         message_bytes = 0;
       }
@@ -175,7 +177,7 @@ absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> Client::BatchGet(
   const absl::Status status = impl_->Repeat([&](bool* progress) {
     std::vector<v1::BatchGetResultsRequest> requests;
     for (size_t i = 0; i < left.size(); ++i) {
-      if (i % kMaxKeys == 0) requests.emplace_back();
+      if (i % kMaxItems == 0) requests.emplace_back();
       requests.back().add_jobs()->set_key(std::string(keys[left[i]].view()));
     }
     if (requests.empty()) return absl::OkStatus();

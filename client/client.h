@@ -20,9 +20,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/connection.h"
+#include "client/mapped_blob.h"
 #include "common/crypto.h"
 #include "common/npy.h"
 #include "common/record.h"
+#include "common/slab.h"
 #include "common/value.h"
 
 namespace tiffin {
@@ -243,6 +245,12 @@ class Client {
   absl::StatusOr<Value> DerefValue(const Value& ref_record);
   // Bytes [offset, offset+limit) of a blob.
   absl::StatusOr<std::string> DerefRange(const BlobName& name, uint64_t offset, uint64_t limit);
+  // Of each dimension the elements start, start + stride, … (`count` of them): only they travel. They are
+  // not checked against the key, which is of the whole. INVALID_ARGUMENT or OUT_OF_RANGE: no such selection.
+  absl::StatusOr<Array> DerefSlab(const BlobName& name, std::span<const SlabDimension> dimensions);
+  // All bytes without a copy, if the server is on this host and allows it (`--allow-local`): its file is
+  // mapped. Else they are fetched. DATA_LOSS as for Deref; with `verify` they are all read for that.
+  absl::StatusOr<MappedBlob> Map(const BlobName& name);
   // Streams the bytes [offset, offset+limit) to `on_chunk` without holding or checking them. An
   // error from it ends the call and is returned.
   absl::StatusOr<v1::DerefResponse::Header> DerefTo(

@@ -76,12 +76,12 @@ class Client::Impl {
   // ---- deref.cc
   using OnHeader = std::function<absl::Status(const v1::DerefResponse::Header&)>;
   using OnChunk = std::function<absl::Status(std::string_view)>;
-  // Brings [offset, offset + limit) of a blob over as many streams as it takes. An error of the two
-  // functions ends it and is returned.
-  absl::StatusOr<v1::DerefResponse::Header> Stream(const v1::BlobRef& ref, uint64_t offset,
-                                                   std::optional<uint64_t> limit,
+  // Brings what `request` asks for over as many streams as it takes. An error of the two functions ends
+  // it and is returned.
+  absl::StatusOr<v1::DerefResponse::Header> Stream(v1::DerefRequest request,
                                                    const OnHeader& on_header,
                                                    const OnChunk& on_chunk) const;
+  absl::StatusOr<std::string> Collect(v1::DerefRequest request) const;
   // Brings a whole array of `size` bytes, checked against its key if the options say so.
   absl::Status Fetch(const BlobName& name, uint64_t size, const std::function<void()>& begin,
                      const std::function<void(std::string_view)>& take) const;

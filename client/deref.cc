@@ -23,10 +23,10 @@ absl::StatusOr<RecordRef> RefIn(const Value& record) {
   return *ref;
 }
 
-v1::BlobRef RefTo(const BlobName& name) {
-  v1::BlobRef ref;
-  ToProto(name, ref.mutable_name());
-  return ref;
+v1::DerefRequest RequestFor(const BlobName& name) {
+  v1::DerefRequest request;
+  ToProto(name, request.mutable_ref()->mutable_name());
+  return request;
 }
 
 absl::StatusOr<uint64_t> SizeOf(const BlobName& name) {
@@ -38,14 +38,13 @@ absl::Status IgnoreHeader(const v1::DerefResponse::Header&) { return absl::OkSta
 
 }  // namespace
 
-absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(const v1::BlobRef& ref,
-                                                               uint64_t offset,
-                                                               std::optional<uint64_t> limit,
+absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest request,
                                                                const OnHeader& on_header,
                                                                const OnChunk& on_chunk) const {
-  v1::DerefRequest request;
   *request.mutable_caller() = caller_;
-  *request.mutable_ref() = ref;
+  const uint64_t offset = request.offset();
+  const std::optional<uint64_t> limit =
+      request.has_limit() ? std::optional(request.limit()) : std::nullopt;
   std::optional<v1::DerefResponse::Header> first;
   uint64_t got = 0;
   absl::Status stopped;  // by the caller's functions: theirs is no code to repeat for
@@ -99,7 +98,7 @@ absl::Status Client::Impl::Fetch(const BlobName& name, uint64_t size,
     take(chunk);
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(Stream(RefTo(name), 0, std::nullopt, on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(Stream(RequestFor(name), on_header, on_chunk).status());
   if (options.verify && hash.Finish() != name.key) {
     return absl::DataLossError(StrCat(name.ToText(), ": the bytes do not match the key"));
   }
@@ -110,7 +109,11 @@ absl::StatusOr<v1::DerefResponse::Header> Client::DerefTo(
     const v1::BlobRef& ref, uint64_t offset, std::optional<uint64_t> limit,
     const std::function<absl::Status(std::string_view)>& on_chunk) {
   const std::shared_ptr<Impl> impl = impl_;  // `on_chunk` may destroy this client
-  return impl->Stream(ref, offset, limit, IgnoreHeader, on_chunk);
+  v1::DerefRequest request;
+  *request.mutable_ref() = ref;
+  request.set_offset(offset);
+  if (limit) request.set_limit(*limit);
+  return impl->Stream(std::move(request), IgnoreHeader, on_chunk);
 }
 
 absl::StatusOr<Array> Client::Deref(const BlobName& name) {
@@ -148,8 +151,8 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
   TIFFIN_ASSIGN_OR_RETURN(const RecordRef ref, RefIn(record));
   const ValueRef* value = std::get_if<ValueRef>(&ref);
   if (!value) return absl::InvalidArgumentError("the ref is of an array: use DerefArray");
-  v1::BlobRef named;
-  named.set_value(std::string(value->value.view()));
+  v1::DerefRequest request;
+  request.mutable_ref()->set_value(std::string(value->value.view()));
   std::string json;
   const auto on_header = [&](const v1::DerefResponse::Header& header) -> absl::Status {
     if (header.size() > kMaxValueText) {
@@ -164,7 +167,7 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
     json += chunk;
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(impl_->Stream(named, 0, std::nullopt, on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(impl_->Stream(std::move(request), on_header, on_chunk).status());
   JsonLimits limits;
   limits.max_text_bytes = kMaxValueText;
   TIFFIN_ASSIGN_OR_RETURN(Value data, ParseJson(json, limits));
@@ -181,8 +184,7 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
   return data;
 }
 
-absl::StatusOr<std::string> Client::DerefRange(const BlobName& name, uint64_t offset,
-                                               uint64_t limit) {
+absl::StatusOr<std::string> Client::Impl::Collect(v1::DerefRequest request) const {
   std::string bytes;
   const auto on_header = [&](const v1::DerefResponse::Header& header) {
     bytes.reserve(header.length());
@@ -192,8 +194,77 @@ absl::StatusOr<std::string> Client::DerefRange(const BlobName& name, uint64_t of
     bytes += chunk;
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(impl_->Stream(RefTo(name), offset, limit, on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(Stream(std::move(request), on_header, on_chunk).status());
   return bytes;
+}
+
+absl::StatusOr<std::string> Client::DerefRange(const BlobName& name, uint64_t offset,
+                                               uint64_t limit) {
+  v1::DerefRequest request = RequestFor(name);
+  request.set_offset(offset);
+  request.set_limit(limit);
+  return impl_->Collect(std::move(request));
+}
+
+absl::StatusOr<Array> Client::DerefSlab(const BlobName& name,
+                                        std::span<const SlabDimension> dimensions) {
+  TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name.dtype));
+  TIFFIN_RETURN_IF_ERROR(ArrayBytes(dtype, name.shape).status());
+  // Checked here, too: what comes is of this shape.
+  TIFFIN_ASSIGN_OR_RETURN(const Slab slab, Slab::Make(name.shape, dtype.total_size(), dimensions));
+  v1::DerefRequest request = RequestFor(name);
+  request.mutable_slab();  // present, even of an array without dimensions
+  for (const SlabDimension& dimension : dimensions) {
+    v1::Slab::Dimension* out = request.mutable_slab()->add_dimensions();
+    out->set_start(dimension.start);
+    out->set_count(dimension.count);
+    out->set_stride(dimension.stride);
+  }
+  Array array{name.dtype, slab.shape(), {}};
+  TIFFIN_ASSIGN_OR_RETURN(array.bytes, impl_->Collect(std::move(request)));
+  if (array.bytes.size() != slab.bytes()) {
+    return absl::InternalError(StrCat(name.ToText(), ": the selection has ", slab.bytes(),
+                                      " bytes, the server sent ", array.bytes.size()));
+  }
+  return array;
+}
+
+absl::StatusOr<MappedBlob> Client::Map(const BlobName& name) {
+  TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, SizeOf(name));
+  v1::DerefRequest request = RequestFor(name);
+  request.set_local(true);
+  std::string bytes;
+  const auto on_header = [&](const v1::DerefResponse::Header& header) -> absl::Status {
+    if (header.size() != size) {
+      return absl::InternalError(StrCat(name.ToText(), ": the server tells of ", header.size(),
+                                        " bytes, dtype and shape of ", size));
+    }
+    if (!header.has_local()) bytes.reserve(size);
+    return absl::OkStatus();
+  };
+  const auto on_chunk = [&](std::string_view chunk) {
+    bytes += chunk;
+    return absl::OkStatus();
+  };
+  TIFFIN_ASSIGN_OR_RETURN(const v1::DerefResponse::Header header,
+                          impl_->Stream(std::move(request), on_header, on_chunk));
+  absl::StatusOr<MappedBlob> blob = MappedBlob(std::move(bytes));
+  if (header.has_local()) {
+    const v1::LocalPlace& place = header.local();
+    blob = MappedBlob::Map(place.path(), place.offset(), size, place.file_size(), place.inode());
+  }
+  if (!blob.ok()) {
+    // On another host, or gone meanwhile.
+    TIFFIN_ASSIGN_OR_RETURN(Array array, Deref(name));
+    return MappedBlob(std::move(array.bytes));
+  }
+  if (blob->bytes().size() != size) {
+    return absl::InternalError(StrCat(name.ToText(), ": the server sent too few bytes"));
+  }
+  if (impl_->options.verify && BlobKey(name.dtype, name.shape, blob->bytes()) != name.key) {
+    return absl::DataLossError(StrCat(name.ToText(), ": the bytes do not match the key"));
+  }
+  return blob;
 }
 
 }  // namespace tiffin

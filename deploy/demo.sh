@@ -57,7 +57,7 @@ trap 'exit 130' INT TERM
 say "1. Setting up and building (the first time takes some minutes)"
 [[ ${TIFFIN_SKIP_SETUP:-0} == 1 ]] || deploy/setup.sh
 cmake --preset release
-cmake --build --preset release -j "${TIFFIN_JOBS:-$(nproc)}"
+cmake --build --preset release -j "${TIFFIN_JOBS:-$(nproc)}" --target tiffin_server tiffin_cli
 server=$(find build/release -name tiffin-server -type f -perm -u+x -print -quit)
 cli=$(find build/release -name tiffin -type f -perm -u+x -print -quit)
 [[ -n $server && -n $cli ]] || fail "the build made no tiffin-server and tiffin"

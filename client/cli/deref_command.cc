@@ -159,19 +159,11 @@ absl::Status DerefSlice(const DerefCommand& command, const Source& source, Clien
   if (source.json) return WrongUse("deref: a value is not an array: no --slice");
   absl::StatusOr<std::vector<SliceItem>> items = ParseSlice(command.slice);
   if (!items.ok()) return WrongUse(ToStd(items.status().message()));
-  TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(source.name.dtype));
-  const absl::StatusOr<Selection> selection =
-      Selection::Make(*items, source.name.shape, dtype.total_size());
+  absl::StatusOr<Selection> selection = Select(*items, source.name.shape);
   if (!selection.ok()) return WrongUse(ToStd(selection.status().message()));
-  std::string range;
-  if (selection->length() > 0) {
-    TIFFIN_ASSIGN_OR_RETURN(
-        range, FetchRange(source, selection->offset(), selection->length(), client, context));
-    if (range.size() != selection->length()) {
-      return absl::DataLossError("the server sent fewer bytes than the slice needs");
-    }
-  }
-  const Array selected{source.name.dtype, selection->shape(), selection->Gather(range)};
+  TIFFIN_ASSIGN_OR_RETURN(Array selected,
+                          client.DerefSlab(source.name, selection->dimensions));
+  selected.shape = std::move(selection->shape);
   if (command.output.empty()) return Show(source, &selected, client, context);
   if (!WritesNpy(command, source)) return WriteBytes(command, selected.bytes, context);
   TIFFIN_ASSIGN_OR_RETURN(const std::string npy, WriteNpy(selected));

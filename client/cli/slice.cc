@@ -87,16 +87,10 @@ absl::StatusOr<std::vector<SliceItem>> ParseSlice(std::string_view text) {
   return items;
 }
 
-absl::StatusOr<Selection> Selection::Make(const std::vector<SliceItem>& items, const Shape& shape,
-                                          uint64_t element_bytes) {
+absl::StatusOr<Selection> Select(const std::vector<SliceItem>& items, const Shape& shape) {
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<SliceItem> full, FillUp(items, shape.size()));
   Selection selection;
-  selection.element_bytes_ = element_bytes;
-  selection.dimensions_.resize(shape.size());
-  uint64_t stride = element_bytes;
-  uint64_t last = 0;  // the first byte of the last element, from `offset_` on
-  bool empty = false;
-  for (size_t i = shape.size(); i-- > 0;) {
+  for (size_t i = 0; i < shape.size(); ++i) {
     const SliceItem& item = full[i];
     const bool index = item.kind == SliceItem::Kind::kIndex;
     if (index && item.start >= shape[i]) {
@@ -104,39 +98,14 @@ absl::StatusOr<Selection> Selection::Make(const std::vector<SliceItem>& items, c
                                                " is beyond dimension ", i, " of size ", shape[i]));
     }
     const uint64_t count = index ? 1 : CountOf(item, shape[i]);
-    // A step beyond the end counts once only, and must not overflow the stride.
+    // What is not needed to find the elements may be beyond what the wire takes.
+    const uint64_t start = count > 0 ? item.start : 0;
     const uint64_t step = count > 1 ? item.step : 1;
-    selection.dimensions_[i] = {count, stride * step};
-    if (!index) selection.shape_.insert(selection.shape_.begin(), count);
-    if (count == 0) {
-      empty = true;
-    } else {
-      selection.offset_ += item.start * stride;
-      last += (count - 1) * step * stride;
-    }
-    stride *= shape[i];
+    selection.dimensions.push_back({static_cast<int64_t>(start), static_cast<int64_t>(count),
+                                    static_cast<int64_t>(step)});
+    if (!index) selection.shape.push_back(count);
   }
-  selection.length_ = empty ? 0 : last + element_bytes;
-  if (empty) selection.offset_ = 0;
   return selection;
-}
-
-std::string Selection::Gather(std::string_view range) const {
-  std::string out;
-  if (length_ == 0) return out;
-  // The innermost dimensions that lie side by side are copied as one run.
-  size_t outer = dimensions_.size();
-  uint64_t run = element_bytes_;
-  while (outer > 0 && dimensions_[outer - 1].stride == run) run *= dimensions_[--outer].count;
-  std::vector<uint64_t> at(outer, 0);
-  for (;;) {
-    uint64_t offset = 0;
-    for (size_t i = 0; i < outer; ++i) offset += at[i] * dimensions_[i].stride;
-    out.append(range.substr(offset, run));
-    size_t i = outer;
-    while (i > 0 && ++at[i - 1] == dimensions_[i - 1].count) at[--i] = 0;
-    if (i == 0) return out;
-  }
 }
 
 }  // namespace tiffin::cli

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/npy.h"
+#include "common/slab.h"
 
 namespace tiffin::cli {
 
@@ -26,34 +27,15 @@ struct SliceItem {
 // Reads `0:10,::2`. INVALID_ARGUMENT naming the item that is wrong.
 absl::StatusOr<std::vector<SliceItem>> ParseSlice(std::string_view text);
 
-// A slice of one array: which elements, and the shortest range of bytes that holds them all.
-class Selection {
- public:
-  // The slice of an array of that shape and element size, by numpy's rules: stops beyond the end
-  // are cut, missing dimensions are taken whole. INVALID_ARGUMENT: more items than dimensions, or an
-  // index beyond the end.
-  static absl::StatusOr<Selection> Make(const std::vector<SliceItem>& items, const Shape& shape,
-                                        uint64_t element_bytes);
-
-  // Of the selected array; an index takes its dimension away.
-  const Shape& shape() const { return shape_; }
-  uint64_t offset() const { return offset_; }
-  uint64_t length() const { return length_; }  // 0: nothing is selected
-
-  // The selected elements in C order, out of the bytes [offset, offset + length) of the whole array.
-  std::string Gather(std::string_view range) const;
-
- private:
-  struct Dimension {
-    uint64_t count;
-    uint64_t stride;  // bytes
-  };
-  Shape shape_;
-  std::vector<Dimension> dimensions_;  // of the whole array, indexed ones with count 1
-  uint64_t element_bytes_ = 0;
-  uint64_t offset_ = 0;
-  uint64_t length_ = 0;
+// A slice of one array.
+struct Selection {
+  std::vector<SlabDimension> dimensions;  // one for each of the array
+  Shape shape;  // of what is selected: an index takes its dimension away
 };
+
+// By numpy's rules: stops beyond the end are cut, missing dimensions are taken whole. INVALID_ARGUMENT:
+// more items than dimensions, or an index beyond the end.
+absl::StatusOr<Selection> Select(const std::vector<SliceItem>& items, const Shape& shape);
 
 }  // namespace tiffin::cli
 

@@ -1,42 +1,24 @@
-// Servers in processes of their own, and many calls in flight.
+// Many calls in flight to servers in processes of their own.
 #ifndef TIFFIN_TESTS_BENCH_RPC_H_
 #define TIFFIN_TESTS_BENCH_RPC_H_
 
 #include <grpcpp/grpcpp.h>
-#include <sys/types.h>
 
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/support/server_process.h"
 #include "tiffin/v1/jobs.grpc.pb.h"
 
 namespace tiffin::bench {
 
-// A process that prints `event=serving address=…` on standard error.
-class ServerProcess {
- public:
-  explicit ServerProcess(std::vector<std::string> command);
-  ~ServerProcess() { Stop(15); }
-  // The tiffin server on that folder, on a free port.
-  static std::unique_ptr<ServerProcess> Tiffin(const std::string& data);
-  // One that answers GetResult with a payload of as many bytes as the key's first 4 say.
-  static std::unique_ptr<ServerProcess> Bare();
+using testing::ServerProcess;
 
-  void Stop(int signal);
-  const std::string& address() const { return address_; }
-  pid_t pid() const { return pid_; }
-  std::shared_ptr<grpc::Channel> Connect() const;
-  std::unique_ptr<v1::Jobs::Stub> Stub() const { return v1::Jobs::NewStub(Connect()); }
-
- private:
-  pid_t pid_ = 0;
-  int log_ = -1;
-  std::string address_;
-};
-
-// Runs what `Bare` starts.
+// A server that answers GetResult with a payload of as many bytes as the key's first 4 say.
+std::unique_ptr<ServerProcess> BareServer();
+// What runs in its process.
 int ServeBare();
 
 // Starts `total` calls, `in_flight` at a time; `start(i, done)` must call `done` once. Returns calls a

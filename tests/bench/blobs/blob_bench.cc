@@ -1,6 +1,7 @@
 // The bars of the blob store: each with its floor, in the same run.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "client/client.h"
 #include "common/crypto.h"
 #include "common/npy.h"
 #include "tests/bench/blobs/raw_client.h"
@@ -49,9 +51,9 @@ std::string Noise(uint64_t size, uint64_t seed) {
 // A server on a folder of its own.
 class OwnServer {
  public:
-  static OwnServer Tiffin() {
+  static OwnServer Tiffin(const std::vector<std::string>& flags = {}) {
     OwnServer own;
-    own.server_ = ServerProcess::Tiffin((own.folder_->path() / "data").string());
+    own.server_ = ServerProcess::Tiffin((own.folder_->path() / "data").string(), flags);
     return own;
   }
   static OwnServer Floor() {
@@ -194,6 +196,43 @@ TIFFIN_BENCH(deref_concurrent) {
   };
   Compare("deref_concurrent", "GB/s", 0.85, false, [&] { return all(clients); },
           [&] { return all(bares); });
+}
+
+// The sum of all words, which cannot be had without reading them.
+uint64_t ReadAll(std::string_view bytes) {
+  uint64_t sum = 0;
+  for (size_t at = 0; at + 8 <= bytes.size(); at += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes.data() + at, 8);
+    sum += word;
+  }
+  return sum;
+}
+
+TIFFIN_BENCH(deref_local) {
+  const OwnServer tiffin = OwnServer::Tiffin({"--allow-local"});
+  Client client(MakeGrpcConnection({.server = tiffin.address()}), {.verify = false});
+  const std::string bytes = Noise(kGiB, 4);
+  const absl::StatusOr<BlobName> name = client.Put("float64", {kGiB / 8}, bytes);
+  if (!name.ok()) throw std::runtime_error(name.status().ToString());
+  const std::string path = tiffin.folder() + "/plain";
+  std::ofstream(path, std::ios::binary) << bytes;
+  const uint64_t sum = ReadAll(bytes);
+  const auto read = [&](const std::function<MappedBlob()>& map) {
+    const double start = Now();
+    const MappedBlob blob = map();
+    if (!blob.mapped() || ReadAll(blob.bytes()) != sum) throw std::runtime_error("other bytes");
+    return 1.073741824 / (Now() - start);
+  };
+  Compare("deref_local", "GB/s", 0.95, false,
+          [&] { return read([&] { return *client.Map(*name); }); },
+          [&] {
+            return read([&] {
+              struct stat file;
+              if (stat(path.c_str(), &file) != 0) throw std::runtime_error(path);
+              return *MappedBlob::Map(path, 0, kGiB, kGiB, file.st_ino);
+            });
+          });
 }
 
 TIFFIN_BENCH(slab_100x100) {

@@ -23,7 +23,7 @@ void AgainstBare(const char* name, size_t jobs, double bar) {
   const size_t calls = static_cast<size_t>(Setting("TIFFIN_BENCH_CALLS", 50'000));
   const Folder folder;
   const auto server = ServerProcess::Tiffin(folder.path() / "data");
-  const auto bare = ServerProcess::Bare();
+  const auto bare = BareServer();
   const auto stub = server->Stub(), bare_stub = bare->Stub();
   const std::vector<std::string> keys = Fill(*stub, jobs, 1024);
   std::mt19937_64 random(1);
