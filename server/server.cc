@@ -91,6 +91,10 @@ class ServerImpl : public Server {
     builder.AddListeningPort(config_.listen, grpc::InsecureServerCredentials(), &port);
     builder.SetMaxReceiveMessageSize(static_cast<int>(config_.limits.max_message_bytes));
     builder.SetMaxSendMessageSize(static_cast<int>(config_.limits.max_message_bytes));
+    // gRPC takes a compressed message apart before it looks at its size.
+    for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+      builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+    }
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, config_.max_streams);
     // Two servers on one port would each get half of the calls.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

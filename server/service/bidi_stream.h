@@ -1,5 +1,6 @@
 // What the bidirectional streams share: one read and one write at a time, answers made as the client reads
-// them, one end.
+// them, one end. They take and give gRPC's buffers: a message is parsed and printed off gRPC's own threads, and
+// bytes that are no message are told from an end.
 #ifndef TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
 #define TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
 
@@ -15,12 +16,15 @@
 #include "absl/time/clock.h"
 #include "server/service/calls.h"
 #include "server/service/convert.h"
+#include "server/service/raw_messages.h"
 
 namespace tiffin::server {
 
+using RawBidiReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
 // Holds itself alive until gRPC is done with it and no task refers to it.
 template <typename Request, typename Response>
-class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
+class BidiStream : public RawBidiReactor,
                    public OpenStream,
                    public std::enable_shared_from_this<BidiStream<Request, Response>> {
  public:
@@ -36,7 +40,7 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
       End(DrainingStatus());
       return;
     }
-    this->StartRead(&request_);
+    StartRead(&message_);
   }
 
   void Drain() override { End(DrainingStatus()); }
@@ -53,13 +57,7 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
       return;
     }
     executor_->Add([self = this->shared_from_this(), this] {
-      const size_t bytes = request_.ByteSizeLong();
-      share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes * CostPerByte());
-      if (!share_) {
-        End(TooMuchInFlight());
-      } else if (const absl::Status status = Take(request_); !status.ok()) {
-        End(ToGrpc(status));
-      }
+      TakeMessage();
       WriteMore();
     });
   }
@@ -96,9 +94,12 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
   virtual void Closed() {}
   virtual const v1::Caller& caller() const = 0;
 
-  void Write(Response response) {
+  void Write(const Response& response) {
+    grpc::ByteBuffer buffer;
+    grpc::Status status = WriteMessage(response, &buffer);
+    if (!status.ok()) return End(std::move(status));
     std::unique_lock lock(mutex_);
-    queue_.push_back(std::move(response));
+    queue_.push_back(std::move(buffer));
     Next(lock);
   }
   // Ends the stream: at once if with an error, else after what is queued.
@@ -110,6 +111,19 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
   Calls* const calls_;
 
  private:
+  void TakeMessage() {
+    const size_t bytes = message_.Length();
+    share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes * CostPerByte());
+    if (!share_) return End(TooMuchInFlight());
+    Request request;
+    if (!ReadMessage(std::exchange(message_, grpc::ByteBuffer()), &request).ok()) {
+      return End({grpc::StatusCode::INVALID_ARGUMENT,
+                  StrCat("message ", number_, " of the stream is no ", Request::descriptor()->name())});
+    }
+    ++number_;
+    if (const absl::Status status = Take(request); !status.ok()) End(ToGrpc(status));
+  }
+
   // The end of a task: with a hold, which is given up.
   void WriteMore() {
     std::unique_lock lock(mutex_);
@@ -134,7 +148,7 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
     read_due_ = false;
     ++holds_;
     lock.unlock();  // gRPC may call back from within
-    this->StartRead(&request_);
+    StartRead(&message_);
     lock.lock();
     --holds_;
   }
@@ -147,7 +161,7 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
       const grpc::Status status = *ended_;
       const auto self = this->shared_from_this();  // OnDone may come before Finish returns
       lock.unlock();
-      this->Finish(status);
+      Finish(status);
       lock.lock();
       return;
     }
@@ -156,7 +170,7 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
     current_ = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    this->StartWrite(&current_);
+    StartWrite(&current_);
     lock.lock();
   }
 
@@ -168,11 +182,12 @@ class BidiStream : public grpc::ServerBidiReactor<Request, Response>,
   const absl::Time start_ = absl::Now();
   std::shared_ptr<BidiStream> self_;
   bool added_ = false;
-  Request request_;
-  ByteBudget::Share share_;  // of `request_`; touched by the stream's one task
+  grpc::ByteBuffer message_;
+  uint64_t number_ = 0;      // of the message in hand; as `share_` touched by the stream's one task
+  ByteBudget::Share share_;  // of that message
   std::mutex mutex_;         // guards all below
-  std::deque<Response> queue_;
-  Response current_;
+  std::deque<grpc::ByteBuffer> queue_;
+  grpc::ByteBuffer current_;
   bool writing_ = false, finished_ = false;
   bool read_due_ = false;  // all answers to the last message are made
   bool paused_ = false;    // answers are left, the client has to read first

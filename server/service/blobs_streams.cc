@@ -128,15 +128,13 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::BatchPutRequest, v1::BatchPutResponse>* BlobsService::BatchPut(
-    grpc::CallbackServerContext*) {
+RawBidiReactor* BlobsService::BatchPut(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<BatchPutStream>(calls_, blobs_, limits_);
   stream->Begin();
   return stream.get();
 }
 
-grpc::ServerBidiReactor<v1::BatchDerefRequest, v1::BatchDerefResponse>* BlobsService::BatchDeref(
-    grpc::CallbackServerContext*) {
+RawBidiReactor* BlobsService::BatchDeref(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<BatchDerefStream>(calls_, blobs_, limits_);
   stream->Begin();
   return stream.get();

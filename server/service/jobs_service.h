@@ -2,14 +2,34 @@
 #ifndef TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_
 #define TIFFIN_SERVER_SERVICE_JOBS_SERVICE_H_
 
+#include "server/service/bidi_stream.h"
 #include "server/service/calls.h"
+#include "server/service/methods.h"
 #include "server/store/job_history.h"
 #include "server/store/job_store.h"
 #include "tiffin/v1/jobs.grpc.pb.h"
 
 namespace tiffin::server {
 
-class JobsService : public v1::Jobs::CallbackService {
+// Streams read their messages themselves (bidi_stream.h).
+using JobsMethods = Methods<
+    v1::Jobs::Service,
+    v1::Jobs::WithCallbackMethod_Submit,
+    v1::Jobs::WithRawCallbackMethod_SubmitBatch,
+    v1::Jobs::WithCallbackMethod_GetResult,
+    v1::Jobs::WithRawCallbackMethod_BatchGetResults,
+    v1::Jobs::WithRawCallbackMethod_Await,
+    v1::Jobs::WithCallbackMethod_Renew,
+    v1::Jobs::WithCallbackMethod_Release,
+    v1::Jobs::WithCallbackMethod_StoreResult,
+    v1::Jobs::WithCallbackMethod_Link,
+    v1::Jobs::WithCallbackMethod_GetJob,
+    v1::Jobs::WithCallbackMethod_ListJobs,
+    v1::Jobs::WithCallbackMethod_Invalidate,
+    v1::Jobs::WithCallbackMethod_Explain,
+    v1::Jobs::WithCallbackMethod_Alias>;
+
+class JobsService : public JobsMethods {
  public:
   // All outlive the service.
   JobsService(JobStore* store, JobHistory* history, Calls* calls)
@@ -18,15 +38,12 @@ class JobsService : public v1::Jobs::CallbackService {
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
                                    const v1::SubmitRequest* request,
                                    v1::SubmitResponse* response) override;
-  grpc::ServerBidiReactor<v1::SubmitBatchRequest, v1::SubmitBatchResponse>* SubmitBatch(
-      grpc::CallbackServerContext* context) override;
+  RawBidiReactor* SubmitBatch(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* GetResult(grpc::CallbackServerContext* context,
                                       const v1::GetResultRequest* request,
                                       v1::GetResultResponse* response) override;
-  grpc::ServerBidiReactor<v1::BatchGetResultsRequest, v1::BatchGetResultsResponse>*
-  BatchGetResults(grpc::CallbackServerContext* context) override;
-  grpc::ServerBidiReactor<v1::AwaitRequest, v1::AwaitResponse>* Await(
-      grpc::CallbackServerContext* context) override;
+  RawBidiReactor* BatchGetResults(grpc::CallbackServerContext* context) override;
+  RawBidiReactor* Await(grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context,
                                   const v1::RenewRequest* request,
                                   v1::RenewResponse* response) override;

@@ -291,22 +291,19 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::SubmitBatchRequest, v1::SubmitBatchResponse>* JobsService::SubmitBatch(
-    grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::SubmitBatch(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<SubmitBatchStream>(calls_, store_);
   stream->Begin();
   return stream.get();
 }
 
-grpc::ServerBidiReactor<v1::BatchGetResultsRequest, v1::BatchGetResultsResponse>*
-JobsService::BatchGetResults(grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::BatchGetResults(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<BatchGetResultsStream>(calls_, store_);
   stream->Begin();
   return stream.get();
 }
 
-grpc::ServerBidiReactor<v1::AwaitRequest, v1::AwaitResponse>* JobsService::Await(
-    grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::Await(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<AwaitStreamReactor>(calls_, store_);
   stream->Begin();
   return stream.get();

@@ -1,0 +1,210 @@
+"""The network between client and server breaks: each test breaks it, checks, heals it, and checks again."""
+import base64, json, os, signal, subprocess, tempfile, threading, unittest
+
+import numpy
+
+from gate import Gate
+from support import Server, get, job, store, submit
+from tiffin.v1 import admin_pb2, jobs_pb2
+
+CLI = os.environ["TIFFIN_CLI_BINARY"]
+MIB = 1 << 20
+DONE, UNREACHABLE = 0, 4
+
+
+class NetworkTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.close)
+
+    def setUp(self):
+        self.gate = Gate(self.server.address)
+        self.addCleanup(self.gate.close)
+        folder = tempfile.TemporaryDirectory(prefix="tiffin-network-")
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.namespace = "network/" + self.id().rsplit(".", 1)[1]
+        self.env = dict(os.environ, TIFFIN_SERVER=self.gate.address, TIFFIN_PATIENCE="60s",
+                        TIFFIN_NAMESPACE=self.namespace, TIFFIN_SPOOL=self.path("spool"))
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def start(self, *arguments, **env):
+        process = subprocess.Popen([CLI, "--json", *arguments], env=dict(self.env, **env), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def finish(self, process, code=DONE):
+        out, err = process.communicate(timeout=240)
+        self.assertEqual(process.returncode, code, out + err)
+        return out
+
+    def ends(self, code, *arguments, **env):
+        return self.finish(self.start(*arguments, **env), code)
+
+    def array(self, mebibytes):
+        """A file of that size, different in each test."""
+        array = numpy.random.default_rng(abs(hash(self.namespace))).random(mebibytes * MIB // 8)
+        numpy.save(self.path("array.npy"), array)
+        return array
+
+    # ---- blobs ---------------------------------------------------------------------------------
+
+    def test_an_upload_goes_on_where_the_connection_broke(self):
+        self.array(40)
+        self.gate.cut_after_up = [7 * MIB, 11 * MIB, 3 * MIB]
+        name = json.loads(self.ends(DONE, "put", self.path("array.npy")))
+        self.assertEqual(self.gate.connections, 4)
+        # What the server had was not sent again: what was in the air at three cuts, at most.
+        self.assertLess(self.gate.up, 40 * MIB + 3 * 6 * MIB)
+        self.ends(DONE, "deref", name["key"], "-o", self.path("back.npy"))
+        self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")),
+                                          numpy.load(self.path("array.npy"))))
+
+    def test_a_download_goes_on_where_the_connection_broke(self):
+        array = self.array(40)
+        name = json.loads(self.ends(DONE, "put", self.path("array.npy")))
+        self.gate.cut()
+        self.gate.down = 0
+        self.gate.cut_after_down = [7 * MIB, 11 * MIB, 3 * MIB]
+        self.ends(DONE, "deref", name["key"], "-o", self.path("back.npy"))
+        self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")), array))
+        # What came was not sent again, beyond what was in the air at three cuts.
+        self.assertLess(self.gate.down, 40 * MIB + 3 * 6 * MIB)
+
+    def test_an_upload_over_a_slow_line(self):
+        array = self.array(2)
+        self.gate.rate, self.gate.delay = 4 * MIB, 0.01
+        name = json.loads(self.ends(DONE, "put", self.path("array.npy")))
+        self.ends(DONE, "deref", name["key"], "-o", self.path("back.npy"))
+        self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")), array))
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def count(self):
+        """How often the command of `run` ran."""
+        try:
+            with open(self.path("count"), encoding="utf-8") as count:
+                return len(count.read())
+        except FileNotFoundError:
+            return 0
+
+    def command(self, what="echo 7"):
+        return "sh", "-c", "printf x >> '%s'; %s" % (self.path("count"), what)
+
+    def test_run_computes_once_while_connections_break(self):
+        self.gate.cut_after_up = [2000, 300, 900, 100, 2000, 50]
+        self.gate.cut_after_down = [400, 1000, 200, 0, 300]
+        run = "run", json.dumps(job("broken", 1)), "--", *self.command()
+        self.assertEqual(json.loads(self.ends(DONE, *run))["value"], 7)
+        self.assertEqual(self.count(), 1)
+        self.assertGreater(self.gate.connections, 3)
+        self.gate.heal()
+        again = json.loads(self.ends(DONE, *run))
+        self.assertEqual((again["outcome"], again["value"], self.count()), ("RETRIEVED", 7, 1))
+
+    def test_an_answer_that_is_lost_is_asked_for_again(self):
+        granted = submit(self.server, job("lost", 1), namespace=self.namespace)
+        with open(self.path("seven"), "w", encoding="utf-8") as file:
+            file.write("7")
+        self.gate.lose_answers_after = 200  # more than it takes to connect, less than a request
+        storing = self.start("store", "--key", self.text(granted.key), "--lease",
+                             self.text(granted.lease.id), "--epoch", str(granted.lease.epoch),
+                             self.path("seven"))
+        # The server has stored it; the client does not know.
+        self.until(lambda: self.has(granted.key))
+        self.gate.heal()
+        self.gate.cut()
+        self.finish(storing)
+        self.assertEqual(get(self.server, granted.key, self.namespace).record.json, b"7")
+        stats = self.server.admin.Stats(admin_pb2.StatsRequest())
+        self.assertEqual(stats.nondeterministic, 0)
+
+    def has(self, key):
+        found = self.server.jobs.BatchGetResults(iter([jobs_pb2.BatchGetResultsRequest(
+            caller={"namespace": self.namespace}, jobs=[jobs_pb2.JobName(key=key)])]))
+        return next(found).items[0].status.code == 0
+
+    @staticmethod
+    def text(key):
+        return base64.urlsafe_b64encode(key).decode()
+
+    def until(self, condition):
+        for _ in range(6000):
+            if condition():
+                return
+            threading.Event().wait(0.01)
+        self.fail("it did not come about")
+
+    def test_who_waits_hears_after_the_line_was_cut(self):
+        answer = submit(self.server, job("waited", 1), namespace=self.namespace)
+        waiting = self.start("await", self.text(answer.key))
+        self.until(lambda: self.waiting() == 1)
+        self.gate.closed_port = True
+        self.gate.cut()
+        self.until(lambda: self.waiting() == 0)
+        store(self.server, answer, 7, namespace=self.namespace)  # while nobody listens
+        self.gate.heal()
+        self.assertIn("7", self.finish(waiting))
+
+    def waiting(self):
+        return self.server.admin.Stats(admin_pb2.StatsRequest()).waiting
+
+    def test_a_line_that_says_nothing_is_given_up(self):
+        answer = submit(self.server, job("silent", 1), namespace=self.namespace)
+        waiting = self.start("await", self.text(answer.key))
+        self.until(lambda: self.waiting() == 1)
+        connections = self.gate.connections
+        self.gate.stalled = True  # half open: no end ever comes, only the pings' silence tells
+        self.until(lambda: self.gate.connections > connections)
+        store(self.server, answer, 7, namespace=self.namespace)
+        self.gate.heal()
+        self.assertIn("7", self.finish(waiting))
+
+    def test_a_closed_port_is_unreachable_and_heals(self):
+        self.gate.closed_port = True
+        self.ends(UNREACHABLE, "stats", TIFFIN_PATIENCE="0")
+        self.ends(UNREACHABLE, "get", self.text(bytes(32)), TIFFIN_PATIENCE="1s")
+        late = self.start("stats")
+        self.gate.heal()
+        self.finish(late)
+
+    def test_a_lease_outlives_a_broken_line(self):
+        one = json.dumps(job("kept", 1))
+        go_on = self.path("go-on")
+        running = self.start("run", one, "--term", "5s", "--",
+                             *self.command("while [ ! -e '%s' ]; do sleep 0.1; done; echo 7" % go_on))
+        self.until(lambda: self.count() == 1)
+        for _ in range(3):
+            self.gate.cut()
+            renewed = self.gate.up
+            self.until(lambda: self.gate.up > renewed)  # the keeper came back
+        self.assertEqual(submit(self.server, job("kept", 1), namespace=self.namespace).outcome,
+                         jobs_pb2.ATTACHED)
+        open(go_on, "w").close()
+        self.assertEqual(json.loads(self.finish(running))["value"], 7)
+        self.assertEqual(self.count(), 1)
+
+    def test_the_server_is_killed_in_the_middle_of_an_upload(self):
+        server = Server()
+        self.addCleanup(server.close)
+        array = self.array(40)
+        gate = Gate(server.address)
+        self.addCleanup(gate.close)
+        gate.rate = 20 * MIB
+        putting = self.start("put", self.path("array.npy"), TIFFIN_SERVER=gate.address)
+        self.until(lambda: gate.up > 12 * MIB)
+        server.stop(signal.SIGKILL)
+        server.start(listen=server.address)
+        name = json.loads(self.finish(putting))
+        self.assertLess(gate.up, 40 * MIB + 12 * MIB)
+        self.ends(DONE, "deref", name["key"], "-o", self.path("back.npy"), TIFFIN_SERVER=server.address)
+        self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")), array))
+
+
+if __name__ == "__main__":
+    unittest.main()
