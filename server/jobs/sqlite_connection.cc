@@ -38,6 +38,10 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
     case SQLITE_NOTADB:
       return absl::StatusCode::kFailedPrecondition;
     case SQLITE_IOERR:
+      // Whether that commit is on disk is not known, so that it is no plain refusal.
+      if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
+        return absl::StatusCode::kUnavailable;
+      }
       // SQLite reports a full disk as SQLITE_FULL for plain writes only.
       return system_errno == ENOSPC || system_errno == EDQUOT
                  ? absl::StatusCode::kResourceExhausted

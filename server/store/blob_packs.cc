@@ -116,8 +116,11 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     return tx.PutPack({pack, damaged == 0 ? PackState::kPending : PackState::kSealed});
   });
   if (!written.ok()) {
-    // Their rows are pending still: what cannot be removed now goes with the next start.
-    for (const std::string& name : packs) store_->Drop(name);
+    // Their rows are pending still: what cannot be removed now goes with the next start. After UNAVAILABLE the
+    // transaction may be on disk all the same, and the next start finds the blobs in the new packs.
+    if (!absl::IsUnavailable(written)) {
+      for (const std::string& name : packs) store_->Drop(name);
+    }
     return written;
   }
   if (damaged == 0) {
