@@ -1,7 +1,10 @@
 #include "server/blobs/hdf5_packs.h"
 
 #include <H5Cpp.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -156,6 +159,18 @@ H5::FileAccPropList Access() {
   return access;
 }
 
+// Once a close has failed, the library may not run at the exit either, as the C++ API has arranged: what was
+// registered before this, that included, is left out. By then the server has written all that it has to write.
+void EndWithoutHdf5() {
+  static const bool arranged = [] {
+    return on_exit([](int status, void*) {
+             fflush(nullptr);
+             _exit(status);
+           }, nullptr) == 0;
+  }();
+  (void)arranged;
+}
+
 // A file of which H5Fclose is called once: after a close that failed, as on a full disk, the library
 // keeps the id, and crashes when it is closed again.
 class OpenFile {
@@ -167,7 +182,7 @@ class OpenFile {
     return OpenFile(H5Fopen(path.c_str(), H5F_ACC_RDWR, Access().getId()));
   }
   ~OpenFile() {
-    if (id_ >= 0) (void)H5Fclose(id_);
+    if (id_ >= 0 && H5Fclose(id_) < 0) EndWithoutHdf5();
   }
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
@@ -176,7 +191,10 @@ class OpenFile {
   H5::H5File file() const { return H5::H5File(id_); }
   void Close() {
     const hid_t id = std::exchange(id_, -1);
-    if (H5Fclose(id) < 0) throw H5::FileIException("H5Fclose", "the file could not be written");
+    if (H5Fclose(id) < 0) {
+      EndWithoutHdf5();
+      throw H5::FileIException("H5Fclose", "the file could not be written");
+    }
   }
 
  private:

@@ -57,6 +57,20 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
   }
 }
 
+// What the system said. SQLite 3.40 does not keep it for a COMMIT, but the file that it wrote to does: the log.
+int SystemError(sqlite3* handle, int sqlite_code) {
+  sqlite3_file* log = nullptr;
+  int error = 0;
+  if (sqlite_code == SQLITE_IOERR_WRITE &&
+      sqlite3_file_control(handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+      log != nullptr && log->pMethods != nullptr &&
+      log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+      error != 0) {
+    return error;
+  }
+  return sqlite3_system_errno(handle);
+}
+
 }  // namespace
 
 Query::~Query() {
@@ -162,7 +176,7 @@ void SqliteConnection::Checkpoint(CheckpointMode mode) {
 absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {
   const int code =
       error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
-  const int system_errno = sqlite3_system_errno(database_.getHandle());
+  const int system_errno = SystemError(database_.getHandle(), code);
   NoteCode(code);
   return absl::Status(CodeOf(code, system_errno),
                       absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
