@@ -186,6 +186,15 @@ void Remember(int fd, std::string path, uint64_t handle) {
   TheLayer()->files[fd].store(file, std::memory_order_release);
 }
 
+// Open files are known by their new name.
+void Renamed(const std::string& from, const std::string& to) {
+  for (auto& slot : TheLayer()->files) {
+    const OpenFile* const file = slot.load(std::memory_order_acquire);
+    if (file == nullptr || file->path != from) continue;
+    slot.store(new OpenFile{to, file->handle, file->folder}, std::memory_order_release);
+  }
+}
+
 int OpenSeen(const std::string& below, const char* path, int flags, mode_t mode) {
   struct stat info;
   const bool makes = (flags & O_CREAT) != 0 && lstat(path, &info) != 0;
@@ -421,7 +430,11 @@ int fdatasync(int fd) {
 int rename(const char* from, const char* to) {
   std::string below, below2;
   if (!IsSeen(from, &below) || !IsSeen(to, &below2)) return REAL(rename)(from, to);
-  return ChangeName(kRename, below, below2, [&] { return REAL(rename)(from, to); });
+  return ChangeName(kRename, below, below2, [&] {
+    const int result = REAL(rename)(from, to);
+    if (result == 0) Renamed(below, below2);
+    return result;
+  });
 }
 
 int unlink(const char* path) {
