@@ -28,6 +28,8 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
   if (sqlite_code == SQLITE_CONSTRAINT_UNIQUE || sqlite_code == SQLITE_CONSTRAINT_PRIMARYKEY) {
     return absl::StatusCode::kAlreadyExists;
   }
+  // The tables are STRICT: a value of the wrong type can only have come from a damaged row.
+  if (sqlite_code == SQLITE_CONSTRAINT_DATATYPE) return absl::StatusCode::kDataLoss;
   switch (sqlite_code & 0xff) {
     case SQLITE_FULL:
     case SQLITE_NOMEM:

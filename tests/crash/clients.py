@@ -230,8 +230,10 @@ class Client:
             self.done.append(entry)
             return
         self.journal.may_become(entry, ("none",))
-        self.server.jobs.Invalidate(jobs_pb2.InvalidateRequest(
+        done = self.server.jobs.Invalidate(jobs_pb2.InvalidateRequest(
             caller=caller(entry.namespace), keys=[entry.key]))
+        if done.invalidated != 1:
+            raise Broken(f"Invalidate found {done.invalidated} jobs")
         self.journal.became(entry, ("none",))
 
     def linked_to(self, entry):

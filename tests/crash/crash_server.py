@@ -33,7 +33,7 @@ class CrashServer:
         """Returns when it serves."""
         self.process = subprocess.Popen(
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", "127.0.0.1:0",
-             *self.flags], stderr=subprocess.PIPE, text=True,
+             *self.flags], stderr=subprocess.PIPE, text=True, errors="replace",
             env=environment(self.root, self.control.path, self.tape))
         self.log, self.address = [], None
         for line in self.process.stderr:
@@ -96,6 +96,8 @@ class CrashServer:
 
     def catch_up(self):
         """The model of the disk, up to the end of the tape."""
+        if not os.path.exists(self.tape):
+            return self.disk
         for call in read_tape(self.tape, self.played):
             self.disk.play(call)
             self.played = call.at
@@ -123,8 +125,8 @@ class CrashServer:
         self.begin_tape()
 
     def begin_tape(self):
-        """All that there is counts as durable from now on."""
-        os.truncate(self.tape, 0)
+        """All that there is counts as durable from now on. The old tape is kept, to look at after a failure."""
+        os.replace(self.tape, self.tape + ".before")
         self.disk, self.played = Disk(self.root), 0
 
 

@@ -79,6 +79,7 @@ class Fault:
         if code == FATAL:
             self.test.assertIn("event=fatal", "".join(self.server.log))
             self.died += 1
+            self.server.control.clear()
             return 0
         return code
 

@@ -14,14 +14,14 @@ COUNTED = {"jobs": "SELECT count(*) FROM jobs", "leases": "SELECT count(*) FROM 
 PENDING, OPEN, SEALED = 0, 1, 2
 
 
-def inspect(data, damaged=False):
-    """Raises Broken. Of a server that was stopped with SIGTERM. `damaged`: some blobs may be."""
+def inspect(data, hurt=()):
+    """Raises Broken. Of a server that was stopped with SIGTERM. `hurt`: packs that were damaged on purpose."""
     database = sqlite3.connect(f"file:{data}/tiffin.db?mode=ro", uri=True)
     try:
         _check_rows(database)
         packs = dict(database.execute("SELECT name, state FROM packs"))
-        _check_files(data, packs)
-        _check_packs(data, packs, database, damaged)
+        _check_files(data, packs, hurt)
+        _check_packs(data, packs, database, hurt)
     finally:
         database.close()
 
@@ -40,14 +40,14 @@ def _check_rows(database):
             raise Broken(f"counters.{column} is {kept}, there are {there}")
 
 
-def _check_files(data, packs):
+def _check_files(data, packs, hurt):
     """No file that nobody knows of."""
     for path in glob.glob(data + "/tmp/*"):
         raise Broken(f"{path} was left behind")
     for folder, state in (("packs/*", SEALED), ("open", OPEN)):
         for path in glob.glob(f"{data}/{folder}/*"):
             name = os.path.splitext(os.path.basename(path))[0]
-            if packs.get(name) != state:
+            if packs.get(name) != state and name not in hurt:
                 raise Broken(f"{path}: the index has state {packs.get(name)}")
     uploads = {os.path.splitext(name)[0] for name in os.listdir(data + "/uploads")}
     for name in uploads:
@@ -56,12 +56,12 @@ def _check_files(data, packs):
                 raise Broken(f"half an upload: {name} has no {suffix}")
 
 
-def _check_packs(data, packs, database, damaged):
+def _check_packs(data, packs, database, hurt):
     known = {}
     rows = database.execute("SELECT key, dtype, shape, size, location FROM blobs")
     for key, dtype, shape, size, location in rows:
         if location.startswith("!"):
-            if not damaged:
+            if location[1:].split(":")[0] not in hurt:
                 raise Broken(f"blob {key.hex()[:12]} is damaged: {location}")
             continue
         pack, kind, offset = location.split(":")
@@ -70,7 +70,7 @@ def _check_packs(data, packs, database, damaged):
         if packs.get(pack) not in (OPEN, SEALED):
             raise Broken(f"blobs lie in pack {pack} of state {packs.get(pack)}")
     for pack, state in packs.items():
-        if state == SEALED and (pack in known or not damaged):
+        if state == SEALED and pack not in hurt:
             _check_sealed(f"{data}/packs/{pack[:2]}/{pack}.h5", known.get(pack, []))
 
 

@@ -70,11 +70,16 @@ class Journal:
 
     def check(self, server):
         """With no client at work. What is found is what is expected from now on."""
-        kept = set()
+        kept, broken = set(), []
         for entry in list(self.jobs.values()):
-            self._check_job(server, entry)
+            try:
+                self._check_job(server, entry)
+            except Broken as error:
+                broken.append(str(error))
             if entry.acked[0] == "value":
                 kept |= {(entry.namespace, name.SerializeToString()) for name in entry.acked[2]}
+        if broken:
+            raise Broken(f"{len(broken)} of {len(self.jobs)} jobs: " + "\n".join(broken[:3]))
         for (namespace, name), keys in self.aliases.items():
             self._check_alias(server, namespace, name, keys)
         self._check_blobs(server, kept)
