@@ -101,6 +101,9 @@ class CrashServer:
         for call in read_tape(self.tape, self.played):
             self.disk.play(call)
             self.played = call.at
+        if not self.running():
+            # A record that a kill cut off belongs to a call that was not made. The next server goes on here.
+            os.truncate(self.tape, self.played)
         return self.disk
 
     def tape_agrees(self):

@@ -1,5 +1,5 @@
 """The file layer and the model of the disk themselves: what they say is what there is."""
-import errno, os, random, unittest
+import errno, os, random, struct, unittest
 
 import grpc
 from support import caller, job, store, submit
@@ -48,6 +48,21 @@ class LayerTest(unittest.TestCase):
         self.assertEqual(self.server.wait(), -9)
         self.assertEqual(self.server.control.calls()["rename"], 1)
         self.assertEqual(self.server.control.hits(0), 1)
+
+    def test_a_record_that_a_kill_cut_off_hides_nothing_that_comes_after_it(self):
+        self.server.start()
+        self.use()
+        self.server.kill()
+        with open(self.server.tape, "rb+") as tape:
+            tape.seek(0, os.SEEK_END)
+            tape.write(struct.pack("<Ii", 2, 0))  # the beginning of a write
+        self.server.catch_up()
+        self.server.start()
+        store(self.server, submit(self.server, job("g", 1)), 7)
+        self.server.kill()
+        self.server.power_cut("none", random.Random(1))
+        self.server.start()
+        self.assertEqual(submit(self.server, job("g", 1)).result.record.json, b"7")
 
     def test_it_fails_calls_until_told_otherwise(self):
         self.server.start()
