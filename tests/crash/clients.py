@@ -7,10 +7,11 @@ import json, random, threading
 
 import grpc
 from support import caller, record
-from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
+from tiffin.v1 import admin_pb2, jobs_pb2
 
 from journal import Broken
-from workload import batch_put, inline_of, name_of, put_array, random_array, ref_of
+from workload import (batch_put, break_off_upload, inline_of, name_of, put_array, random_array,
+                      received, ref_of)
 
 Code = grpc.StatusCode
 # The server is gone, or is going.
@@ -39,6 +40,7 @@ class Client:
         self.rng = random.Random(f"{seed}/{number}")
         self.made = 0
         self.done = []        # entries of values
+        self.broken_off = None  # an upload: namespace and array
         self.tolerated = ENDED + tuple(tolerated)
         self.errors = []      # that were tolerated, with the server still there
 
@@ -157,28 +159,31 @@ class Client:
 
     def resumed(self):
         """An upload of which the first part came in an earlier call, which was cut off."""
+        self.left_half_way()
+        self.go_on()
+
+    def left_half_way(self):
         self.new_job()
         array = self.array(3 << 19, 5 << 19)
-        name = name_of(array)
-        try:
-            put_array(self.server, array, self.namespace, stop=array.nbytes // 2)
-        except grpc.RpcError as error:
-            if error.code() != Code.INVALID_ARGUMENT:  # it ended early
-                raise
-        self.finish_upload(array, name)
+        self.broken_off = self.namespace, array
+        break_off_upload(self.server, array, self.namespace)
 
-    def finish_upload(self, array, name):
-        query = blobs_pb2.QueryPutRequest(caller=caller(self.namespace), name=name)
-        state = self.server.blobs.QueryPut(query)
+    def go_on(self):
+        """With an upload that was broken off, perhaps by a kill or a power cut."""
+        if self.broken_off is None:
+            return
+        self.namespace, array = self.broken_off
+        at = received(self.server, array, self.namespace)
         def put():
             try:
-                put_array(self.server, array, self.namespace, offset=state.received)
+                put_array(self.server, array, self.namespace, offset=at)
             except grpc.RpcError as error:
                 # After a power cut, less may be there than was counted.
                 if error.code() not in (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT):
                     raise
                 put_array(self.server, array, self.namespace)
         self.put(put, [array])
+        self.broken_off = None
 
     def failure(self):
         entry, answer = self.lease(self.new_job())
@@ -267,7 +272,7 @@ class Client:
                 self.journal.collects += 1
 
     STEPS = [("inline", 6), ("small_blobs", 6), ("inside_the_record", 4), ("batch", 5), ("large", 3),
-             ("resumed", 1), ("failure", 1), ("workflow", 2), ("alias", 2), ("invalidate", 2),
+             ("resumed", 1), ("left_half_way", 1), ("go_on", 1), ("failure", 1), ("workflow", 2), ("alias", 2), ("invalidate", 2),
              ("look", 4), ("seal", 1), ("collect", 1)]
 
 

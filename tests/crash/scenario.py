@@ -3,10 +3,11 @@ from clients import Client, Ended
 from crash_server import CrashServer
 from journal import Broken, Journal
 
-STEPS = ["inline", "small_blobs", "inside_the_record", "batch", "large", "large", "large", "resumed",
-         "failure", "workflow", "alias", "look", "seal", "invalidate", "collect", "inline",
-         "small_blobs", "restart", "look", "batch", "invalidate", "large", "alias", "seal", "collect",
-         "look", "inline", "resumed", "small_blobs", "look"]
+STEPS = ["inline", "small_blobs", "inside_the_record", "batch", "large", "large", "large",
+         "resumed", "failure", "workflow", "alias", "look", "seal", "invalidate", "collect",
+         "inline", "small_blobs", "left_half_way", "restart", "go_on", "look", "batch",
+         "invalidate", "large", "alias", "seal", "collect", "look", "inline", "resumed",
+         "small_blobs", "look"]
 
 
 class Scenario:

@@ -1,5 +1,5 @@
 """What clients send: arrays, their names and refs, and the calls that tests make of them."""
-import base64, hashlib, struct
+import base64, hashlib, struct, threading
 
 import grpc
 import numpy
@@ -43,19 +43,44 @@ def inline_of(array):
             "data": base64.b64encode(text.getvalue()).decode()}
 
 
-def put_parts(array, namespace="default", key=True, offset=0, stop=None):
+def put_parts(array, namespace="default", key=True, offset=0):
     name = name_of(array)
     if not key:
         name.key = b""
     yield blobs_pb2.PutRequest(header=blobs_pb2.PutRequest.Header(
         caller=caller(namespace), name=name, offset=offset))
-    data = array.tobytes()[:stop]
+    data = array.tobytes()
     for at in range(offset, len(data), CHUNK):
         yield blobs_pb2.PutRequest(chunk=data[at:at + CHUNK])
 
 
-def put_array(server, array, namespace="default", key=True, offset=0, stop=None):
-    return server.blobs.Put(put_parts(array, namespace, key, offset, stop))
+def put_array(server, array, namespace="default", key=True, offset=0):
+    return server.blobs.Put(put_parts(array, namespace, key, offset))
+
+
+def received(server, array, namespace="default"):
+    """How much of an upload has come."""
+    return server.blobs.QueryPut(blobs_pb2.QueryPutRequest(
+        caller=caller(namespace), name=name_of(array))).received
+
+
+def break_off_upload(server, array, namespace="default"):
+    """The first part of an upload, then the connection breaks."""
+    done = threading.Event()
+    parts = put_parts(array, namespace)
+
+    def some():
+        yield next(parts)
+        for _ in range(3):
+            yield next(parts)
+        done.wait()
+    call = server.blobs.stub.Put.future(some())
+    try:
+        while received(server, array, namespace) < 3 * CHUNK and not call.done():
+            pass
+    finally:
+        call.cancel()
+        done.set()
 
 
 def batch_put(server, arrays, namespace="default"):
