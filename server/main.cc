@@ -1,12 +1,25 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 #include <memory>
 
 #include "server/config.h"
 #include "server/server.h"
+
+namespace {
+
+// Connections and packs take descriptors; the usual soft limit of 1,024 is for programs that use select.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);  // else it goes on with fewer
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   int exit_code = 0;
@@ -26,6 +39,7 @@ int main(int argc, char** argv) {
   sigaddset(&stop, SIGINT);
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  RaiseDescriptorLimit();
 
   auto server = tiffin::server::Server::Start(*config);
   if (!server.ok()) {

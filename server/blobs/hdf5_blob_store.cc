@@ -77,7 +77,10 @@ class Hdf5BlobStore : public BlobStore {
   // Moves a finished, synced file to its place.
   absl::Status Publish(const std::filesystem::path& file, const std::string& pack) {
     TIFFIN_RETURN_IF_ERROR(journal_->Announce(pack, false));
-    TIFFIN_RETURN_IF_ERROR(folders_.Publish(file, pack, false));
+    if (const absl::Status status = folders_.Publish(file, pack, false); !status.ok()) {
+      Drop(pack);  // it may have its name already
+      return status;
+    }
     ++sealed_;
     return absl::OkStatus();
   }
@@ -90,6 +93,19 @@ class Hdf5BlobStore : public BlobStore {
   UploadFiles uploads_;
   PackJournal* journal_ = nullptr;
   std::atomic<uint64_t> sealed_{0};
+};
+
+// Removes a temporary file, if it is still there under that name, at the end. What cannot be removed then is
+// swept at the next start.
+class FileToRemove {
+ public:
+  explicit FileToRemove(std::filesystem::path path) : path_(std::move(path)) {}
+  ~FileToRemove() { (void)RemoveFile(path_); }
+  FileToRemove(const FileToRemove&) = delete;
+  FileToRemove& operator=(const FileToRemove&) = delete;
+
+ private:
+  const std::filesystem::path path_;
 };
 
 // A blob on its way into a pack of its own.
@@ -243,6 +259,7 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
   if (good.empty()) return out;
   const std::string pack = RandomPackName();
   const auto path = folders_.Temporary(pack);
+  const FileToRemove unless_published(path);
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path, specs));
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file, PackFile::Open(path, true));
   for (size_t n = 0; n < good.size(); ++n) {

@@ -1,12 +1,17 @@
 #include "server/blobs/hdf5_packs.h"
 
 #include <H5Cpp.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "common/status.h"
+#include "server/blobs/pack_file.h"
 
 namespace tiffin::server {
 namespace {
@@ -154,6 +159,18 @@ H5::FileAccPropList Access() {
   return access;
 }
 
+// Once a close has failed, the library may not run at the exit either, as the C++ API has arranged: what was
+// registered before this, that included, is left out. By then the server has written all that it has to write.
+void EndWithoutHdf5() {
+  static const bool arranged = [] {
+    return on_exit([](int status, void*) {
+             fflush(nullptr);
+             _exit(status);
+           }, nullptr) == 0;
+  }();
+  (void)arranged;
+}
+
 // A file of which H5Fclose is called once: after a close that failed, as on a full disk, the library
 // keeps the id, and crashes when it is closed again.
 class OpenFile {
@@ -165,7 +182,7 @@ class OpenFile {
     return OpenFile(H5Fopen(path.c_str(), H5F_ACC_RDWR, Access().getId()));
   }
   ~OpenFile() {
-    if (id_ >= 0) (void)H5Fclose(id_);
+    if (id_ >= 0 && H5Fclose(id_) < 0) EndWithoutHdf5();
   }
   OpenFile(const OpenFile&) = delete;
   OpenFile& operator=(const OpenFile&) = delete;
@@ -174,7 +191,10 @@ class OpenFile {
   H5::H5File file() const { return H5::H5File(id_); }
   void Close() {
     const hid_t id = std::exchange(id_, -1);
-    if (H5Fclose(id) < 0) throw H5::FileIException("H5Fclose", "the file could not be written");
+    if (H5Fclose(id) < 0) {
+      EndWithoutHdf5();
+      throw H5::FileIException("H5Fclose", "the file could not be written");
+    }
   }
 
  private:
@@ -202,8 +222,36 @@ uint64_t MakeDataset(const H5::H5File& file, const DatasetSpec& spec, const DTyp
   return empty ? 0 : static_cast<uint64_t>(dataset.getOffset());
 }
 
-// HDF5 does not say why it failed.
+// What the system said when HDF5's last call failed; 0: nothing. Guarded by Hdf5Mutex.
+int& SystemError() {
+  static int error = 0;
+  return error;
+}
+
+// Called by the library for each call that fails: its stack of errors is gone soon after. HDF5 tells what the
+// system said in words only.
+herr_t NoteError(hid_t stack, void*) {
+  const H5E_walk2_t look = [](unsigned, const H5E_error2_t* entry, void*) -> herr_t {
+    constexpr std::string_view kTell = "errno = ";
+    const std::string_view text = entry->desc == nullptr ? "" : entry->desc;
+    const size_t at = text.find(kTell);
+    if (at != text.npos && SystemError() == 0) {
+      const std::string_view number = text.substr(at + kTell.size());
+      (void)absl::SimpleAtoi(ToAbsl(number.substr(0, number.find(','))), &SystemError());
+    }
+    return 0;
+  };
+  return H5Ewalk2(stack, H5E_WALK_UPWARD, look, nullptr);
+}
+
+// Before each use, as the library keeps it for each thread.
+void NoteErrors() {
+  SystemError() = 0;
+  (void)H5Eset_auto2(H5E_DEFAULT, NoteError, nullptr);
+}
+
 absl::Status FromHdf5(const H5::Exception& error, const std::filesystem::path& file) {
+  if (SystemError() != 0) return FromErrno(SystemError(), "HDF5, writing", file);
   return absl::InternalError(
       StrCat("HDF5: ", file.string(), ": ", error.getFuncName(), ": ", error.getDetailMsg()));
 }
@@ -227,10 +275,10 @@ void Initialise() {
   // Before the first use: what a failed close left behind would crash the exit.
   static const bool done = [] {
     (void)H5dont_atexit();
-    H5::Exception::dontPrint();
     return true;
   }();
   (void)done;
+  NoteErrors();
 }
 
 }  // namespace
@@ -276,6 +324,27 @@ absl::Status RenameDataset(const std::filesystem::path& file, std::string_view f
   } catch (const H5::Exception& error) {
     return FromHdf5(error, file);
   }
+}
+
+absl::Status CheckHdf5File(const std::filesystem::path& file, const DatasetSpec& dataset,
+                           uint64_t offset) {
+  TIFFIN_ASSIGN_OR_RETURN(const DType type, ParseDType(dataset.dtype));
+  std::lock_guard lock(Hdf5Mutex());
+  try {
+    Initialise();
+    const OpenFile in = OpenFile::Open(file);
+    const H5::DataSet found = in.file().openDataSet(dataset.name);
+    const std::vector<hsize_t> extents(dataset.shape.begin(), dataset.shape.end());
+    std::vector<hsize_t> there(std::max(found.getSpace().getSimpleExtentNdims(), 1));
+    there.resize(found.getSpace().getSimpleExtentDims(there.data()));
+    if (there == extents && found.getDataType() == StoredTypeOf(type) &&
+        static_cast<uint64_t>(found.getOffset()) == offset) {
+      return absl::OkStatus();
+    }
+  } catch (const H5::Exception& error) {
+    if (SystemError() != 0) return FromErrno(SystemError(), "HDF5, reading", file);
+  }
+  return absl::DataLossError(StrCat("HDF5: ", file.string(), " is damaged"));
 }
 
 }  // namespace tiffin::server

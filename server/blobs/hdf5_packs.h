@@ -35,6 +35,10 @@ absl::StatusOr<std::vector<uint64_t>> MakeHdf5File(const std::filesystem::path& 
 absl::Status RenameDataset(const std::filesystem::path& file, std::string_view from,
                            std::string_view to);
 
+// Whether the file holds the dataset, its bytes at `offset`, as MakeHdf5File left it. DATA_LOSS if not.
+absl::Status CheckHdf5File(const std::filesystem::path& file, const DatasetSpec& dataset,
+                           uint64_t offset);
+
 }  // namespace tiffin::server
 
 #endif  // TIFFIN_SERVER_BLOBS_HDF5_PACKS_H_

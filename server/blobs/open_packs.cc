@@ -12,6 +12,8 @@
 namespace tiffin::server {
 namespace {
 constexpr uint64_t kAlign = 64;  // what a mapped array may want
+// Sealing a pack looks at all its blobs at once.
+constexpr uint64_t kMaxBlobs = 16'384;
 }  // namespace
 
 void OpenPacks::Start(PackJournal* journal, std::vector<std::string> left_open) {
@@ -24,15 +26,22 @@ absl::StatusOr<std::shared_ptr<OpenPack>> OpenPacks::Make() {
   pack->name = RandomPackName();
   pack->capacity = pack_bytes_;
   TIFFIN_RETURN_IF_ERROR(journal_->Announce(pack->name, true));
-  const std::filesystem::path path = folders_->Temporary(pack->name);
+  const absl::Status made = MakeFile(*pack);
+  if (made.ok()) return pack;
+  // On a full disk, what each try leaves would keep it full. The row goes with the next start.
+  (void)folders_->Remove(pack->name);
+  return made;
+}
+
+absl::Status OpenPacks::MakeFile(OpenPack& pack) {
+  const std::filesystem::path path = folders_->Temporary(pack.name);
   const DatasetSpec bytes{"bytes", "uint8", {pack_bytes_}};
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path, {&bytes, 1}));
-  pack->base = offsets[0];
-  TIFFIN_ASSIGN_OR_RETURN(pack->file, PackFile::Open(path, true));
-  TIFFIN_RETURN_IF_ERROR(pack->file->Reserve(pack->base + pack->capacity));
-  TIFFIN_RETURN_IF_ERROR(pack->file->Sync());
-  TIFFIN_RETURN_IF_ERROR(folders_->Publish(path, pack->name, true));
-  return pack;
+  pack.base = offsets[0];
+  TIFFIN_ASSIGN_OR_RETURN(pack.file, PackFile::Open(path, true));
+  TIFFIN_RETURN_IF_ERROR(pack.file->Reserve(pack.base + pack.capacity));
+  TIFFIN_RETURN_IF_ERROR(pack.file->Sync());
+  return folders_->Publish(path, pack.name, true);
 }
 
 absl::StatusOr<std::shared_ptr<OpenPack>> OpenPacks::Room(uint64_t bytes, uint64_t* at) {
@@ -40,12 +49,13 @@ absl::StatusOr<std::shared_ptr<OpenPack>> OpenPacks::Room(uint64_t bytes, uint64
     std::lock_guard lock(mutex_);
     if (!current_) return nullptr;
     const uint64_t start = (current_->used + kAlign - 1) / kAlign * kAlign;
-    if (current_->failed || start + bytes > current_->capacity) {
+    if (current_->failed || start + bytes > current_->capacity || current_->blobs == kMaxBlobs) {
       full_.push_back(std::exchange(current_, nullptr));
       return nullptr;
     }
     *at = current_->base + start;
     current_->used = start + bytes;
+    ++current_->blobs;
     ++current_->pins;
     return current_;
   };

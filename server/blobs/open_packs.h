@@ -20,7 +20,7 @@ struct OpenPack {
   std::string name;
   std::unique_ptr<PackFile> file;
   uint64_t base = 0, capacity = 0;
-  uint64_t used = 0;
+  uint64_t used = 0, blobs = 0;
   int pins = 0;
   uint64_t written = 0, synced = 0;  // appends that finished, and how many of them a sync covers
   bool syncing = false;
@@ -41,6 +41,7 @@ class OpenPacks {
 
  private:
   absl::StatusOr<std::shared_ptr<OpenPack>> Make();
+  absl::Status MakeFile(OpenPack& pack);
   // The pack to append `bytes` to, with room for them reserved at `*at`, pinned once.
   absl::StatusOr<std::shared_ptr<OpenPack>> Room(uint64_t bytes, uint64_t* at);
   absl::Status Sync(const std::shared_ptr<OpenPack>& pack, uint64_t until);

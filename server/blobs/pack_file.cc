@@ -14,16 +14,28 @@
 #include "common/status.h"
 
 namespace tiffin::server {
-namespace {
 
 absl::Status FromErrno(int error, std::string_view what, const std::filesystem::path& path) {
   const std::string message = StrCat(what, " ", path.string(), ": ", std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
-  if (error == ENOENT) return absl::NotFoundError(message);
-  return absl::InternalError(message);
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::ResourceExhaustedError(message);
+    case ENOENT:
+      return absl::NotFoundError(message);
+    case EIO:
+    case EROFS:
+    case EACCES:
+    case EPERM:
+      return absl::UnavailableError(message);
+    default:
+      return absl::InternalError(message);
+  }
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<PackFile>> PackFile::Open(const std::filesystem::path& path,
                                                          bool writable) {
@@ -130,9 +142,9 @@ absl::Status SyncFolder(const std::filesystem::path& folder) {
 
 absl::Status MakeFolder(const std::filesystem::path& folder) {
   std::error_code error;
-  if (std::filesystem::is_directory(folder, error)) return absl::OkStatus();
   std::filesystem::create_directory(folder, error);
   if (error) return FromErrno(error.value(), "making", folder);
+  // Also of one that was there: whoever made it may have been killed before this.
   return SyncFolder(folder.parent_path());
 }
 

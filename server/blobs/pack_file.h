@@ -1,5 +1,6 @@
-// Files and folders, each call checked. ENOSPC and EDQUOT are RESOURCE_EXHAUSTED, a missing file
-// NOT_FOUND, all else INTERNAL; the message names the file and what the system said.
+// Files and folders, each call checked. A full disk, or too many open files, is RESOURCE_EXHAUSTED, a missing
+// file NOT_FOUND, a disk that fails or is read-only UNAVAILABLE, all else INTERNAL; the message names the file
+// and what the system said.
 #ifndef TIFFIN_SERVER_BLOBS_PACK_FILE_H_
 #define TIFFIN_SERVER_BLOBS_PACK_FILE_H_
 
@@ -47,8 +48,11 @@ class PackFile {
   const int fd_;
 };
 
+// The status for an errno: doing `what` to `path` failed.
+absl::Status FromErrno(int error, std::string_view what, const std::filesystem::path& path);
+
 absl::Status SyncFolder(const std::filesystem::path& folder);
-// Makes the folder if absent, its entry durable.
+// Makes the folder if absent, and its entry durable.
 absl::Status MakeFolder(const std::filesystem::path& folder);
 // Renames within one file system; durable when it returns.
 absl::Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to);

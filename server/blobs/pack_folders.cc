@@ -24,7 +24,7 @@ absl::StatusOr<Place> Place::FromText(std::string_view location) {
 
 absl::Status PackFolders::Make() {
   for (const char* name : {"packs", "open", "tmp", "uploads"}) {
-    TIFFIN_RETURN_IF_ERROR(MakeFolder(data_ / name));
+    TIFFIN_RETURN_IF_ERROR(EnsureFolder(data_ / name));
   }
   return absl::OkStatus();
 }
@@ -51,14 +51,31 @@ std::filesystem::path PackFolders::Sealed(std::string_view pack) const {
 absl::Status PackFolders::Publish(const std::filesystem::path& from, std::string_view pack,
                                   bool open) {
   const std::filesystem::path to = open ? Open(pack) : Sealed(pack);
-  TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path()));
+  TIFFIN_RETURN_IF_ERROR(EnsureFolder(to.parent_path()));
   return RenameDurably(from, to);
+}
+
+absl::Status PackFolders::EnsureFolder(const std::filesystem::path& folder) {
+  {
+    std::lock_guard lock(mutex_);
+    if (made_.contains(folder.string())) return absl::OkStatus();
+  }
+  TIFFIN_RETURN_IF_ERROR(MakeFolder(folder));
+  std::lock_guard lock(mutex_);
+  made_.insert(folder.string());
+  return absl::OkStatus();
 }
 
 absl::Status PackFolders::Remove(std::string_view pack) {
   absl::Status status;
   for (const auto& path : {Temporary(pack), Open(pack), Sealed(pack)}) {
     status.Update(RemoveFile(path));
+  }
+  // Its row goes next: a file that came back after a power cut would be known to nobody. Also if it was gone
+  // before, for whoever removed it may have been killed.
+  for (const auto& folder : {Open(pack).parent_path(), Sealed(pack).parent_path()}) {
+    const absl::Status synced = SyncFolder(folder);
+    if (!absl::IsNotFound(synced)) status.Update(synced);
   }
   Forget(std::string(pack));  // after the names are gone, see Reader
   return status;

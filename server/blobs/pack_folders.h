@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -42,6 +43,7 @@ class PackFolders {
   std::filesystem::path Uploads() const { return data_ / "uploads"; }
   // Moves a synced file to its place, durably.
   absl::Status Publish(const std::filesystem::path& from, std::string_view pack, bool open);
+  // Removes the file, durably; OK if there is none.
   absl::Status Remove(std::string_view pack);
   // Of the file, sealed or open. NOT_FOUND if it is gone.
   absl::StatusOr<uint64_t> BytesOf(std::string_view pack) const;
@@ -51,11 +53,15 @@ class PackFolders {
 
  private:
   void Forget(const std::string& pack);
+  // Makes it if absent, and its name durable: once for each start, since a folder that is there may have been
+  // made by a server that was killed before the sync.
+  absl::Status EnsureFolder(const std::filesystem::path& folder);
 
   const std::filesystem::path data_;
   const size_t max_mapped_;
   std::mutex mutex_;  // guards what is below
   using Entry = std::pair<std::string, std::shared_ptr<MappedPack>>;
+  std::set<std::string> made_;  // folders whose names are durable
   std::list<Entry> packs_;  // the latest used first
   std::unordered_map<std::string, std::list<Entry>::iterator> by_pack_;
 };

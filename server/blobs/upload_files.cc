@@ -138,7 +138,8 @@ absl::Status UploadFiles::Make(const std::string& id, const BlobName& name, uint
   return absl::OkStatus();
 }
 
-absl::Status UploadFiles::Load(const std::string& id, uint64_t size, uint64_t offset,
+absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint64_t size,
+                               uint64_t offset,
                                const std::function<void(std::string_view)>& before,
                                UploadState& state) {
   const auto progress = ReadProgress(Progress(id));
@@ -150,7 +151,17 @@ absl::Status UploadFiles::Load(const std::string& id, uint64_t size, uint64_t of
   TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(Pack(id), true));
   TIFFIN_ASSIGN_OR_RETURN(state.progress, PackFile::Open(Progress(id), true));
   auto bytes = std::make_unique<StreamedBytes>(std::move(file), progress->base, size);
-  TIFFIN_RETURN_IF_ERROR(bytes->TakeOver(offset, before));
+  // The key does not tell whether HDF5's part of the file has survived.
+  absl::Status sound =
+      CheckHdf5File(Pack(id), {name.key.ToText(), name.dtype, name.shape}, progress->base);
+  if (sound.ok()) sound = bytes->TakeOver(offset, before);
+  if (absl::IsDataLoss(sound)) {
+    state.progress.reset();
+    RemoveFiles(id);
+    return absl::FailedPreconditionError(
+        StrCat("offset: ", offset, ", but what had come is damaged: send it all again"));
+  }
+  TIFFIN_RETURN_IF_ERROR(sound);
   state.bytes = std::move(bytes);
   return absl::OkStatus();
 }
@@ -176,9 +187,12 @@ absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
   if (!writing.owns_lock()) writing = std::unique_lock(claim.state->mutex);
   claim.number = ++claim.state->claim;
   claim.state->bytes.reset();
-  TIFFIN_RETURN_IF_ERROR(offset == 0 ? Make(claim.id, name, size, *claim.state)
-                                     : Load(claim.id, size, offset, before, *claim.state));
-  return claim;
+  const absl::Status status = offset == 0 ? Make(claim.id, name, size, *claim.state)
+                                          : Load(claim.id, name, size, offset, before, *claim.state);
+  if (status.ok()) return claim;
+  // Half made, it would only take space.
+  if (offset == 0) RemoveFiles(claim.id);
+  return status;
 }
 
 absl::Status UploadFiles::Append(const Claim& claim, std::span<const std::string_view> parts) {
@@ -198,7 +212,12 @@ absl::Status UploadFiles::Complete(const Claim& claim,
   std::lock_guard lock(state.mutex);
   if (state.claim != claim.number || !state.bytes) return CutOff();
   TIFFIN_RETURN_IF_ERROR(state.bytes->CheckComplete());
-  TIFFIN_RETURN_IF_ERROR(state.bytes->file().Sync());
+  if (const absl::Status status = state.bytes->file().Sync(); !status.ok()) {
+    // The kernel may have dropped pages: a second sync would say OK and mean nothing.
+    state.bytes.reset();
+    RemoveFiles(claim.id);
+    return status;
+  }
   *base = state.bytes->base();
   *checksums = state.bytes->Checksums();
   state.bytes.reset();

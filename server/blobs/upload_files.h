@@ -38,7 +38,7 @@ struct UploadState {
 //
 // What `.at` says is not synced: after a power cut it may tell of bytes that never reached the disk.
 // The key, checked when the upload is complete, finds that; the upload is then refused, and the next
-// one starts anew.
+// one starts anew. So it does if HDF5's part of the file is damaged, which is looked at before.
 class UploadFiles {
  public:
   UploadFiles(std::filesystem::path folder, UploadLimits limits)
@@ -77,7 +77,7 @@ class UploadFiles {
   std::filesystem::path Progress(std::string_view id) const;
   // Both fill in the state, whose mutex is held.
   absl::Status Make(const std::string& id, const BlobName& name, uint64_t size, UploadState& state);
-  absl::Status Load(const std::string& id, uint64_t size, uint64_t offset,
+  absl::Status Load(const std::string& id, const BlobName& name, uint64_t size, uint64_t offset,
                     const std::function<void(std::string_view)>& before, UploadState& state);
   // Whether the quota has room for so many bytes, once the oldest uploads that nobody writes are gone.
   bool MakeRoomLocked(uint64_t size);

@@ -28,6 +28,8 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
   if (sqlite_code == SQLITE_CONSTRAINT_UNIQUE || sqlite_code == SQLITE_CONSTRAINT_PRIMARYKEY) {
     return absl::StatusCode::kAlreadyExists;
   }
+  // The tables are STRICT: a value of the wrong type can only have come from a damaged row.
+  if (sqlite_code == SQLITE_CONSTRAINT_DATATYPE) return absl::StatusCode::kDataLoss;
   switch (sqlite_code & 0xff) {
     case SQLITE_FULL:
     case SQLITE_NOMEM:
@@ -38,6 +40,10 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
     case SQLITE_NOTADB:
       return absl::StatusCode::kFailedPrecondition;
     case SQLITE_IOERR:
+      // Whether that commit is on disk is not known, so that it is no plain refusal.
+      if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
+        return absl::StatusCode::kUnavailable;
+      }
       // SQLite reports a full disk as SQLITE_FULL for plain writes only.
       return system_errno == ENOSPC || system_errno == EDQUOT
                  ? absl::StatusCode::kResourceExhausted
@@ -51,6 +57,20 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
     default:
       return absl::StatusCode::kInternal;  // a statement or a row this code should not have made
   }
+}
+
+// What the system said. SQLite 3.40 does not keep it for a COMMIT, but the file that it wrote to does: the log.
+int SystemError(sqlite3* handle, int sqlite_code) {
+  sqlite3_file* log = nullptr;
+  int error = 0;
+  if (sqlite_code == SQLITE_IOERR_WRITE &&
+      sqlite3_file_control(handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+      log != nullptr && log->pMethods != nullptr &&
+      log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+      error != 0) {
+    return error;
+  }
+  return sqlite3_system_errno(handle);
 }
 
 }  // namespace
@@ -158,7 +178,7 @@ void SqliteConnection::Checkpoint(CheckpointMode mode) {
 absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {
   const int code =
       error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
-  const int system_errno = sqlite3_system_errno(database_.getHandle());
+  const int system_errno = SystemError(database_.getHandle(), code);
   NoteCode(code);
   return absl::Status(CodeOf(code, system_errno),
                       absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",

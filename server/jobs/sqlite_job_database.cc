@@ -183,6 +183,12 @@ absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOpti
     return absl::OkStatus();
   }));
   TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
+  // A server that was killed may have left transactions in the log that were not synced, and SQLite takes them
+  // as committed: before they are shown to anybody, or a repeated call is answered by them, they go to the disk.
+  // Copied into the file, for after a failed sync the kernel may hold pages of the log that it will never write.
+  // On a full disk they are synced at least, so that it starts and can be read.
+  writer.Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
+  if (writer.sync_failed()) return absl::UnavailableError("the log cannot be synced");
   TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&] {
     writer.database().exec("PRAGMA foreign_keys = ON");
     return absl::OkStatus();

@@ -151,6 +151,8 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
   if (!absl::IsDataLoss(found)) return told;
   spdlog::error("event=damaged blob=\"{}\" location={} error=\"{}\"", blob.name.ToText(),
                 blob.location, found.ToString());
+  // Also before it is written down: a kill between the two must not leave results that need it.
+  TellDamage(blob.id);
   const absl::Status written =
       database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob.id));
@@ -158,17 +160,21 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
         if (!row || row->location != blob.location) return absl::OkStatus();
         return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
       });
+  if (!written.ok()) {  // it is found again by the next reader
+    spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
+  } else {
+    TellDamage(blob.id);
+  }
+  return told;
+}
+
+void BlobCatalogue::TellDamage(RowId blob) {
   std::function<void(RowId)> tell;
   {
     std::lock_guard lock(mutex_);
     tell = on_damage_;
   }
-  if (!written.ok()) {  // it is found again by the next reader
-    spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
-  } else if (tell) {
-    tell(blob.id);
-  }
-  return told;
+  if (tell) tell(blob);
 }
 
 absl::StatusOr<std::string> BlobCatalogue::ReadWhole(const BlobRow& blob) {

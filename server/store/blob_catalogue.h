@@ -170,11 +170,15 @@ class BlobCatalogue : private PackJournal {
   // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with the
   // blob's name.
   absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);
-  // Called after damage was written down, on the thread that reported it. Null: nobody is told.
+  // Called before and after damage is written down, on the thread that reported it. Null: nobody is told.
+  // Packs are sealed in the background once there is somebody.
   void OnDamage(std::function<void(RowId)> callback) {
     std::lock_guard lock(mutex_);
     on_damage_ = std::move(callback);
+    wake_.notify_all();
   }
+  // Makes misses of the results that need a blob that is set aside. Repeatable.
+  void TellDamage(RowId blob);
   // All bytes, of a blob of moderate size.
   absl::StatusOr<std::string> ReadWhole(const BlobRow& blob);
   absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);

@@ -54,7 +54,8 @@ void BlobCatalogue::Stop() {
 void BlobCatalogue::SealInBackground() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stop_ || work_; });
+    // What it finds damaged must reach those whose results need it.
+    wake_.wait(lock, [this] { return stop_ || (work_ && on_damage_); });
     if (stop_) return;
     work_ = false;
     lock.unlock();
@@ -94,6 +95,12 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     for (const BlobRow& row : rows) blobs.push_back({row.name, row.size, row.location, row.checksums});
     TIFFIN_ASSIGN_OR_RETURN(moved, store_->Seal(blobs));
   }
+  const auto tell = [&] {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (moved[i].location.empty()) TellDamage(rows[i].id);
+    }
+  };
+  tell();  // and again when it is written down: see ReportDamage
   size_t damaged = 0;
   std::set<std::string> packs;
   const absl::Status written = database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
@@ -116,10 +123,14 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     return tx.PutPack({pack, damaged == 0 ? PackState::kPending : PackState::kSealed});
   });
   if (!written.ok()) {
-    // Their rows are pending still: what cannot be removed now goes with the next start.
-    for (const std::string& name : packs) store_->Drop(name);
+    // Their rows are pending still: what cannot be removed now goes with the next start. After UNAVAILABLE the
+    // transaction may be on disk all the same, and the next start finds the blobs in the new packs.
+    if (!absl::IsUnavailable(written)) {
+      for (const std::string& name : packs) store_->Drop(name);
+    }
     return written;
   }
+  tell();
   if (damaged == 0) {
     TIFFIN_RETURN_IF_ERROR(RemovePack(pack));
   } else {

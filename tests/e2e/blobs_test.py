@@ -8,7 +8,7 @@ import numpy
 
 from blob_client import CHUNK, BlobsCase, header, name_of, parts
 from support import Server, caller, get, job, record, store, submit
-from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
+from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 SLABS = int(os.environ.get("TIFFIN_SLABS", "240"))
 
