@@ -99,6 +99,13 @@ class Connection {
   virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
   virtual absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) = 0;
   virtual absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) = 0;
+  // Each message goes to `on_progress`; false cancels the call (CANCELLED).
+  virtual absl::Status Verify(
+      const v1::VerifyRequest&,
+      const std::function<bool(const v1::VerifyResponse&)>& on_progress) {
+    (void)on_progress;
+    return absl::UnimplementedError("Verify");
+  }
   // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };

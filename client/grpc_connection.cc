@@ -203,6 +203,12 @@ class GrpcConnection : public Connection {
     return stopped.ok() ? FromGrpc(status) : stopped;
   }
 
+  absl::Status Verify(const v1::VerifyRequest& request,
+                      const std::function<bool(const v1::VerifyResponse&)>& on_progress) override {
+    return ServerStream<v1::VerifyResponse>(*admin_, &v1::Admin::Stub::Verify, request,
+                                            on_progress);
+  }
+
   absl::Status CheckHealth(absl::Duration timeout) override {
     // gRPC has the service, but no stub of it is installed.
     grpc::TemplatedGenericStub<foreign::HealthCheckRequest, foreign::HealthCheckResponse> health(
@@ -245,6 +251,22 @@ class GrpcConnection : public Connection {
     const grpc::Status status = (stub.*method)(&context, request, &response);
     if (!status.ok()) return FromGrpc(status);
     return response;
+  }
+
+  // Without a deadline: it takes as long as there is much to do.
+  template <typename Response, typename Stub, typename Request>
+  static absl::Status ServerStream(
+      Stub& stub,
+      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+      const Request& request, const std::function<bool(const Response&)>& on_message) {
+    grpc::ClientContext context;
+    auto stream = (stub.*method)(&context, request);
+    Response response;
+    bool go_on = true;
+    while (go_on && stream->Read(&response)) go_on = on_message(response);
+    if (!go_on) context.TryCancel();
+    return FromGrpc(stream->Finish());
   }
 
   const ConnectionOptions options_;

@@ -78,6 +78,12 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_UPLOAD_TIME")->capture_default_str()->check(CLI::Range(0.0, 1e7));
   app.add_option("--upload-quota", config.upload_quota, "Bytes of uploads that can be resumed")
       ->envname("TIFFIN_UPLOAD_QUOTA")->capture_default_str();
+  app.add_option("--verify-rate", config.verify_rate,
+                 "MiB/s read in the background to find damage; 0: none")
+      ->envname("TIFFIN_VERIFY_RATE")->capture_default_str()->check(CLI::Range(0.0, 1e6));
+  app.add_option("--verify-every", config.verify_every,
+                 "Seconds from one reading of everything to the next, at least")
+      ->envname("TIFFIN_VERIFY_EVERY")->capture_default_str()->check(CLI::Range(0.001, 1e9));
   try {
     app.parse(argc, argv);
     if (config.data.empty() && config.backend != "memory") {

@@ -27,6 +27,8 @@ struct Config {
   double pin_time = 3600;                     // seconds in which what was told of is not collected
   double upload_time = 86400;                 // seconds that a broken upload is kept
   uint64_t upload_quota = uint64_t{64} << 30;  // bytes of uploads that can be resumed
+  double verify_rate = 4;                     // MiB/s read to find damage; 0: none
+  double verify_every = 86400;                // seconds from one pass to the next, at least
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;
 };

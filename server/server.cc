@@ -20,6 +20,7 @@
 #include "server/service/admin_service.h"
 #include "server/service/blobs_service.h"
 #include "server/service/jobs_service.h"
+#include "server/store/verifier.h"
 
 namespace tiffin::server {
 namespace {
@@ -37,6 +38,7 @@ class ServerImpl : public Server {
   ~ServerImpl() override {
     Drain();
     server_.reset();
+    if (verifier_) verifier_->Stop();
     if (jobs_) jobs_->Stop();
     if (blobs_) blobs_->Stop();
     if (database_) database_->Close();
@@ -74,16 +76,27 @@ class ServerImpl : public Server {
         JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
                           config_.result_cache});
     history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
-    return jobs_->Start();
+    verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), &clock_);
+    TIFFIN_RETURN_IF_ERROR(jobs_->Start());
+    verifier_->Start(
+        {static_cast<uint64_t>(config_.verify_rate * (1 << 20)),
+         std::chrono::milliseconds(static_cast<int64_t>(config_.verify_every * 1000))});
+    return absl::OkStatus();
   }
 
   absl::Status Listen() {
     jobs_service_ = std::make_unique<JobsService>(jobs_.get(), history_.get(), &calls_);
     blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
                                                     config_.allow_local, &calls_);
-    admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
-                                                    config_.backend, config_.registry.spec,
-                                                    config_.allow_local, &calls_);
+    admin_service_ = std::make_unique<AdminService>(
+        AdminService::Parts{.jobs = jobs_.get(),
+                            .blobs = blobs_.get(),
+                            .database = database_.get(),
+                            .verifier = verifier_.get(),
+                            .backend = config_.backend,
+                            .registry = config_.registry.spec,
+                            .allow_local = config_.allow_local},
+        &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -145,6 +158,7 @@ class ServerImpl : public Server {
   std::unique_ptr<BlobCatalogue> blobs_;
   std::unique_ptr<JobStore> jobs_;
   std::unique_ptr<JobHistory> history_;
+  std::unique_ptr<Verifier> verifier_;
   Calls calls_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<BlobsService> blobs_service_;

@@ -52,6 +52,12 @@ struct FilePlace {
   bool sealed = false;  // never modified again
 };
 
+// Bytes [begin, end) of a blob that are not what they were.
+struct DamagedRange {
+  uint64_t begin = 0, end = 0;
+  std::string how;  // `differ from their checksum`
+};
+
 // A blob's bytes, mapped: they stay readable whatever becomes of the pack's name.
 // Threads: all methods may be called from any thread. Ranges lie within the blob.
 class BlobReader {
@@ -165,6 +171,16 @@ class BlobStore {
   // may have been sealed away); DATA_LOSS if it ends before the blob does.
   virtual absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob,
                                                            uint64_t size) = 0;
+
+  // Reads all of a blob from its pack, a checksum block at a time, whatever was checked before. Each block
+  // that could be read goes to `on_block`, which ends it with an error. Returns what is damaged, neighbours of
+  // one kind as one range. NOT_FOUND if the pack is gone.
+  virtual absl::StatusOr<std::vector<DamagedRange>> Verify(
+      const StoredBlob& blob, uint64_t size,
+      const std::function<absl::Status(std::string_view bytes)>& on_block) = 0;
+  // Where a location's bytes lie, the path below the data folder; nothing is looked at. nullopt: not in
+  // a file.
+  virtual std::optional<FilePlace> Locate(std::string_view location) = 0;
 
   // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails:
   // what could not be removed is logged and left for the next start.

@@ -13,6 +13,7 @@
 #include "server/blobs/pack_name.h"
 #include "server/blobs/streamed_bytes.h"
 #include "server/blobs/upload_files.h"
+#include "server/blobs/verify_blob.h"
 
 namespace tiffin::server {
 namespace {
@@ -54,6 +55,20 @@ class Hdf5BlobStore : public BlobStore {
     return uploads_.Received(owner, name);
   }
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override;
+  absl::StatusOr<std::vector<DamagedRange>> Verify(
+      const StoredBlob& blob, uint64_t size,
+      const std::function<absl::Status(std::string_view)>& on_block) override {
+    TIFFIN_ASSIGN_OR_RETURN(const Place place, Place::FromText(blob.location));
+    TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file,
+                            PackFile::Open(folders_.PathOf(place), false));
+    return VerifyBlobIn(*file, place.offset, size, blob.checksums, on_block);
+  }
+  std::optional<FilePlace> Locate(std::string_view location) override {
+    const absl::StatusOr<Place> place = Place::FromText(location);
+    if (!place.ok()) return std::nullopt;
+    return FilePlace{folders_.PathOf(*place).lexically_relative(folders_.data()).string(),
+                     place->offset, !place->open};
+  }
   void Discard(const StoredBlob& blob) override {
     const absl::StatusOr<Place> place = Place::FromText(blob.location);
     if (place.ok() && !place->open) Drop(place->pack);

@@ -190,13 +190,18 @@ class JobReader {
   // The blob that holds the JSON text of the value of that digest.
   virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
   virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
-  // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
+  // Blobs that the namespace sees (0: all), in order of their rows, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                          int limit) = 0;
   // Whether a job uses the blob, or another blob holds a ref to it.
   virtual absl::StatusOr<bool> BlobInUse(RowId blob) = 0;
   // Blobs that are not in use, as ListBlobs.
   virtual absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) = 0;
+  // Blobs whose JSON text holds a ref to `inner`; and those that the text in `blob` holds refs to.
+  virtual absl::StatusOr<std::vector<RowId>> BlobsHolding(RowId inner) = 0;
+  virtual absl::StatusOr<std::vector<RowId>> BlobsHeldBy(RowId blob) = 0;
+  // What packs whose names start with `prefix`, which is not empty, hold together. Cheap if it is little.
+  virtual absl::StatusOr<PackUse> UseOfPacks(std::string_view prefix) = 0;
   // What each pack that has blobs holds. Looks at every blob.
   virtual absl::StatusOr<std::vector<PackUse>> PackUses() = 0;
   // Jobs of the namespace that use the blob, oldest first, at most `limit`.

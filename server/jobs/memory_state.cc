@@ -217,7 +217,7 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::ListBlobs(RowId namespace
   std::vector<BlobRow> rows;
   for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
     if (static_cast<int>(rows.size()) >= limit) break;
-    if (state().views.contains({it->first, namespace_id})) rows.push_back(*it->second);
+    if (namespace_id == 0 || state().views.contains({it->first, namespace_id})) rows.push_back(*it->second);
   }
   return rows;
 }
@@ -239,6 +239,39 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::UnusedBlobs(RowId after, 
     if (!used) rows.push_back(*it->second);
   }
   return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsHolding(RowId inner) {
+  std::vector<RowId> blobs;
+  const auto& index = state().held_by;
+  for (auto it = index.lower_bound({inner, kFirst}); it != index.end(); ++it) {
+    if (it->first.first != inner) break;
+    blobs.push_back(it->first.second);
+  }
+  return blobs;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsHeldBy(RowId blob) {
+  std::vector<RowId> inner;
+  for (auto it = state().holds.lower_bound({blob, kFirst}); it != state().holds.end(); ++it) {
+    if (it->first.first != blob) break;
+    inner.push_back(it->first.second);
+  }
+  return inner;
+}
+
+template <typename I>
+absl::StatusOr<PackUse> MemoryLookups<I>::UseOfPacks(std::string_view prefix) {
+  PackUse use{std::string(prefix), 0, 0};
+  const auto& index = state().pack_blobs;
+  for (auto it = index.lower_bound({use.pack, kFirst}); it != index.end(); ++it) {
+    if (!it->first.first.starts_with(prefix)) break;
+    ++use.blobs;
+    use.bytes += state().blobs.at(it->first.second)->size;
+  }
+  return use;
 }
 
 template <typename I>

@@ -287,6 +287,11 @@ template <typename I>
 absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListBlobs(RowId namespace_id, RowId after,
                                                                  int limit) {
   return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    if (namespace_id == 0) {
+      Query all(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b WHERE b.id > ? ORDER BY b.id LIMIT ?"));
+      return All(all.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+    }
     Query query(connection_.Prepared(
         "SELECT " TIFFIN_BLOB_COLUMNS "FROM blob_views v CROSS JOIN blobs b ON b.id = v.blob "
         "WHERE v.blob > ? AND v.namespace = ? ORDER BY v.blob LIMIT ?"));
@@ -312,6 +317,35 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, 
         "AND NOT EXISTS (SELECT 1 FROM uses u WHERE u.blob = b.id) "
         "AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.inner = b.id) ORDER BY b.id LIMIT ?"));
     return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHolding(RowId inner) {
+  return connection_.Guard("listing a blob's holders", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared("SELECT blob FROM holds WHERE inner = ? ORDER BY blob"));
+    return All(query.Bind(inner), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHeldBy(RowId blob) {
+  return connection_.Guard("listing what a blob holds", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared("SELECT inner FROM holds WHERE blob = ? ORDER BY inner"));
+    return All(query.Bind(blob), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<PackUse> SqliteLookups<I>::UseOfPacks(std::string_view prefix) {
+  return connection_.Guard("adding up packs", [&]() -> absl::StatusOr<PackUse> {
+    std::string end(prefix);
+    ++end.back();
+    Query query(connection_.Prepared(
+        "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE pack >= ? AND pack < ?"));
+    query.BindName(prefix).BindName(end).Step();
+    return PackUse{std::string(prefix), static_cast<uint64_t>(query.Int(0)),
+                   static_cast<uint64_t>(query.Int(1))};
   });
 }
 

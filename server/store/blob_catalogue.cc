@@ -151,24 +151,42 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
   if (!absl::IsDataLoss(found)) return told;
   spdlog::error("event=damaged blob=\"{}\" location={} error=\"{}\"", blob.name.ToText(),
                 blob.location, found.ToString());
+  bool set_aside = false;
   const absl::Status written =
       database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+        set_aside = false;
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob.id));
         // Moved or healed meanwhile: what was read is not what there is now.
         if (!row || row->location != blob.location) return absl::OkStatus();
+        set_aside = true;
         return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
       });
+  if (written.ok() && set_aside) ++damage_found_;
+  if (!written.ok()) {  // it is found again by the next reader
+    spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
+  } else {
+    TellDamage(blob.id);
+  }
+  return told;
+}
+
+void BlobCatalogue::TellDamage(RowId blob) {
   std::function<void(RowId)> tell;
   {
     std::lock_guard lock(mutex_);
     tell = on_damage_;
   }
-  if (!written.ok()) {  // it is found again by the next reader
-    spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
-  } else if (tell) {
-    tell(blob.id);
-  }
-  return told;
+  if (tell) tell(blob);
+}
+
+absl::StatusOr<uint64_t> BlobCatalogue::SetAsideBlobs() {
+  uint64_t blobs = 0;
+  TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
+    TIFFIN_ASSIGN_OR_RETURN(const PackUse use, reader.UseOfPacks(kDamagedPacks));
+    blobs = use.blobs;
+    return absl::OkStatus();
+  }));
+  return blobs;
 }
 
 absl::StatusOr<std::string> BlobCatalogue::ReadWhole(const BlobRow& blob) {

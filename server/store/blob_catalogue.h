@@ -3,6 +3,7 @@
 #ifndef TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 #define TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -175,6 +176,8 @@ class BlobCatalogue : private PackJournal {
     std::lock_guard lock(mutex_);
     on_damage_ = std::move(callback);
   }
+  // Makes misses of the results that need a blob that is set aside. Repeatable.
+  void TellDamage(RowId blob);
   // All bytes, of a blob of moderate size.
   absl::StatusOr<std::string> ReadWhole(const BlobRow& blob);
   absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
@@ -197,6 +200,10 @@ class BlobCatalogue : private PackJournal {
   absl::StatusOr<std::vector<Placed>> ListPlaces(std::string_view name_space, RowId after,
                                                  int limit);
 
+  // Blobs that are set aside now.
+  absl::StatusOr<uint64_t> SetAsideBlobs();
+  // Blobs found damaged since the start.
+  uint64_t damage_found() const { return damage_found_; }
   BlobStoreStats StoreStats() const { return store_->Stats(); }
 
  private:
@@ -220,6 +227,7 @@ class BlobCatalogue : private PackJournal {
   Clock* const clock_;
   Pins pins_;
   const SteadyTime started_;
+  std::atomic<uint64_t> damage_found_{0};
   std::mutex seal_mutex_;  // one sealing at a time
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;

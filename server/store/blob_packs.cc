@@ -120,11 +120,15 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     for (const std::string& name : packs) store_->Drop(name);
     return written;
   }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (moved[i].location.empty()) TellDamage(rows[i].id);
+  }
   if (damaged == 0) {
     TIFFIN_RETURN_IF_ERROR(RemovePack(pack));
   } else {
     store_->SetAside(pack);
   }
+  damage_found_ += damaged;
   ++counts->packs;
   counts->blobs += rows.size() - damaged;
   counts->damaged += damaged;

@@ -1,33 +1,14 @@
 """Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
 and damage that heals."""
-import base64, glob, hashlib, io, os, random, signal, struct, threading, unittest
+import glob, io, os, random, signal, threading, unittest
 
 import grpc
 import h5py
 import numpy
 
-from support import Server, caller, get, job, record, store, submit
-from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
-
-CHUNK = 300_000
-
-
-def name_of(array):
-    key = hashlib.sha256(str(array.dtype).encode() +
-                         struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes()).digest()
-    return common_pb2.BlobName(key=key, dtype=str(array.dtype), shape=array.shape)
-
-
-def header(name, offset=0, namespace="default"):
-    return blobs_pb2.PutRequest(header=blobs_pb2.PutRequest.Header(
-        caller=caller(namespace), name=name, offset=offset))
-
-
-def parts(name, data, offset=0):
-    yield header(name, offset)
-    for at in range(offset, len(data), CHUNK):
-        yield blobs_pb2.PutRequest(chunk=data[at:at + CHUNK])
-
+from blob_support import CHUNK, header, name_of, parts, refer
+from support import Server, caller, get, job, store, submit
+from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 class Blobs(unittest.TestCase):
     flags = ("--allow-local", "--pin-time", "0", "--open-pack", str(4 << 20))
@@ -49,14 +30,6 @@ class Blobs(unittest.TestCase):
         data = b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)
         return messages[0].header, data
-
-    @staticmethod
-    def refer(array):
-        """The ref record of an array."""
-        name = name_of(array)
-        return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
-                "data": {"hdf5_path": base64.urlsafe_b64encode(name.key).decode(),
-                         "dtype": name.dtype, "shape": list(name.shape)}}
 
     def fails(self, code, words, call):
         with self.assertRaises(grpc.RpcError) as caught:
@@ -209,11 +182,11 @@ class Blobs(unittest.TestCase):
         small = [numpy.full(2000, i) for i in range(50)]
         for array in [used, unused] + small:
             self.put(array)
-        answer = submit(self.server, job("f", self.refer(small[0])))
+        answer = submit(self.server, job("f", refer(small[0])))
         # A value that holds a ref: what it holds stays, too.
         held = {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "ref": True,
-                "data": {"inner": self.refer(small[1])}}
-        store(self.server, answer, [self.refer(used), held])
+                "data": {"inner": refer(small[1])}}
+        store(self.server, answer, [refer(used), held])
         self.server.admin.Seal(admin_pb2.SealRequest())
         dry = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True))
         self.assertEqual(dry.blobs, 49)
@@ -247,7 +220,7 @@ class Blobs(unittest.TestCase):
         array = numpy.random.default_rng(4).random(400_000)
         name = self.put(array).name
         answer = submit(self.server, job("makes", 1))
-        store(self.server, answer, [self.refer(array)])
+        store(self.server, answer, [refer(array)])
         local = self.deref(name, local=True)[0].local
         self.server.stop()
         with open(local.path, "r+b") as pack:
@@ -268,7 +241,7 @@ class Blobs(unittest.TestCase):
             blobs_pb2.FindMissingRequest(caller=caller(), blobs=[name]))
         self.assertEqual(list(missing.blobs), [name])
         self.put(array)
-        store(self.server, again, [self.refer(array)])
+        store(self.server, again, [refer(array)])
         self.assertEqual(submit(self.server, job("makes", 1)).outcome, jobs_pb2.RETRIEVED)
         self.assertEqual(self.deref(name)[1], array.tobytes())
 

@@ -460,6 +460,13 @@ TEST_P(JobRows, BlobsThatNothingUsesCanBeFoundAndDeleted) {
     EXPECT_EQ(uses[0].pack, "p");
     EXPECT_EQ(uses[0].blobs, 3u);
     EXPECT_EQ(uses[1].blobs, 1u);
+    EXPECT_EQ(ids(Must(reader.ListBlobs(0, blobs[0], 2))), (std::vector{blobs[1], blobs[2]}));
+    EXPECT_EQ(Must(reader.BlobsHolding(blobs[2])), (std::vector{blobs[1]}));
+    EXPECT_EQ(Must(reader.BlobsHeldBy(blobs[1])), (std::vector{blobs[2]}));
+    EXPECT_TRUE(Must(reader.BlobsHolding(blobs[1])).empty());
+    EXPECT_EQ(Must(reader.UseOfPacks("p")).blobs, 3u);
+    EXPECT_EQ(Must(reader.UseOfPacks("q")).bytes, Must(reader.FindBlob(blobs[3]))->size);
+    EXPECT_EQ(Must(reader.UseOfPacks("!")).blobs, 0u);
   });
   const int64_t bytes = Counts().blob_bytes;
   uint64_t size = 0;
