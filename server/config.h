@@ -29,6 +29,7 @@ struct Config {
   uint64_t upload_quota = uint64_t{64} << 30;  // bytes of uploads that can be resumed
   double verify_rate = 4;                     // MiB/s read to find damage; 0: none
   double verify_every = 86400;                // seconds from one pass to the next, at least
+  uint64_t reserve = uint64_t{64} << 20;      // bytes given up when the disk is full
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;
 };

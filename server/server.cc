@@ -15,6 +15,7 @@
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
 #include "server/data_folder.h"
+#include "server/disk_reserve.h"
 #include "server/jobs/memory_job_database.h"
 #include "server/jobs/sqlite_job_database.h"
 #include "server/service/admin_service.h"
@@ -51,7 +52,11 @@ class ServerImpl : public Server {
       bytes_ = MakeMemoryBlobStore();
     } else {
       TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data));
+      DiskReserve::Options reserve{folder_->path()};
+      reserve.bytes = config_.reserve;
+      TIFFIN_ASSIGN_OR_RETURN(reserve_, DiskReserve::Open(reserve));
       SqliteJobDatabaseOptions database;
+      database.room = reserve_.get();
       database.file = folder_->path() / "tiffin.db";
       TIFFIN_ASSIGN_OR_RETURN(database_, OpenSqliteJobDatabase(database));
       Hdf5BlobStoreOptions bytes;
@@ -69,7 +74,8 @@ class ServerImpl : public Server {
     });
     blobs_ = std::make_unique<BlobCatalogue>(
         database_.get(), bytes_.get(), &clock_,
-        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time))});
+        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time)),
+                               reserve_.get()});
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
     jobs_ = std::make_unique<JobStore>(
         database_.get(), blobs_.get(), &clock_,
@@ -93,6 +99,7 @@ class ServerImpl : public Server {
                             .blobs = blobs_.get(),
                             .database = database_.get(),
                             .verifier = verifier_.get(),
+                            .disk = reserve_.get(),
                             .backend = config_.backend,
                             .registry = config_.registry.spec,
                             .allow_local = config_.allow_local},
@@ -153,6 +160,7 @@ class ServerImpl : public Server {
   Config config_;  // its registry is filled in by Open
   SystemClock clock_;
   std::unique_ptr<DataFolder> folder_;
+  std::unique_ptr<DiskReserve> reserve_;
   std::unique_ptr<JobDatabase> database_;
   std::unique_ptr<BlobStore> bytes_;
   std::unique_ptr<BlobCatalogue> blobs_;

@@ -45,7 +45,7 @@ class SqliteJobDatabase final : public JobDatabase {
       : options_(options),
         writer_(std::move(writer)),
         readers_(std::move(readers)),
-        transaction_(writer_.get(), counters),
+        transaction_(writer_.get(), counters, options.room),
         queue_(
             options.max_batch, [this](std::span<WriteOp> ops) { return RunBatch(ops); },
             [this] { CheckpointAtEnd(); }) {}
@@ -116,9 +116,12 @@ size_t SqliteJobDatabase::RunBatch(std::span<WriteOp> ops) {
   std::vector<absl::Status> fates;
   fates.reserve(ops.size());
   const absl::Status transaction = RunTransaction(ops, fates);
+  bool full = absl::IsResourceExhausted(transaction);
   for (size_t i = 0; i < fates.size(); ++i) {
+    full = full || absl::IsResourceExhausted(fates[i]);
     if (ops[i].done) ops[i].done(fates[i].ok() ? transaction : fates[i]);
   }
+  if (full && options_.room != nullptr) options_.room->MetFull();
   // After the answers: nobody waits for it.
   CheckpointIfDue();
   TellIfFatal();

@@ -68,6 +68,12 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
       response->set_lapsed_leases(since.lapsed);
       response->set_waiting(parts_.jobs->waiting());
       response->set_damaged_blobs(set_aside);
+      if (parts_.disk != nullptr) {
+        const DiskRoom::State disk = parts_.disk->state();
+        response->set_disk_bytes(disk.total_bytes);
+        response->set_free_bytes(disk.free_bytes);
+        response->set_disk_full(disk.full);
+      }
       response->set_damage_found(parts_.blobs->damage_found());
       const VerifyCounters& verified = parts_.verifier->counters();
       response->set_verified_blobs(verified.blobs);

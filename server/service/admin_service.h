@@ -22,6 +22,7 @@ class AdminService : public v1::Admin::CallbackService {
     BlobCatalogue* blobs = nullptr;
     JobDatabase* database = nullptr;
     Verifier* verifier = nullptr;
+    DiskRoom* disk = nullptr;  // may be null
     std::string backend;   // what rows and bytes are kept in
     std::string registry;  // what the store's Registry is the sum of
     bool allow_local = false;

@@ -29,7 +29,8 @@ std::string Missing::ToText() const {
 }
 
 BlobCatalogue::BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options)
-    : database_(database), store_(store), clock_(clock), pins_(clock, options.pin_time),
+    : database_(database), store_(store), clock_(clock), room_(options.room),
+      pins_(clock, options.pin_time),
       started_(clock->Steady()) {}
 
 BlobCatalogue::~BlobCatalogue() { Stop(); }

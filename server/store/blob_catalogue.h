@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "common/bulk.h"
 #include "server/blobs/blob_store.h"
+#include "server/jobs/disk_room.h"
 #include "server/jobs/job_database.h"
 #include "server/store/answers.h"
 #include "server/store/clock.h"
@@ -116,6 +117,7 @@ class BlobCatalogue : private PackJournal {
  public:
   struct Options {
     std::chrono::seconds pin_time = std::chrono::hours(1);
+    DiskRoom* room = nullptr;  // outlives the catalogue; null: there is always room
   };
   // All outlive the catalogue.
   BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options);
@@ -207,6 +209,7 @@ class BlobCatalogue : private PackJournal {
   BlobStoreStats StoreStats() const { return store_->Stats(); }
 
  private:
+  absl::Status CheckRoom() { return room_ ? room_->Check() : absl::OkStatus(); }
   absl::Status Announce(std::string_view pack, bool open) override;
   absl::Status SealPack(const std::string& pack, SealCounts* counts);
   // Of a pack whose row is pending.
@@ -225,6 +228,7 @@ class BlobCatalogue : private PackJournal {
   JobDatabase* const database_;
   BlobStore* const store_;
   Clock* const clock_;
+  DiskRoom* const room_;
   Pins pins_;
   const SteadyTime started_;
   std::atomic<uint64_t> damage_found_{0};

@@ -137,6 +137,7 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
 }
 
 absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
+  TIFFIN_RETURN_IF_ERROR(CheckRoom());  // a full disk is left to Collect
   std::lock_guard lock(seal_mutex_);
   SealCounts counts;
   absl::Status first;
@@ -166,6 +167,7 @@ absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
   }
   TIFFIN_RETURN_IF_ERROR(CollectBlobs(&counts));
   TIFFIN_RETURN_IF_ERROR(CollectPacks(&counts));
+  if (room_) room_->Look();
   spdlog::info("event=collected blobs={} bytes={} packs_removed={} packs_rewritten={} freed={}",
                counts.blobs, counts.blob_bytes, counts.packs_removed, counts.packs_rewritten,
                counts.freed_bytes);
@@ -279,7 +281,9 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
   for (const std::string& pack : sparse) {
     const uint64_t before = store_->PackBytes(pack).value_or(0);
     SealCounts rewritten;
-    TIFFIN_RETURN_IF_ERROR(Annotate(SealPack(pack, &rewritten), pack));
+    const absl::Status status = SealPack(pack, &rewritten);
+    if (absl::IsResourceExhausted(status)) continue;  // others may fit
+    TIFFIN_RETURN_IF_ERROR(Annotate(status, pack));
     ++counts->packs_rewritten;
     const uint64_t live = alive[pack].bytes;
     counts->freed_bytes += before > live ? before - live : 0;
