@@ -99,6 +99,10 @@ class Connection {
   virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
   virtual absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) = 0;
   virtual absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) = 0;
+  // However long it takes.
+  virtual absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest&) {
+    return absl::UnimplementedError("Collect");
+  }
   // Each message goes to `on_progress`; false cancels the call (CANCELLED).
   virtual absl::Status Verify(
       const v1::VerifyRequest&,

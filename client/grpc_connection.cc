@@ -203,6 +203,13 @@ class GrpcConnection : public Connection {
     return stopped.ok() ? FromGrpc(status) : stopped;
   }
 
+  absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest& request) override {
+    grpc::ClientContext context;  // without a deadline
+    v1::CollectResponse response;
+    const grpc::Status status = admin_->Collect(&context, request, &response);
+    if (!status.ok()) return FromGrpc(status);
+    return response;
+  }
   absl::Status Verify(const v1::VerifyRequest& request,
                       const std::function<bool(const v1::VerifyResponse&)>& on_progress) override {
     return ServerStream<v1::VerifyResponse>(*admin_, &v1::Admin::Stub::Verify, request,

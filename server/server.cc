@@ -21,6 +21,7 @@
 #include "server/service/admin_service.h"
 #include "server/service/blobs_service.h"
 #include "server/service/jobs_service.h"
+#include "server/store/evictor.h"
 #include "server/store/verifier.h"
 
 namespace tiffin::server {
@@ -82,6 +83,7 @@ class ServerImpl : public Server {
         JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
                           config_.result_cache});
     history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
+    evictor_ = std::make_unique<Evictor>(database_.get(), blobs_.get(), jobs_.get());
     verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), &clock_);
     TIFFIN_RETURN_IF_ERROR(jobs_->Start());
     verifier_->Start(
@@ -99,6 +101,7 @@ class ServerImpl : public Server {
                             .blobs = blobs_.get(),
                             .database = database_.get(),
                             .verifier = verifier_.get(),
+                            .evictor = evictor_.get(),
                             .disk = reserve_.get(),
                             .backend = config_.backend,
                             .registry = config_.registry.spec,
@@ -167,6 +170,7 @@ class ServerImpl : public Server {
   std::unique_ptr<JobStore> jobs_;
   std::unique_ptr<JobHistory> history_;
   std::unique_ptr<Verifier> verifier_;
+  std::unique_ptr<Evictor> evictor_;
   Calls calls_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<BlobsService> blobs_service_;

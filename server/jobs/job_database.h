@@ -135,6 +135,12 @@ struct HitsRow {
   absl::Time last;
 };
 
+// A stored result and when it was last stored or read.
+struct ResultUse {
+  RowId job = 0;
+  absl::Time used;
+};
+
 // Which jobs to list, in the order of their ids.
 struct JobRange {
   RowId namespace_id = 0;
@@ -162,6 +168,8 @@ class JobReader {
   virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) = 0;
   virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
+  // All results, errors and workflows too, in order of their jobs, after `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) = 0;
   virtual absl::StatusOr<std::vector<LeaseRow>> AllLeases() = 0;
@@ -172,6 +180,7 @@ class JobReader {
   virtual absl::StatusOr<std::optional<AliasRow>> FindAlias(RowId namespace_id,
                                                             std::string_view profile,
                                                             std::string_view name) = 0;
+  virtual absl::StatusOr<std::vector<AliasRow>> AliasesOf(RowId job) = 0;
   // In order of (profile, name), after (after_profile, after_name), at most `limit`. An empty
   // `profile` means all.
   virtual absl::StatusOr<std::vector<AliasRow>> ListAliases(RowId namespace_id,
@@ -215,6 +224,8 @@ class JobReader {
   virtual absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) = 0;
   virtual absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) = 0;
+  // Bytes of the database that hold something: rows, indices, the blob index.
+  virtual absl::StatusOr<uint64_t> UsedBytes() = 0;
   // Kept by the writer, not counted on the call. Cheap whatever the size.
   virtual absl::StatusOr<DatabaseCounts> Counts() = 0;
 };

@@ -242,6 +242,37 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::UnusedBlobs(RowId after, 
 }
 
 template <typename I>
+absl::StatusOr<std::vector<ResultUse>> MemoryLookups<I>::ListResultUses(RowId after, int limit) {
+  std::vector<ResultUse> uses;
+  const auto& results = state().results;
+  for (auto it = results.upper_bound(after); it != results.end(); ++it) {
+    if (static_cast<int>(uses.size()) >= limit) break;
+    ResultUse use{it->first, it->second->stored};
+    const std::optional<HitsRow> hits = FindIn(state().hits, it->first);
+    if (hits) use.used = std::max(use.used, hits->last);
+    uses.push_back(use);
+  }
+  return uses;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::AliasesOf(RowId job) {
+  std::vector<AliasRow> rows;
+  for (const auto& [key, of_job] : state().aliases) {
+    if (of_job == job) rows.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), job});
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<uint64_t> MemoryLookups<I>::UsedBytes() {
+  uint64_t bytes = 0;
+  for (const auto& [job, record] : state().job_records) bytes += record->size();
+  for (const auto& [job, row] : state().results) bytes += row->record.size() + row->log.size();
+  return bytes;
+}
+
+template <typename I>
 absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsHolding(RowId inner) {
   std::vector<RowId> blobs;
   const auto& index = state().held_by;

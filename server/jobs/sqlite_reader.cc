@@ -321,6 +321,40 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, 
 }
 
 template <typename I>
+absl::StatusOr<std::vector<ResultUse>> SqliteLookups<I>::ListResultUses(RowId after, int limit) {
+  return connection_.Guard("listing results", [&]() -> absl::StatusOr<std::vector<ResultUse>> {
+    Query query(connection_.Prepared(
+        "SELECT r.job, max(r.stored, coalesce(h.last, 0)) FROM results r "
+        "LEFT JOIN hits h ON h.job = r.job WHERE r.job > ? ORDER BY r.job LIMIT ?"));
+    return All<ResultUse>(
+        query.Bind(after).Bind(int64_t{std::max(limit, 0)}),
+        [](const Query& row) { return ResultUse{row.Int(0), row.Time(1)}; });
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::AliasesOf(RowId job) {
+  return connection_.Guard("listing aliases", [&]() -> absl::StatusOr<std::vector<AliasRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_ALIAS
+                                     "WHERE job = ? ORDER BY namespace, profile, name"));
+    return All(query.Bind(job), ReadAlias);
+  });
+}
+
+template <typename I>
+absl::StatusOr<uint64_t> SqliteLookups<I>::UsedBytes() {
+  return connection_.Guard("measuring the database", [&]() -> absl::StatusOr<uint64_t> {
+    const auto number = [&](const char* sql) {
+      Query query(connection_.Prepared(sql));
+      query.Step();
+      return static_cast<uint64_t>(query.Int(0));
+    };
+    return (number("PRAGMA page_count") - number("PRAGMA freelist_count")) *
+           number("PRAGMA page_size");
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHolding(RowId inner) {
   return connection_.Guard("listing a blob's holders", [&]() -> absl::StatusOr<std::vector<RowId>> {
     Query query(connection_.Prepared("SELECT blob FROM holds WHERE inner = ? ORDER BY blob"));

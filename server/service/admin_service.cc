@@ -105,9 +105,20 @@ grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* con
   return calls_->Unary(context, "Collect", request, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
-      TIFFIN_ASSIGN_OR_RETURN(const CollectCounts counts, parts_.blobs->Collect(request->dry_run()));
-      response->set_blobs(counts.blobs);
-      response->set_blob_bytes(counts.blob_bytes);
+      EvictCounts evicted;
+      if (request->has_max_bytes()) {
+        TIFFIN_ASSIGN_OR_RETURN(evicted,
+                                parts_.evictor->Run(request->max_bytes(), request->dry_run()));
+      }
+      TIFFIN_ASSIGN_OR_RETURN(const CollectCounts counts,
+                              parts_.blobs->Collect(request->dry_run()));
+      if (!request->dry_run() || !request->has_max_bytes()) {
+        TIFFIN_ASSIGN_OR_RETURN(evicted.kept_bytes, parts_.evictor->KeptBytes());
+      }
+      response->set_evicted(evicted.results);
+      response->set_kept_bytes(evicted.kept_bytes);
+      response->set_blobs(counts.blobs + evicted.blobs);
+      response->set_blob_bytes(counts.blob_bytes + evicted.blob_bytes);
       response->set_packs_removed(counts.packs_removed);
       response->set_packs_rewritten(counts.packs_rewritten);
       response->set_freed_bytes(counts.freed_bytes);

@@ -8,6 +8,7 @@
 
 #include "server/service/calls.h"
 #include "server/store/blob_catalogue.h"
+#include "server/store/evictor.h"
 #include "server/store/job_store.h"
 #include "server/store/verifier.h"
 #include "tiffin/v1/admin.grpc.pb.h"
@@ -22,6 +23,7 @@ class AdminService : public v1::Admin::CallbackService {
     BlobCatalogue* blobs = nullptr;
     JobDatabase* database = nullptr;
     Verifier* verifier = nullptr;
+    Evictor* evictor = nullptr;
     DiskRoom* disk = nullptr;  // may be null
     std::string backend;   // what rows and bytes are kept in
     std::string registry;  // what the store's Registry is the sum of

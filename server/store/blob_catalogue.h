@@ -189,6 +189,12 @@ class BlobCatalogue : private PackJournal {
   // not keep the others from it: the first error is returned at the end.
   // With a deadline it stops between two packs: the next start goes on.
   absl::StatusOr<SealCounts> Seal(bool all, SteadyTime deadline = SteadyTime::max());
+  // FAILED_PRECONDITION: what clients were told before the start may not be collected yet.
+  absl::Status CheckMayCollect();
+  bool Pinned(RowId blob) { return pins_.Pinned(blob); }
+  // Of these blobs, and of those they hold, deletes what is neither used nor pinned, in the caller's
+  // transaction.
+  absl::Status DeleteUnused(JobTransaction& tx, std::vector<RowId> blobs);
   // Removes what nothing refers to (admin.proto: Collect).
   absl::StatusOr<CollectCounts> Collect(bool dry_run);
 

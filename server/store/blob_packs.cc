@@ -151,13 +151,30 @@ absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
 
 // ---- Collect --------------------------------------------------------------------------------------
 
-absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
+absl::Status BlobCatalogue::CheckMayCollect() {
   const auto ready = started_ + pins_.time();
-  if (!dry_run && clock_->Steady() < ready) {
-    return absl::FailedPreconditionError(StrCat(
-        "what clients were told before the start may be in use: wait for another ",
-        std::chrono::ceil<std::chrono::seconds>(ready - clock_->Steady()).count(), " s"));
+  if (clock_->Steady() >= ready) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("what clients were told before the start may be in use: wait for another ",
+             std::chrono::ceil<std::chrono::seconds>(ready - clock_->Steady()).count(), " s"));
+}
+
+absl::Status BlobCatalogue::DeleteUnused(JobTransaction& tx, std::vector<RowId> blobs) {
+  while (!blobs.empty()) {
+    const RowId blob = blobs.back();
+    blobs.pop_back();
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob));
+    TIFFIN_ASSIGN_OR_RETURN(const bool used, tx.BlobInUse(blob));
+    if (!row || used || pins_.Pinned(blob)) continue;
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> held, tx.BlobsHeldBy(blob));
+    TIFFIN_RETURN_IF_ERROR(tx.DeleteBlob(blob));
+    blobs.insert(blobs.end(), held.begin(), held.end());
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
+  if (!dry_run) TIFFIN_RETURN_IF_ERROR(CheckMayCollect());
   std::lock_guard lock(seal_mutex_);
   store_->ExpireUploads();
   CollectCounts counts;
