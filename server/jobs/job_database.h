@@ -199,9 +199,11 @@ class JobReader {
   // The blob that holds the JSON text of the value of that digest.
   virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
   virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
-  // Blobs that the namespace sees (0: all), in order of their rows, after `after`, at most `limit`.
+  // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                          int limit) = 0;
+  // The same of all namespaces.
+  virtual absl::StatusOr<std::vector<BlobRow>> ListAllBlobs(RowId after, int limit) = 0;
   // Whether a job uses the blob, or another blob holds a ref to it.
   virtual absl::StatusOr<bool> BlobInUse(RowId blob) = 0;
   // Blobs that are not in use, as ListBlobs.

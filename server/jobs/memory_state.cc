@@ -217,7 +217,7 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::ListBlobs(RowId namespace
   std::vector<BlobRow> rows;
   for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
     if (static_cast<int>(rows.size()) >= limit) break;
-    if (namespace_id == 0 || state().views.contains({it->first, namespace_id})) rows.push_back(*it->second);
+    if (state().views.contains({it->first, namespace_id})) rows.push_back(*it->second);
   }
   return rows;
 }
@@ -237,6 +237,16 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::UnusedBlobs(RowId after, 
     if (static_cast<int>(rows.size()) >= limit) break;
     TIFFIN_ASSIGN_OR_RETURN(const bool used, BlobInUse(it->first));
     if (!used) rows.push_back(*it->second);
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::ListAllBlobs(RowId after, int limit) {
+  std::vector<BlobRow> rows;
+  for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    rows.push_back(*it->second);
   }
   return rows;
 }

@@ -148,6 +148,7 @@ class MemoryLookups : public Interface {
                                                  int limit) override;
   absl::StatusOr<bool> BlobInUse(RowId blob) override;
   absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) override;
+  absl::StatusOr<std::vector<BlobRow>> ListAllBlobs(RowId after, int limit) override;
   absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) override;
   absl::StatusOr<std::vector<AliasRow>> AliasesOf(RowId job) override;
   absl::StatusOr<uint64_t> UsedBytes() override;

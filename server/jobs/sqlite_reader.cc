@@ -287,11 +287,6 @@ template <typename I>
 absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListBlobs(RowId namespace_id, RowId after,
                                                                  int limit) {
   return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
-    if (namespace_id == 0) {
-      Query all(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
-                                     "FROM blobs b WHERE b.id > ? ORDER BY b.id LIMIT ?"));
-      return All(all.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
-    }
     Query query(connection_.Prepared(
         "SELECT " TIFFIN_BLOB_COLUMNS "FROM blob_views v CROSS JOIN blobs b ON b.id = v.blob "
         "WHERE v.blob > ? AND v.namespace = ? ORDER BY v.blob LIMIT ?"));
@@ -316,6 +311,15 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, 
         "SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE b.id > ? "
         "AND NOT EXISTS (SELECT 1 FROM uses u WHERE u.blob = b.id) "
         "AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.inner = b.id) ORDER BY b.id LIMIT ?"));
+    return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListAllBlobs(RowId after, int limit) {
+  return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b WHERE b.id > ? ORDER BY b.id LIMIT ?"));
     return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
   });
 }

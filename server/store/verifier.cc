@@ -55,7 +55,7 @@ class Verifier::Pass {
     while (true) {
       std::vector<BlobRow> page;
       TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
-        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListBlobs(0, *after, kPage));
+        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllBlobs(*after, kPage));
         return absl::OkStatus();
       }));
       if (page.empty()) break;

@@ -498,7 +498,8 @@ TEST_P(JobRows, BlobsThatNothingUsesCanBeFoundAndDeleted) {
     EXPECT_EQ(uses[0].pack, "p");
     EXPECT_EQ(uses[0].blobs, 3u);
     EXPECT_EQ(uses[1].blobs, 1u);
-    EXPECT_EQ(ids(Must(reader.ListBlobs(0, blobs[0], 2))), (std::vector{blobs[1], blobs[2]}));
+    EXPECT_EQ(ids(Must(reader.ListAllBlobs(blobs[0], 2))), (std::vector{blobs[1], blobs[2]}));
+    EXPECT_TRUE(Must(reader.ListBlobs(0, 0, 10)).empty()) << "no namespace sees nothing";
     EXPECT_EQ(Must(reader.BlobsHolding(blobs[2])), (std::vector{blobs[1]}));
     EXPECT_EQ(Must(reader.BlobsHeldBy(blobs[1])), (std::vector{blobs[2]}));
     EXPECT_TRUE(Must(reader.BlobsHolding(blobs[1])).empty());
