@@ -16,6 +16,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_DATA");
   app.add_option("--listen", config.listen, "Address and port; port 0 takes a free one")
       ->envname("TIFFIN_LISTEN")->capture_default_str();
+  app.add_option("--metrics", config.metrics,
+                 "Address and port of http://…/metrics for Prometheus; absent: none; port 0 takes a free one")
+      ->envname("TIFFIN_METRICS");
   app.add_option("--backend", config.backend, "sqlite+hdf5, or memory (nothing is kept)")
       ->envname("TIFFIN_BACKEND")->capture_default_str()
       ->check(CLI::IsMember({"sqlite+hdf5", "memory"}));

@@ -14,6 +14,7 @@ namespace tiffin::server {
 struct Config {
   std::string data;                        // folder
   std::string listen = "127.0.0.1:7410";   // port 0: a free one
+  std::string metrics;                     // address of /metrics; empty: none
   std::string backend = "sqlite+hdf5";     // or memory: nothing outlives the process
   std::string log_level = "info";
   bool allow_unversioned_main = false;

@@ -18,6 +18,7 @@
 #include "server/disk_reserve.h"
 #include "server/jobs/memory_job_database.h"
 #include "server/jobs/sqlite_job_database.h"
+#include "server/metrics.h"
 #include "server/service/admin_service.h"
 #include "server/service/blobs_service.h"
 #include "server/service/jobs_service.h"
@@ -39,6 +40,7 @@ class ServerImpl : public Server {
 
   ~ServerImpl() override {
     Drain();
+    metrics_.reset();
     server_.reset();
     if (verifier_) verifier_->Stop();
     if (jobs_) jobs_->Stop();
@@ -133,6 +135,16 @@ class ServerImpl : public Server {
       return absl::FailedPreconditionError(
           StrCat("cannot listen on ", config_.listen, ": in use, or no address of this machine"));
     }
+    if (!config_.metrics.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(
+          metrics_, MetricsServer::Start(config_.metrics, {.jobs = jobs_.get(),
+                                                           .blobs = blobs_.get(),
+                                                           .database = database_.get(),
+                                                           .verifier = verifier_.get(),
+                                                           .disk = reserve_.get(),
+                                                           .calls = &calls_}));
+      spdlog::info("event=metrics address={}", metrics_->address());
+    }
     address_ = config_.listen.substr(0, config_.listen.rfind(':') + 1) + std::to_string(port);
     return absl::OkStatus();
   }
@@ -176,6 +188,7 @@ class ServerImpl : public Server {
   std::unique_ptr<BlobsService> blobs_service_;
   std::unique_ptr<AdminService> admin_service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::string address_;
   bool drained_ = false;
 };

@@ -18,6 +18,7 @@
 
 #include "absl/time/clock.h"
 #include "server/service/byte_budget.h"
+#include "server/service/call_meter.h"
 #include "server/service/executor.h"
 #include "tiffin/v1/common.pb.h"
 
@@ -113,8 +114,8 @@ class Calls {
         return reactor;
       }
     }
-    executor.Add([this, reactor, context, name, request, work = std::move(work)] {
-      const absl::Time start = absl::Now();
+    executor.Add([this, reactor, context, name, request, work = std::move(work),
+                  start = absl::Now()] {
       const size_t bytes = request->ByteSizeLong();
       // Small requests are not worth counting; of the others the parsed trees count, too.
       const ByteBudget::Share share = memory_.Take(bytes < kCounted ? 0 : bytes * kTreeFactor);
@@ -129,9 +130,10 @@ class Calls {
     return reactor;
   }
 
-  // One line for each call: what, for whom, how it ended, how long it took.
-  static void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
-                  absl::Duration took);
+  // Counts a call that ended, and logs it in one line: what, for whom, how it ended, how long it took.
+  void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
+           absl::Duration took);
+  const CallMeter& meter() const { return meter_; }
 
  private:
   bool Begin() {
@@ -149,6 +151,7 @@ class Calls {
 
   const uint64_t stream_bytes_;
   ByteBudget memory_;
+  CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_
   std::condition_variable idle_;
   int running_ = 0;

@@ -49,7 +49,7 @@ class ChoreStream : public grpc::ServerWriteReactor<Response>,
   }
   void OnDone() override {
     if (added_) calls_->Remove(self_);
-    Calls::Log(name_, caller_, status_, absl::Now() - start_);
+    calls_->Log(name_, caller_, status_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 

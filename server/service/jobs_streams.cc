@@ -64,7 +64,7 @@ class Stream : public grpc::ServerBidiReactor<Request, Response>,
   void OnDone() override {
     Closed();
     if (added_) calls_->Remove(self_);
-    Calls::Log(name_, caller(), *ended_, absl::Now() - start_);
+    calls_->Log(name_, caller(), *ended_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 

@@ -20,6 +20,8 @@ class Server:
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", listen,
              *self.flags], stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:  # ends when the server does
+            if found := re.search(r"event=metrics address=(\S+)", line):
+                self.metrics = found.group(1)
             found = re.search(r"event=serving address=(\S+)", line)
             if found:
                 self.address = found.group(1)
