@@ -110,6 +110,12 @@ class Connection {
     (void)on_progress;
     return absl::UnimplementedError("Verify");
   }
+  virtual absl::Status Backup(
+      const v1::BackupRequest&,
+      const std::function<bool(const v1::BackupResponse&)>& on_progress) {
+    (void)on_progress;
+    return absl::UnimplementedError("Backup");
+  }
   // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };

@@ -210,6 +210,11 @@ class GrpcConnection : public Connection {
     if (!status.ok()) return FromGrpc(status);
     return response;
   }
+  absl::Status Backup(const v1::BackupRequest& request,
+                      const std::function<bool(const v1::BackupResponse&)>& on_progress) override {
+    return ServerStream<v1::BackupResponse>(*admin_, &v1::Admin::Stub::Backup, request,
+                                            on_progress);
+  }
   absl::Status Verify(const v1::VerifyRequest& request,
                       const std::function<bool(const v1::VerifyResponse&)>& on_progress) override {
     return ServerStream<v1::VerifyResponse>(*admin_, &v1::Admin::Stub::Verify, request,

@@ -84,6 +84,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_option("--reserve", config.reserve,
                  "Bytes of DATA/reserve, given up when the disk is full so that space can be freed")
       ->envname("TIFFIN_RESERVE")->capture_default_str();
+  app.add_option("--backups", config.backups,
+                 "Folder that Backup makes copies in, best on the disk of --data; absent: none are made")
+      ->envname("TIFFIN_BACKUPS");
   app.add_option("--verify-rate", config.verify_rate,
                  "MiB/s read in the background to find damage; 0: none")
       ->envname("TIFFIN_VERIFY_RATE")->capture_default_str()->check(CLI::Range(0.0, 1e6));

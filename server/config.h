@@ -31,6 +31,7 @@ struct Config {
   double verify_rate = 4;                     // MiB/s read to find damage; 0: none
   double verify_every = 86400;                // seconds from one pass to the next, at least
   uint64_t reserve = uint64_t{64} << 20;      // bytes given up when the disk is full
+  std::string backups;                        // folder of copies; empty: none are made
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;
 };

@@ -12,6 +12,7 @@
 
 #include "common/registries.h"
 #include "common/status.h"
+#include "server/backup.h"
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
 #include "server/data_folder.h"
@@ -85,6 +86,10 @@ class ServerImpl : public Server {
         JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
                           config_.result_cache});
     history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
+    if (!config_.backups.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(backups_, FolderBackups::Open(config_.backups, database_.get(),
+                                                            bytes_.get(), blobs_.get()));
+    }
     evictor_ = std::make_unique<Evictor>(database_.get(), blobs_.get(), jobs_.get());
     verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), &clock_);
     TIFFIN_RETURN_IF_ERROR(jobs_->Start());
@@ -105,6 +110,7 @@ class ServerImpl : public Server {
                             .verifier = verifier_.get(),
                             .evictor = evictor_.get(),
                             .disk = reserve_.get(),
+                            .backups = backups_.get(),
                             .backend = config_.backend,
                             .registry = config_.registry.spec,
                             .allow_local = config_.allow_local},
@@ -183,6 +189,7 @@ class ServerImpl : public Server {
   std::unique_ptr<JobHistory> history_;
   std::unique_ptr<Verifier> verifier_;
   std::unique_ptr<Evictor> evictor_;
+  std::unique_ptr<FolderBackups> backups_;
   Calls calls_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<BlobsService> blobs_service_;

@@ -92,6 +92,7 @@ int RunCli(std::vector<std::string> arguments, const Environment& environment) {
   AddBlobCommands(&app, &chosen);
   AddReplayCommand(&app, &chosen);
   AddAdminCommands(&app, &chosen);
+  AddBackupCommand(&app, &chosen);
   AddGcCommand(&app, &chosen);
   AddVerifyCommand(&app, &chosen);
 

@@ -23,6 +23,7 @@ void AddDerefCommand(CLI::App* app, Command* chosen);   // deref
 void AddReplayCommand(CLI::App* app, Command* chosen);  // replay
 void AddVerifyCommand(CLI::App* app, Command* chosen);  // verify
 void AddGcCommand(CLI::App* app, Command* chosen);      // gc
+void AddBackupCommand(CLI::App* app, Command* chosen);  // backup
 void AddAdminCommands(CLI::App* app, Command* chosen);  // stats, describe, seal, health
 
 // Adds `--bulk refs|inline`.

@@ -4,6 +4,7 @@
 #define TIFFIN_SERVER_BLOBS_BLOB_STORE_H_
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -203,6 +204,11 @@ class BlobStore {
 
   // Bytes of a pack on disk; NOT_FOUND if it is gone.
   virtual absl::StatusOr<uint64_t> PackBytes(std::string_view pack) = 0;
+  // Puts a pack into another data folder, at its place there: the same file for a sealed one if the file
+  // systems allow it, else a copy; of an open one at least what is acknowledged. Durable, with the folders that it
+  // makes. `progress` is told the bytes so far, and may end it. NOT_FOUND if the pack is gone.
+  virtual absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
+                                const std::function<absl::Status(uint64_t)>& progress) = 0;
   // Removes uploads that nobody went on with for longer than they are kept.
   virtual void ExpireUploads() = 0;
 

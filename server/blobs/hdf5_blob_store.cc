@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/blobs/copy_pack.h"
 #include "server/blobs/hdf5_packs.h"
 #include "server/blobs/open_packs.h"
 #include "server/blobs/pack_folders.h"
@@ -84,6 +85,8 @@ class Hdf5BlobStore : public BlobStore {
   absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {
     return folders_.BytesOf(pack);
   }
+  absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
+                        const std::function<absl::Status(uint64_t)>& progress) override;
   void ExpireUploads() override { uploads_.Expire(); }
   BlobStoreStats Stats() const override {
     return {sealed_, open_.bytes(), uploads_.bytes()};
@@ -268,6 +271,22 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
   TIFFIN_RETURN_IF_ERROR(file->Sync());
   TIFFIN_RETURN_IF_ERROR(Publish(path, pack));
   return out;
+}
+
+absl::Status Hdf5BlobStore::CopyPack(std::string_view pack, const std::filesystem::path& data,
+                                     const std::function<absl::Status(uint64_t)>& progress) {
+  const PackFolders other(data, 0);
+  for (const bool open : {false, true}) {
+    const Place place{std::string(pack), open, 0};
+    const std::filesystem::path from = folders_.PathOf(place), to = other.PathOf(place);
+    std::error_code error;
+    if (!std::filesystem::exists(from, error)) continue;
+    TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path().parent_path()));
+    TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path()));
+    TIFFIN_RETURN_IF_ERROR(CopyPackFile(from, to, !open, progress));
+    return SyncFolder(to.parent_path());
+  }
+  return absl::NotFoundError(StrCat("no pack ", pack));
 }
 
 }  // namespace

@@ -172,6 +172,10 @@ class MemoryBlobStore : public BlobStore {
     if (it == packs_.end()) return absl::NotFoundError(StrCat("no pack ", pack));
     return it->second->bytes_ever;
   }
+  absl::Status CopyPack(std::string_view, const std::filesystem::path&,
+                        const std::function<absl::Status(uint64_t)>&) override {
+    return absl::UnimplementedError("the bytes are in memory only");
+  }
   void ExpireUploads() override {}
 
   BlobStoreStats Stats() const override {

@@ -4,6 +4,7 @@
 #define TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/crypto.h"
 #include "common/npy.h"
@@ -293,6 +295,16 @@ class JobDatabase {
 
   // Runs look-ups on a consistent snapshot of what is committed. Never waits for the writer.
   virtual absl::Status Read(const std::function<absl::Status(JobReader&)>& look) = 0;
+
+  // Writes a copy of what is committed now to a new file, while others read and write, and syncs it. `progress` is
+  // told bytes so far and of all, and may end it. Returns what the copy's blobs lie in. UNIMPLEMENTED: kept in memory only.
+  virtual absl::StatusOr<std::vector<PackUse>> CopyTo(
+      const std::filesystem::path& file,
+      const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+    (void)progress;
+    return absl::UnimplementedError(
+        absl::StrCat("copying to ", file.string(), ": the rows are in memory only"));
+  }
 
   // Finishes what is queued; later Writes are UNAVAILABLE. Repeatable.
   virtual void Close() = 0;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "server/jobs/sqlite_connection.h"
+#include "server/jobs/sqlite_copy.h"
 #include "server/jobs/sqlite_reader_pool.h"
 #include "server/jobs/sqlite_schema.h"
 #include "server/jobs/sqlite_transaction.h"
@@ -60,6 +61,11 @@ class SqliteJobDatabase final : public JobDatabase {
     on_fatal_ = std::move(callback);
   }
   uint64_t DiskBytes() const override;
+  absl::StatusOr<std::vector<PackUse>> CopyTo(
+      const std::filesystem::path& file,
+      const std::function<absl::Status(uint64_t, uint64_t)>& progress) override {
+    return CopySqliteDatabase(options_, file, progress);
+  }
 
  private:
   // All on the writer's thread.

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "server/service/backups.h"
 #include "server/service/calls.h"
 #include "server/store/blob_catalogue.h"
 #include "server/store/evictor.h"
@@ -24,7 +25,8 @@ class AdminService : public v1::Admin::CallbackService {
     JobDatabase* database = nullptr;
     Verifier* verifier = nullptr;
     Evictor* evictor = nullptr;
-    DiskRoom* disk = nullptr;  // may be null
+    DiskRoom* disk = nullptr;    // may be null
+    Backups* backups = nullptr;  // null: there is no folder for them
     std::string backend;   // what rows and bytes are kept in
     std::string registry;  // what the store's Registry is the sum of
     bool allow_local = false;
@@ -48,6 +50,8 @@ class AdminService : public v1::Admin::CallbackService {
 
   grpc::ServerWriteReactor<v1::VerifyResponse>* Verify(grpc::CallbackServerContext* context,
                                                        const v1::VerifyRequest* request) override;
+  grpc::ServerWriteReactor<v1::BackupResponse>* Backup(grpc::CallbackServerContext* context,
+                                                       const v1::BackupRequest* request) override;
 
  private:
   const Parts parts_;

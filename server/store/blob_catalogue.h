@@ -189,6 +189,8 @@ class BlobCatalogue : private PackJournal {
   // not keep the others from it: the first error is returned at the end.
   // With a deadline it stops between two packs: the next start goes on.
   absl::StatusOr<SealCounts> Seal(bool all, SteadyTime deadline = SteadyTime::max());
+  // While it is held no pack is sealed or removed.
+  std::unique_lock<std::mutex> HoldPacks() { return std::unique_lock(seal_mutex_); }
   // FAILED_PRECONDITION: what clients were told before the start may not be collected yet.
   absl::Status CheckMayCollect();
   bool Pinned(RowId blob) { return pins_.Pinned(blob); }
