@@ -87,6 +87,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_option("--backups", config.backups,
                  "Folder that Backup makes copies in, best on the disk of --data; absent: none are made")
       ->envname("TIFFIN_BACKUPS");
+  app.add_flag("--rebuild", config.rebuild,
+               "Make the database anew from what is left of it and from the packs, and end")
+      ->configurable(false);
   app.add_option("--verify-rate", config.verify_rate,
                  "MiB/s read in the background to find damage; 0: none")
       ->envname("TIFFIN_VERIFY_RATE")->capture_default_str()->check(CLI::Range(0.0, 1e6));

@@ -35,6 +35,22 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
   return std::unique_ptr<DataFolder>(new DataFolder(path, lock));
 }
 
+absl::Status DataFolder::CheckDatabase() const {
+  std::error_code error;
+  if (std::filesystem::exists(path_ / "tiffin.db", error) || error) return absl::OkStatus();
+  for (const char* folder : {"packs", "open"}) {
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(path_ / folder, error)) {
+      if (entry.path().extension() != ".h5") continue;
+      return absl::FailedPreconditionError(
+          StrCat(path_.string(), " has packs, but its database tiffin.db is gone: put it back, or "
+                 "run `tiffin-server --rebuild --data ", path_.string(),
+                 "`, which finds the blobs of sealed packs again"));
+    }
+  }
+  return absl::OkStatus();  // a new folder
+}
+
 DataFolder::~DataFolder() { close(lock_); }
 
 }  // namespace tiffin::server

@@ -18,6 +18,9 @@ class DataFolder {
   DataFolder(const DataFolder&) = delete;
   DataFolder& operator=(const DataFolder&) = delete;
 
+  // FAILED_PRECONDITION if there are packs but no database: a new one would know none of them.
+  absl::Status CheckDatabase() const;
+
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -3,9 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
+#include <iostream>
 #include <memory>
 
 #include "server/config.h"
+#include "server/rebuild.h"
 #include "server/server.h"
 
 int main(int argc, char** argv) {
@@ -27,6 +29,12 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  if (config->rebuild) {
+    const absl::Status rebuilt = tiffin::server::RebuildDatabase(config->data, std::cout);
+    if (rebuilt.ok()) return EXIT_SUCCESS;
+    spdlog::critical("event=rebuild error=\"{}\"", std::string(rebuilt.message()));
+    return EXIT_FAILURE;
+  }
   auto server = tiffin::server::Server::Start(*config);
   if (!server.ok()) {
     spdlog::critical("event=start error=\"{}\"", std::string(server.status().message()));

@@ -59,6 +59,7 @@ class ServerImpl : public Server {
       DiskReserve::Options reserve{folder_->path()};
       reserve.bytes = config_.reserve;
       TIFFIN_ASSIGN_OR_RETURN(reserve_, DiskReserve::Open(reserve));
+      TIFFIN_RETURN_IF_ERROR(folder_->CheckDatabase());
       SqliteJobDatabaseOptions database;
       database.room = reserve_.get();
       database.file = folder_->path() / "tiffin.db";

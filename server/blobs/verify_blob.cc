@@ -54,4 +54,19 @@ absl::StatusOr<std::vector<DamagedRange>> VerifyBlobIn(
   return ranges;
 }
 
+std::optional<std::string> ChecksumsOfKey(const PackFile& file, uint64_t offset, uint64_t size,
+                                          const BlobName& name) {
+  Sha256 hash = StartBlobKey(name.dtype, name.shape);
+  ChecksumStream checksums;
+  std::string block;
+  for (uint64_t at = 0; at < size; at += block.size()) {
+    block.resize(std::min(size - at, kChecksumBlock));
+    if (!file.Read(block.data(), block.size(), offset + at).ok()) return std::nullopt;
+    hash.Update(block);
+    checksums.Update(block);
+  }
+  if (hash.Finish() != name.key) return std::nullopt;
+  return checksums.Finish();
+}
+
 }  // namespace tiffin::server

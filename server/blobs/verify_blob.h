@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +20,10 @@ namespace tiffin::server {
 absl::StatusOr<std::vector<DamagedRange>> VerifyBlobIn(
     const PackFile& file, uint64_t offset, uint64_t size, std::string_view checksums,
     const std::function<absl::Status(std::string_view bytes)>& on_block);
+
+// The checksums of bytes that have the name's key; nullopt: they have not, or cannot be read.
+std::optional<std::string> ChecksumsOfKey(const PackFile& file, uint64_t offset, uint64_t size,
+                                          const BlobName& name);
 
 }  // namespace tiffin::server
 

@@ -1,6 +1,7 @@
 #include "server/jobs/sqlite_job_database.h"
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -98,6 +99,13 @@ absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
     fates.resize(ops.size());
     return absl::UnavailableError("the job database stopped after a failed sync");
   }
+  if (writer_->damaged()) {
+    // More changes could spread it. What can be read still is.
+    fates.resize(ops.size());
+    return absl::DataLossError(
+        "nothing more is written: the database is damaged; stop the server and run "
+        "`tiffin-server --rebuild --data …`");
+  }
   if (absl::Status status = transaction_.Begin(); !status.ok()) {
     fates.resize(ops.size());
     return status;
@@ -176,6 +184,32 @@ uint64_t SqliteJobDatabase::DiskBytes() const {
   return bytes;
 }
 
+// A look at the pages: at all of a small file, at the roots of a large one, as the whole would take longer than
+// a start may. What is damaged deeper is found in use.
+absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
+  return writer.Guard("checking the database", [&]() -> absl::Status {
+    SQLite::Database& database = writer.database();
+    std::vector<std::string> tables;
+    {
+      SQLite::Statement rows(database, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+      while (rows.executeStep()) tables.push_back(rows.getColumn(0).getString());
+    }
+    for (const std::string& table : tables) {
+      for (const char* order : {"", " DESC"}) {
+        SQLite::Statement one(database, absl::StrCat("SELECT * FROM ", table, " ORDER BY 1", order,
+                                                     " LIMIT 1"));
+        (void)one.executeStep();
+      }
+    }
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(options.file, error);
+    if (error || size > options.check_bytes) return absl::OkStatus();
+    const std::string found = database.execAndGet("PRAGMA quick_check(1)").getString();
+    if (found == "ok") return absl::OkStatus();
+    throw SQLite::Exception(found, SQLITE_CORRUPT);
+  });
+}
+
 // Makes the writer's connection ready: the file's identity, its settings, its schema.
 absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
   TIFFIN_RETURN_IF_ERROR(CheckIdentity(writer, static_cast<int>(Migrations().size())));
@@ -192,6 +226,7 @@ absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOpti
     return absl::OkStatus();
   }));
   TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
+  TIFFIN_RETURN_IF_ERROR(CheckPages(writer, options));
   TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&] {
     writer.database().exec("PRAGMA foreign_keys = ON");
     return absl::OkStatus();

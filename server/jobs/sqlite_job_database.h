@@ -30,6 +30,9 @@ struct SqliteJobDatabaseOptions {
   int writer_cache_kib = 32 << 10;
   int reader_cache_kib = 8 << 10;
 
+  // Files up to this size are checked page by page when they are opened.
+  uint64_t check_bytes = uint64_t{16} << 20;
+
   // Asked before each change that needs space, and told of a full disk, on the writer's thread; outlives the
   // database. Null: there is always room.
   DiskRoom* room = nullptr;
