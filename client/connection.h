@@ -116,6 +116,12 @@ class Connection {
     (void)on_progress;
     return absl::UnimplementedError("Backup");
   }
+  virtual absl::Status Catalogue(
+      const v1::CatalogueRequest&,
+      const std::function<bool(const v1::CatalogueResponse&)>& on_page) {
+    (void)on_page;
+    return absl::UnimplementedError("Catalogue");
+  }
   // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };

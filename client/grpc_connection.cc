@@ -215,6 +215,12 @@ class GrpcConnection : public Connection {
     return ServerStream<v1::BackupResponse>(*admin_, &v1::Admin::Stub::Backup, request,
                                             on_progress);
   }
+  absl::Status Catalogue(
+      const v1::CatalogueRequest& request,
+      const std::function<bool(const v1::CatalogueResponse&)>& on_page) override {
+    return ServerStream<v1::CatalogueResponse>(*admin_, &v1::Admin::Stub::Catalogue, request,
+                                               on_page);
+  }
   absl::Status Verify(const v1::VerifyRequest& request,
                       const std::function<bool(const v1::VerifyResponse&)>& on_progress) override {
     return ServerStream<v1::VerifyResponse>(*admin_, &v1::Admin::Stub::Verify, request,

@@ -93,6 +93,7 @@ int RunCli(std::vector<std::string> arguments, const Environment& environment) {
   AddReplayCommand(&app, &chosen);
   AddAdminCommands(&app, &chosen);
   AddBackupCommand(&app, &chosen);
+  AddCatalogueCommand(&app, &chosen);
   AddGcCommand(&app, &chosen);
   AddVerifyCommand(&app, &chosen);
 

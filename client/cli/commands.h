@@ -24,6 +24,7 @@ void AddReplayCommand(CLI::App* app, Command* chosen);  // replay
 void AddVerifyCommand(CLI::App* app, Command* chosen);  // verify
 void AddGcCommand(CLI::App* app, Command* chosen);      // gc
 void AddBackupCommand(CLI::App* app, Command* chosen);  // backup
+void AddCatalogueCommand(CLI::App* app, Command* chosen);  // catalogue
 void AddAdminCommands(CLI::App* app, Command* chosen);  // stats, describe, seal, health
 
 // Adds `--bulk refs|inline`.
