@@ -87,6 +87,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_option("--backups", config.backups,
                  "Folder that Backup makes copies in, best on the disk of --data; absent: none are made")
       ->envname("TIFFIN_BACKUPS");
+  app.add_flag("--allow-network-folder", config.allow_network_folder,
+               "Take a data folder on a network file system, which this host alone must mount")
+      ->envname("TIFFIN_ALLOW_NETWORK_FOLDER");
   app.add_flag("--rebuild", config.rebuild,
                "Make the database anew from what is left of it and from the packs, and end")
       ->configurable(false);

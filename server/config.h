@@ -32,6 +32,7 @@ struct Config {
   double verify_every = 86400;                // seconds from one pass to the next, at least
   uint64_t reserve = uint64_t{64} << 20;      // bytes given up when the disk is full
   std::string backups;                        // folder of copies; empty: none are made
+  bool allow_network_folder = false;          // the data folder may be on NFS or the like
   bool rebuild = false;                       // make the database anew, and end
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;

@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
 
   if (config->rebuild) {
-    const absl::Status rebuilt = tiffin::server::RebuildDatabase(config->data, std::cout);
+    const absl::Status rebuilt = tiffin::server::RebuildDatabase(config->data, config->allow_network_folder, std::cout);
     if (rebuilt.ok()) return EXIT_SUCCESS;
     spdlog::critical("event=rebuild error=\"{}\"", std::string(rebuilt.message()));
     return EXIT_FAILURE;

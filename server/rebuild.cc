@@ -123,13 +123,14 @@ absl::Status Replace(const std::filesystem::path& data, const std::filesystem::p
 
 }  // namespace
 
-absl::Status RebuildDatabase(const std::filesystem::path& data, std::ostream& out) {
+absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_network,
+                             std::ostream& out) {
   std::error_code error;
   if (!std::filesystem::is_directory(data / "packs", error)) {
     return absl::FailedPreconditionError(
         StrCat(data.string(), " is no data folder of tiffin: it has no packs/"));
   }
-  TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder, DataFolder::Open(data));
+  TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder, DataFolder::Open(data, allow_network));
   const std::filesystem::path rebuilt = data / "tiffin.db.rebuilt";
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
     TIFFIN_RETURN_IF_ERROR(RemoveFile(rebuilt.string() + suffix));

@@ -55,7 +55,7 @@ class ServerImpl : public Server {
       database_ = MakeMemoryJobDatabase();
       bytes_ = MakeMemoryBlobStore();
     } else {
-      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data));
+      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data, config_.allow_network_folder));
       DiskReserve::Options reserve{folder_->path()};
       reserve.bytes = config_.reserve;
       TIFFIN_ASSIGN_OR_RETURN(reserve_, DiskReserve::Open(reserve));
