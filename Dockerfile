@@ -22,7 +22,7 @@ FROM ${BASE}
 RUN apt-get update && \
     apt-get install -y --no-install-recommends \
       ca-certificates libabsl20220623 libgrpc++1.51 libhdf5-103-1 libhdf5-cpp-103-1 \
-      libprotobuf32 libspdlog1.10 libsqlite3-0 libxxhash0 && \
+      libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 libsqlite3-0 libxxhash0 && \
     apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/tiffin/bin/tiffin-server /opt/tiffin/bin/tiffin /usr/local/bin/
 # All that is written is written here. Any user id may own it, so any may use a fresh volume.

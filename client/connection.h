@@ -103,6 +103,29 @@ class Connection {
   virtual absl::StatusOr<v1::DescribeResponse> Describe(const v1::DescribeRequest& request) = 0;
   virtual absl::StatusOr<v1::StatsResponse> Stats(const v1::StatsRequest& request) = 0;
   virtual absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request) = 0;
+  // However long it takes.
+  virtual absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest&) {
+    return absl::UnimplementedError("Collect");
+  }
+  // Each message goes to `on_progress`; false cancels the call (CANCELLED).
+  virtual absl::Status Verify(
+      const v1::VerifyRequest&,
+      const std::function<bool(const v1::VerifyResponse&)>& on_progress) {
+    (void)on_progress;
+    return absl::UnimplementedError("Verify");
+  }
+  virtual absl::Status Backup(
+      const v1::BackupRequest&,
+      const std::function<bool(const v1::BackupResponse&)>& on_progress) {
+    (void)on_progress;
+    return absl::UnimplementedError("Backup");
+  }
+  virtual absl::Status Catalogue(
+      const v1::CatalogueRequest&,
+      const std::function<bool(const v1::CatalogueResponse&)>& on_page) {
+    (void)on_page;
+    return absl::UnimplementedError("Catalogue");
+  }
   // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };

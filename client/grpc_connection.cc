@@ -196,6 +196,30 @@ class GrpcConnection : public Connection {
     return stopped.ok() ? FromGrpc(status) : stopped;
   }
 
+  absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest& request) override {
+    grpc::ClientContext context;  // without a deadline
+    v1::CollectResponse response;
+    const grpc::Status status = admin_->Collect(&context, request, &response);
+    if (!status.ok()) return FromGrpc(status);
+    return response;
+  }
+  absl::Status Backup(const v1::BackupRequest& request,
+                      const std::function<bool(const v1::BackupResponse&)>& on_progress) override {
+    return ServerStream<v1::BackupResponse>(*admin_, &v1::Admin::Stub::Backup, request,
+                                            on_progress);
+  }
+  absl::Status Catalogue(
+      const v1::CatalogueRequest& request,
+      const std::function<bool(const v1::CatalogueResponse&)>& on_page) override {
+    return ServerStream<v1::CatalogueResponse>(*admin_, &v1::Admin::Stub::Catalogue, request,
+                                               on_page);
+  }
+  absl::Status Verify(const v1::VerifyRequest& request,
+                      const std::function<bool(const v1::VerifyResponse&)>& on_progress) override {
+    return ServerStream<v1::VerifyResponse>(*admin_, &v1::Admin::Stub::Verify, request,
+                                            on_progress);
+  }
+
   absl::Status CheckHealth(absl::Duration timeout) override {
     // gRPC has the service, but no stub of it is installed.
     grpc::TemplatedGenericStub<foreign::HealthCheckRequest, foreign::HealthCheckResponse> health(
@@ -268,6 +292,22 @@ class GrpcConnection : public Connection {
     Response response;
     while (stream->Read(&response)) on_response(response);
     if (writer.joinable()) writer.join();
+    return FromGrpc(stream->Finish());
+  }
+
+  // Without a deadline: it takes as long as there is much to do.
+  template <typename Response, typename Stub, typename Request>
+  static absl::Status ServerStream(
+      Stub& stub,
+      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+      const Request& request, const std::function<bool(const Response&)>& on_message) {
+    grpc::ClientContext context;
+    auto stream = (stub.*method)(&context, request);
+    Response response;
+    bool go_on = true;
+    while (go_on && stream->Read(&response)) go_on = on_message(response);
+    if (!go_on) context.TryCancel();
     return FromGrpc(stream->Finish());
   }
 

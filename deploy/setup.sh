@@ -14,6 +14,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates dpkg-dev
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
   libhdf5-dev libsqlitecpp-dev libsqlite3-dev libspdlog-dev libcli11-dev libxxhash-dev
+  prometheus-cpp-dev
   # test and demo
   libgtest-dev libgmock-dev libbenchmark-dev hdf5-tools
   python3 python3-h5py python3-numpy python3-grpcio python3-grpc-tools python3-protobuf

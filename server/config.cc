@@ -16,6 +16,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_DATA");
   app.add_option("--listen", config.listen, "Address and port; port 0 takes a free one")
       ->envname("TIFFIN_LISTEN")->capture_default_str();
+  app.add_option("--metrics", config.metrics,
+                 "Address and port of http://…/metrics for Prometheus; absent: none; port 0 takes a free one")
+      ->envname("TIFFIN_METRICS");
   app.add_option("--backend", config.backend, "sqlite+hdf5, or memory (nothing is kept)")
       ->envname("TIFFIN_BACKEND")->capture_default_str()
       ->check(CLI::IsMember({"sqlite+hdf5", "memory"}));
@@ -78,6 +81,24 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
       ->envname("TIFFIN_UPLOAD_TIME")->capture_default_str()->check(CLI::Range(0.0, 1e7));
   app.add_option("--upload-quota", config.upload_quota, "Bytes of uploads that can be resumed")
       ->envname("TIFFIN_UPLOAD_QUOTA")->capture_default_str();
+  app.add_option("--reserve", config.reserve,
+                 "Bytes of DATA/reserve, given up when the disk is full so that space can be freed")
+      ->envname("TIFFIN_RESERVE")->capture_default_str();
+  app.add_option("--backups", config.backups,
+                 "Folder that Backup makes copies in, best on the disk of --data; absent: none are made")
+      ->envname("TIFFIN_BACKUPS");
+  app.add_flag("--allow-network-folder", config.allow_network_folder,
+               "Take a data folder on a network file system, which this host alone must mount")
+      ->envname("TIFFIN_ALLOW_NETWORK_FOLDER");
+  app.add_flag("--rebuild", config.rebuild,
+               "Make the database anew from what is left of it and from the packs, and end")
+      ->configurable(false);
+  app.add_option("--verify-rate", config.verify_rate,
+                 "MiB/s read in the background to find damage; 0: none")
+      ->envname("TIFFIN_VERIFY_RATE")->capture_default_str()->check(CLI::Range(0.0, 1e6));
+  app.add_option("--verify-every", config.verify_every,
+                 "Seconds from one reading of everything to the next, at least")
+      ->envname("TIFFIN_VERIFY_EVERY")->capture_default_str()->check(CLI::Range(0.001, 1e9));
   try {
     app.parse(argc, argv);
     if (config.data.empty() && config.backend != "memory") {

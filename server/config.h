@@ -14,6 +14,7 @@ namespace tiffin::server {
 struct Config {
   std::string data;                        // folder
   std::string listen = "127.0.0.1:7410";   // port 0: a free one
+  std::string metrics;                     // address of /metrics; empty: none
   std::string backend = "sqlite+hdf5";     // or memory: nothing outlives the process
   std::string log_level = "info";
   bool allow_unversioned_main = false;
@@ -27,6 +28,12 @@ struct Config {
   double pin_time = 3600;                     // seconds in which what was told of is not collected
   double upload_time = 86400;                 // seconds that a broken upload is kept
   uint64_t upload_quota = uint64_t{64} << 30;  // bytes of uploads that can be resumed
+  double verify_rate = 4;                     // MiB/s read to find damage; 0: none
+  double verify_every = 86400;                // seconds from one pass to the next, at least
+  uint64_t reserve = uint64_t{64} << 20;      // bytes given up when the disk is full
+  std::string backups;                        // folder of copies; empty: none are made
+  bool allow_network_folder = false;          // the data folder may be on NFS or the like
+  bool rebuild = false;                       // make the database anew, and end
   Limits limits;                              // its registry is made from the next
   RegistryOptions registry;
 };

@@ -1,12 +1,22 @@
 #include "server/data_folder.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <system_error>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status.h"
 
 namespace tiffin::server {
@@ -27,15 +37,106 @@ absl::Status SyncNamesOf(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
+// What a server makes in its folder, and what a file system has at its root.
+constexpr std::string_view kOurs[] = {"LOCK", "tiffin.db", "packs", "open", "uploads", "tmp"};
+constexpr std::string_view kHarmless[] = {"lost+found", "reserve"};
+
+absl::Status CheckOurs(const std::filesystem::path& path) {
+  std::error_code error;
+  std::string other;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (std::find(std::begin(kOurs), std::end(kOurs), name) != std::end(kOurs)) {
+      return absl::OkStatus();
+    }
+    if (std::find(std::begin(kHarmless), std::end(kHarmless), name) == std::end(kHarmless)) {
+      other = name;
+    }
+  }
+  if (error) {
+    return absl::FailedPreconditionError(StrCat("cannot read the data folder ", path.string(), ": ",
+                                                error.message()));
+  }
+  if (other.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat(path.string(), " is no data folder of tiffin: it holds ", other,
+             "; give an empty folder, or one that is not there yet"));
+}
+
+absl::Status CheckLocal(const std::filesystem::path& path) {
+  struct statfs fs;
+  if (statfs(path.c_str(), &fs) != 0) {
+    return absl::FailedPreconditionError(
+        StrCat("looking at ", path.string(), ": ", std::strerror(errno)));
+  }
+  const char* const network = NetworkFileSystem(static_cast<int64_t>(fs.f_type));
+  if (network == nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("the data folder ", path.string(), " is on ", network,
+             ", where locks and the database's log cannot be relied on: use a local disk, or "
+             "--allow-network-folder if one host alone mounts it"));
+}
+
+absl::Status CheckWritable(const std::filesystem::path& path) {
+  for (const char* name : {".", "tiffin.db", "packs", "open", "uploads", "tmp"}) {
+    const std::filesystem::path part = path / name;
+    std::error_code error;
+    if (!std::filesystem::exists(part, error) && !error) continue;
+    const bool folder = std::filesystem::is_directory(part, error);
+    if (access(part.c_str(), R_OK | W_OK | (folder ? X_OK : 0)) == 0) continue;
+    const int reason = errno;
+    return absl::FailedPreconditionError(
+        StrCat("cannot write to ", part.string(), ": ", std::strerror(reason),
+               reason == EROFS ? " (the server needs to write, if only its lock)"
+                               : " (does it belong to the user that runs the server?)"));
+  }
+  return absl::OkStatus();
+}
+
+// Nothing here goes by the clock of other days, but people read times.
+void NoteClock(const std::filesystem::path& path) {
+  struct stat file;
+  if (stat((path / "tiffin.db").c_str(), &file) != 0) return;
+  const absl::Time written = absl::TimeFromTimespec(file.st_mtim);
+  if (written < absl::Now() + absl::Minutes(10)) return;
+  spdlog::warn("event=clock note=\"the database was written at {}, which is yet to come: was the clock set "
+               "back?\"", absl::FormatTime(written, absl::UTCTimeZone()));
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesystem::path& path) {
+const char* NetworkFileSystem(int64_t type) {
+  switch (type) {
+    case 0x6969: return "NFS";
+    case 0xff534d42: return "CIFS";
+    case 0xfe534d42: return "SMB2";
+    case 0x517b: return "SMB";
+    case 0x5346414f: return "AFS";
+    case 0x00c36400: return "Ceph";
+    case 0x0bd00bd0: return "Lustre";
+    case 0x47504653: return "GPFS";
+    case 0x73757245: return "Coda";
+    case 0x01021997: return "9P";
+    case 0x65735546: return "FUSE (sshfs, GlusterFS and the like)";
+    default: return nullptr;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesystem::path& path,
+                                                             bool network) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
+  if (!error && !std::filesystem::is_directory(path, error)) {
+    error = std::make_error_code(std::errc::not_a_directory);
+  }
   if (error) {
     return absl::FailedPreconditionError(
         StrCat("cannot make the data folder ", path.string(), ": ", error.message()));
   }
+  TIFFIN_RETURN_IF_ERROR(CheckOurs(path));
+  if (!network) TIFFIN_RETURN_IF_ERROR(CheckLocal(path));
+  TIFFIN_RETURN_IF_ERROR(CheckWritable(path));
+  NoteClock(path);
   if (!std::filesystem::exists(path / "LOCK", error)) {
     // New, or its making was cut short.
     TIFFIN_RETURN_IF_ERROR(SyncNamesOf(std::filesystem::absolute(path).lexically_normal()));
@@ -45,7 +146,7 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
   if (lock < 0) {
     return absl::FailedPreconditionError(
         StrCat("cannot open ", file, ": ", std::strerror(errno),
-               " (is the data folder writable by this user?)"));
+               " (does it belong to the user that runs the server?)"));
   }
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
     const int reason = errno;
@@ -55,6 +156,22 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
                               : StrCat("cannot lock ", file, ": ", std::strerror(reason)));
   }
   return std::unique_ptr<DataFolder>(new DataFolder(path, lock));
+}
+
+absl::Status DataFolder::CheckDatabase() const {
+  std::error_code error;
+  if (std::filesystem::exists(path_ / "tiffin.db", error) || error) return absl::OkStatus();
+  for (const char* folder : {"packs", "open"}) {
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(path_ / folder, error)) {
+      if (entry.path().extension() != ".h5") continue;
+      return absl::FailedPreconditionError(
+          StrCat(path_.string(), " has packs, but its database tiffin.db is gone: put it back, or "
+                 "run `tiffin-server --rebuild --data ", path_.string(),
+                 "`, which finds the blobs of sealed packs again"));
+    }
+  }
+  return absl::OkStatus();  // a new folder
 }
 
 DataFolder::~DataFolder() { close(lock_); }

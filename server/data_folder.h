@@ -2,6 +2,7 @@
 #ifndef TIFFIN_SERVER_DATA_FOLDER_H_
 #define TIFFIN_SERVER_DATA_FOLDER_H_
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 
@@ -12,11 +13,17 @@ namespace tiffin::server {
 // Holds DATA/LOCK until it is destroyed, or the process ends however it ends.
 class DataFolder {
  public:
-  // FAILED_PRECONDITION if another server owns it; else what the system said.
-  static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& path);
+  // FAILED_PRECONDITION, saying what to do, if another server owns it; if it cannot be written; if it holds
+  // something else than tiffin's files; if it lies on a network file system (unless `network` allows it), where
+  // neither locks nor the log of the database can be relied on.
+  static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& path,
+                                                          bool network = false);
   ~DataFolder();
   DataFolder(const DataFolder&) = delete;
   DataFolder& operator=(const DataFolder&) = delete;
+
+  // FAILED_PRECONDITION if there are packs but no database: a new one would know none of them.
+  absl::Status CheckDatabase() const;
 
   const std::filesystem::path& path() const { return path_; }
 
@@ -26,6 +33,9 @@ class DataFolder {
   const std::filesystem::path path_;
   const int lock_;
 };
+
+// Of a network file system, by its number in statfs(2); nullptr: it is none that is known.
+const char* NetworkFileSystem(int64_t type);
 
 }  // namespace tiffin::server
 

@@ -4,9 +4,11 @@
 #include <sys/resource.h>
 
 #include <cstdlib>
+#include <iostream>
 #include <memory>
 
 #include "server/config.h"
+#include "server/rebuild.h"
 #include "server/server.h"
 
 namespace {
@@ -41,6 +43,12 @@ int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   RaiseDescriptorLimit();
 
+  if (config->rebuild) {
+    const absl::Status rebuilt = tiffin::server::RebuildDatabase(config->data, config->allow_network_folder, std::cout);
+    if (rebuilt.ok()) return EXIT_SUCCESS;
+    spdlog::critical("event=rebuild error=\"{}\"", std::string(rebuilt.message()));
+    return EXIT_FAILURE;
+  }
   auto server = tiffin::server::Server::Start(*config);
   if (!server.ok()) {
     spdlog::critical("event=start error=\"{}\"", std::string(server.status().message()));

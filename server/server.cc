@@ -12,14 +12,19 @@
 
 #include "common/registries.h"
 #include "common/status.h"
+#include "server/backup.h"
 #include "server/blobs/hdf5_blob_store.h"
 #include "server/blobs/memory_blob_store.h"
 #include "server/data_folder.h"
+#include "server/disk_reserve.h"
 #include "server/jobs/memory_job_database.h"
 #include "server/jobs/sqlite_job_database.h"
+#include "server/metrics.h"
 #include "server/service/admin_service.h"
 #include "server/service/blobs_service.h"
 #include "server/service/jobs_service.h"
+#include "server/store/evictor.h"
+#include "server/store/verifier.h"
 
 namespace tiffin::server {
 namespace {
@@ -36,7 +41,9 @@ class ServerImpl : public Server {
 
   ~ServerImpl() override {
     Drain();
+    metrics_.reset();
     server_.reset();
+    if (verifier_) verifier_->Stop();
     if (jobs_) jobs_->Stop();
     if (blobs_) blobs_->Stop();
     if (database_) database_->Close();
@@ -48,8 +55,13 @@ class ServerImpl : public Server {
       database_ = MakeMemoryJobDatabase();
       bytes_ = MakeMemoryBlobStore();
     } else {
-      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data));
+      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data, config_.allow_network_folder));
+      DiskReserve::Options reserve{folder_->path()};
+      reserve.bytes = config_.reserve;
+      TIFFIN_ASSIGN_OR_RETURN(reserve_, DiskReserve::Open(reserve));
+      TIFFIN_RETURN_IF_ERROR(folder_->CheckDatabase());
       SqliteJobDatabaseOptions database;
+      database.room = reserve_.get();
       database.file = folder_->path() / "tiffin.db";
       TIFFIN_ASSIGN_OR_RETURN(database_, OpenSqliteJobDatabase(database));
       Hdf5BlobStoreOptions bytes;
@@ -67,23 +79,43 @@ class ServerImpl : public Server {
     });
     blobs_ = std::make_unique<BlobCatalogue>(
         database_.get(), bytes_.get(), &clock_,
-        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time))});
+        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time)),
+                               reserve_.get()});
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
     jobs_ = std::make_unique<JobStore>(
         database_.get(), blobs_.get(), &clock_,
         JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
                           config_.result_cache});
     history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
-    return jobs_->Start();
+    if (!config_.backups.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(backups_, FolderBackups::Open(config_.backups, database_.get(),
+                                                            bytes_.get(), blobs_.get()));
+    }
+    evictor_ = std::make_unique<Evictor>(database_.get(), blobs_.get(), jobs_.get());
+    verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), &clock_);
+    TIFFIN_RETURN_IF_ERROR(jobs_->Start());
+    verifier_->Start(
+        {static_cast<uint64_t>(config_.verify_rate * (1 << 20)),
+         std::chrono::milliseconds(static_cast<int64_t>(config_.verify_every * 1000))});
+    return absl::OkStatus();
   }
 
   absl::Status Listen() {
     jobs_service_ = std::make_unique<JobsService>(jobs_.get(), history_.get(), &calls_);
     blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
                                                     config_.allow_local, &calls_);
-    admin_service_ = std::make_unique<AdminService>(jobs_.get(), blobs_.get(), database_.get(),
-                                                    config_.backend, config_.registry.spec,
-                                                    config_.allow_local, &calls_);
+    admin_service_ = std::make_unique<AdminService>(
+        AdminService::Parts{.jobs = jobs_.get(),
+                            .blobs = blobs_.get(),
+                            .database = database_.get(),
+                            .verifier = verifier_.get(),
+                            .evictor = evictor_.get(),
+                            .disk = reserve_.get(),
+                            .backups = backups_.get(),
+                            .backend = config_.backend,
+                            .registry = config_.registry.spec,
+                            .allow_local = config_.allow_local},
+        &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -113,6 +145,16 @@ class ServerImpl : public Server {
     if (!server_ || port == 0) {
       return absl::FailedPreconditionError(
           StrCat("cannot listen on ", config_.listen, ": in use, or no address of this machine"));
+    }
+    if (!config_.metrics.empty()) {
+      TIFFIN_ASSIGN_OR_RETURN(
+          metrics_, MetricsServer::Start(config_.metrics, {.jobs = jobs_.get(),
+                                                           .blobs = blobs_.get(),
+                                                           .database = database_.get(),
+                                                           .verifier = verifier_.get(),
+                                                           .disk = reserve_.get(),
+                                                           .calls = &calls_}));
+      spdlog::info("event=metrics address={}", metrics_->address());
     }
     address_ = config_.listen.substr(0, config_.listen.rfind(':') + 1) + std::to_string(port);
     return absl::OkStatus();
@@ -144,16 +186,21 @@ class ServerImpl : public Server {
   Config config_;  // its registry is filled in by Open
   SystemClock clock_;
   std::unique_ptr<DataFolder> folder_;
+  std::unique_ptr<DiskReserve> reserve_;
   std::unique_ptr<JobDatabase> database_;
   std::unique_ptr<BlobStore> bytes_;
   std::unique_ptr<BlobCatalogue> blobs_;
   std::unique_ptr<JobStore> jobs_;
   std::unique_ptr<JobHistory> history_;
+  std::unique_ptr<Verifier> verifier_;
+  std::unique_ptr<Evictor> evictor_;
+  std::unique_ptr<FolderBackups> backups_;
   Calls calls_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<BlobsService> blobs_service_;
   std::unique_ptr<AdminService> admin_service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::string address_;
   bool drained_ = false;
 };

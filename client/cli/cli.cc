@@ -92,6 +92,10 @@ int RunCli(std::vector<std::string> arguments, const Environment& environment) {
   AddBlobCommands(&app, &chosen);
   AddReplayCommand(&app, &chosen);
   AddAdminCommands(&app, &chosen);
+  AddBackupCommand(&app, &chosen);
+  AddCatalogueCommand(&app, &chosen);
+  AddGcCommand(&app, &chosen);
+  AddVerifyCommand(&app, &chosen);
 
   context.rest = TakeRest(&arguments);
   ShieldKeys(&arguments);

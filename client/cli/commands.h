@@ -21,6 +21,10 @@ void AddRunCommand(CLI::App* app, Command* chosen);     // run
 void AddBlobCommands(CLI::App* app, Command* chosen);   // put, deref, stat
 void AddDerefCommand(CLI::App* app, Command* chosen);   // deref
 void AddReplayCommand(CLI::App* app, Command* chosen);  // replay
+void AddVerifyCommand(CLI::App* app, Command* chosen);  // verify
+void AddGcCommand(CLI::App* app, Command* chosen);      // gc
+void AddBackupCommand(CLI::App* app, Command* chosen);  // backup
+void AddCatalogueCommand(CLI::App* app, Command* chosen);  // catalogue
 void AddAdminCommands(CLI::App* app, Command* chosen);  // stats, describe, seal, health
 
 // Adds `--bulk refs|inline`.

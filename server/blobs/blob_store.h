@@ -4,6 +4,7 @@
 #define TIFFIN_SERVER_BLOBS_BLOB_STORE_H_
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -50,6 +51,12 @@ struct FilePlace {
   std::string path;
   uint64_t offset = 0;
   bool sealed = false;  // never modified again
+};
+
+// Bytes [begin, end) of a blob that are not what they were.
+struct DamagedRange {
+  uint64_t begin = 0, end = 0;
+  std::string how;  // `differ from their checksum`
 };
 
 // A blob's bytes, mapped: they stay readable whatever becomes of the pack's name.
@@ -166,6 +173,16 @@ class BlobStore {
   virtual absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob,
                                                            uint64_t size) = 0;
 
+  // Reads all of a blob from its pack, a checksum block at a time, whatever was checked before. Each block
+  // that could be read goes to `on_block`, which ends it with an error. Returns what is damaged, neighbours of
+  // one kind as one range. NOT_FOUND if the pack is gone.
+  virtual absl::StatusOr<std::vector<DamagedRange>> Verify(
+      const StoredBlob& blob, uint64_t size,
+      const std::function<absl::Status(std::string_view bytes)>& on_block) = 0;
+  // Where a location's bytes lie, the path below the data folder; nothing is looked at. nullopt: not in
+  // a file.
+  virtual std::optional<FilePlace> Locate(std::string_view location) = 0;
+
   // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails:
   // what could not be removed is logged and left for the next start.
   virtual void Discard(const StoredBlob& blob) = 0;
@@ -187,6 +204,11 @@ class BlobStore {
 
   // Bytes of a pack on disk; NOT_FOUND if it is gone.
   virtual absl::StatusOr<uint64_t> PackBytes(std::string_view pack) = 0;
+  // Puts a pack into another data folder, at its place there: the same file for a sealed one if the file
+  // systems allow it, else a copy; of an open one at least what is acknowledged. Durable, with the folders that it
+  // makes. `progress` is told the bytes so far, and may end it. NOT_FOUND if the pack is gone.
+  virtual absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
+                                const std::function<absl::Status(uint64_t)>& progress) = 0;
   // Removes uploads that nobody went on with for longer than they are kept.
   virtual void ExpireUploads() = 0;
 

@@ -7,12 +7,14 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/blobs/copy_pack.h"
 #include "server/blobs/hdf5_packs.h"
 #include "server/blobs/open_packs.h"
 #include "server/blobs/pack_folders.h"
 #include "server/blobs/pack_name.h"
 #include "server/blobs/streamed_bytes.h"
 #include "server/blobs/upload_files.h"
+#include "server/blobs/verify_blob.h"
 
 namespace tiffin::server {
 namespace {
@@ -54,6 +56,20 @@ class Hdf5BlobStore : public BlobStore {
     return uploads_.Received(owner, name);
   }
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override;
+  absl::StatusOr<std::vector<DamagedRange>> Verify(
+      const StoredBlob& blob, uint64_t size,
+      const std::function<absl::Status(std::string_view)>& on_block) override {
+    TIFFIN_ASSIGN_OR_RETURN(const Place place, Place::FromText(blob.location));
+    TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file,
+                            PackFile::Open(folders_.PathOf(place), false));
+    return VerifyBlobIn(*file, place.offset, size, blob.checksums, on_block);
+  }
+  std::optional<FilePlace> Locate(std::string_view location) override {
+    const absl::StatusOr<Place> place = Place::FromText(location);
+    if (!place.ok()) return std::nullopt;
+    return FilePlace{folders_.PathOf(*place).lexically_relative(folders_.data()).string(),
+                     place->offset, !place->open};
+  }
   void Discard(const StoredBlob& blob) override {
     const absl::StatusOr<Place> place = Place::FromText(blob.location);
     if (place.ok() && !place->open) Drop(place->pack);
@@ -69,6 +85,8 @@ class Hdf5BlobStore : public BlobStore {
   absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {
     return folders_.BytesOf(pack);
   }
+  absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
+                        const std::function<absl::Status(uint64_t)>& progress) override;
   void ExpireUploads() override { uploads_.Expire(); }
   BlobStoreStats Stats() const override {
     return {sealed_, open_.bytes(), uploads_.bytes()};
@@ -270,6 +288,22 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
   TIFFIN_RETURN_IF_ERROR(file->Sync());
   TIFFIN_RETURN_IF_ERROR(Publish(path, pack));
   return out;
+}
+
+absl::Status Hdf5BlobStore::CopyPack(std::string_view pack, const std::filesystem::path& data,
+                                     const std::function<absl::Status(uint64_t)>& progress) {
+  const PackFolders other(data, 0);
+  for (const bool open : {false, true}) {
+    const Place place{std::string(pack), open, 0};
+    const std::filesystem::path from = folders_.PathOf(place), to = other.PathOf(place);
+    std::error_code error;
+    if (!std::filesystem::exists(from, error)) continue;
+    TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path().parent_path()));
+    TIFFIN_RETURN_IF_ERROR(MakeFolder(to.parent_path()));
+    TIFFIN_RETURN_IF_ERROR(CopyPackFile(from, to, !open, progress));
+    return SyncFolder(to.parent_path());
+  }
+  return absl::NotFoundError(StrCat("no pack ", pack));
 }
 
 }  // namespace

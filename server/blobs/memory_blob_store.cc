@@ -103,6 +103,22 @@ class MemoryBlobStore : public BlobStore {
     return std::make_shared<MemoryReader>(bytes->second);
   }
 
+  absl::StatusOr<std::vector<DamagedRange>> Verify(
+      const StoredBlob& blob, uint64_t size,
+      const std::function<absl::Status(std::string_view)>& on_block) override {
+    TIFFIN_ASSIGN_OR_RETURN(const std::shared_ptr<BlobReader> reader, Open(blob, size));
+    const BlobSlice all = reader->Slice(0, size);
+    for (uint64_t at = 0; at < size; at += kChecksumBlock) {
+      TIFFIN_RETURN_IF_ERROR(on_block(all.bytes.substr(at, kChecksumBlock)));
+    }
+    std::vector<DamagedRange> damaged;
+    if (Checksums(all.bytes) != blob.checksums) {
+      damaged.push_back({0, size, "differ from their checksum"});
+    }
+    return damaged;
+  }
+  std::optional<FilePlace> Locate(std::string_view) override { return std::nullopt; }
+
   void Discard(const StoredBlob& blob) override {
     std::lock_guard lock(mutex_);
     const auto pack = packs_.find(std::string(PackOf(blob.location)));
@@ -155,6 +171,10 @@ class MemoryBlobStore : public BlobStore {
     const auto it = packs_.find(std::string(pack));
     if (it == packs_.end()) return absl::NotFoundError(StrCat("no pack ", pack));
     return it->second->bytes_ever;
+  }
+  absl::Status CopyPack(std::string_view, const std::filesystem::path&,
+                        const std::function<absl::Status(uint64_t)>&) override {
+    return absl::UnimplementedError("the bytes are in memory only");
   }
   void ExpireUploads() override {}
 

@@ -106,7 +106,7 @@ absl::StatusOr<std::shared_ptr<MappedPack>> PackFolders::Reader(const Place& pla
       return it->second->second;
     }
   }
-  const std::filesystem::path path = place.open ? Open(place.pack) : Sealed(place.pack);
+  const std::filesystem::path path = PathOf(place);
   TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<MappedPack> pack, MappedPack::Open(path));
   {
     std::lock_guard lock(mutex_);

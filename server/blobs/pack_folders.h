@@ -40,6 +40,10 @@ class PackFolders {
   std::filesystem::path Temporary(std::string_view pack) const;
   std::filesystem::path Open(std::string_view pack) const;
   std::filesystem::path Sealed(std::string_view pack) const;
+  std::filesystem::path PathOf(const Place& place) const {
+    return place.open ? Open(place.pack) : Sealed(place.pack);
+  }
+  const std::filesystem::path& data() const { return data_; }
   std::filesystem::path Uploads() const { return data_ / "uploads"; }
   // Moves a synced file to its place, durably.
   absl::Status Publish(const std::filesystem::path& from, std::string_view pack, bool open);

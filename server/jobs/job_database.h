@@ -4,6 +4,7 @@
 #define TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/crypto.h"
 #include "common/npy.h"
@@ -135,6 +137,12 @@ struct HitsRow {
   absl::Time last;
 };
 
+// A stored result and when it was last stored or read.
+struct ResultUse {
+  RowId job = 0;
+  absl::Time used;
+};
+
 // Which jobs to list, in the order of their ids.
 struct JobRange {
   RowId namespace_id = 0;
@@ -162,6 +170,8 @@ class JobReader {
   virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) = 0;
   virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
+  // All results, errors and workflows too, in order of their jobs, after `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) = 0;
   virtual absl::StatusOr<std::vector<LeaseRow>> AllLeases() = 0;
@@ -172,6 +182,7 @@ class JobReader {
   virtual absl::StatusOr<std::optional<AliasRow>> FindAlias(RowId namespace_id,
                                                             std::string_view profile,
                                                             std::string_view name) = 0;
+  virtual absl::StatusOr<std::vector<AliasRow>> AliasesOf(RowId job) = 0;
   // In order of (profile, name), after (after_profile, after_name), at most `limit`. An empty
   // `profile` means all.
   virtual absl::StatusOr<std::vector<AliasRow>> ListAliases(RowId namespace_id,
@@ -193,10 +204,17 @@ class JobReader {
   // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                          int limit) = 0;
+  // The same of all namespaces.
+  virtual absl::StatusOr<std::vector<BlobRow>> ListAllBlobs(RowId after, int limit) = 0;
   // Whether a job uses the blob, or another blob holds a ref to it.
   virtual absl::StatusOr<bool> BlobInUse(RowId blob) = 0;
   // Blobs that are not in use, as ListBlobs.
   virtual absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) = 0;
+  // Blobs whose JSON text holds a ref to `inner`; and those that the text in `blob` holds refs to.
+  virtual absl::StatusOr<std::vector<RowId>> BlobsHolding(RowId inner) = 0;
+  virtual absl::StatusOr<std::vector<RowId>> BlobsHeldBy(RowId blob) = 0;
+  // What packs whose names start with `prefix`, which is not empty, hold together. Cheap if it is little.
+  virtual absl::StatusOr<PackUse> UseOfPacks(std::string_view prefix) = 0;
   // What each pack that has blobs holds. Looks at every blob.
   virtual absl::StatusOr<std::vector<PackUse>> PackUses() = 0;
   // Jobs of the namespace that use the blob, oldest first, at most `limit`.
@@ -210,6 +228,8 @@ class JobReader {
   virtual absl::StatusOr<std::vector<RowId>> JobsWithEvidence(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::vector<PackRow>> AllPacks(PackState state) = 0;
   virtual absl::StatusOr<std::optional<PackRow>> FindPack(std::string_view name) = 0;
+  // Bytes of the database that hold something: rows, indices, the blob index.
+  virtual absl::StatusOr<uint64_t> UsedBytes() = 0;
   // Kept by the writer, not counted on the call. Cheap whatever the size.
   virtual absl::StatusOr<DatabaseCounts> Counts() = 0;
 };
@@ -275,6 +295,16 @@ class JobDatabase {
 
   // Runs look-ups on a consistent snapshot of what is committed. Never waits for the writer.
   virtual absl::Status Read(const std::function<absl::Status(JobReader&)>& look) = 0;
+
+  // Writes a copy of what is committed now to a new file, while others read and write, and syncs it. `progress` is
+  // told bytes so far and of all, and may end it. Returns what the copy's blobs lie in. UNIMPLEMENTED: kept in memory only.
+  virtual absl::StatusOr<std::vector<PackUse>> CopyTo(
+      const std::filesystem::path& file,
+      const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+    (void)progress;
+    return absl::UnimplementedError(
+        absl::StrCat("copying to ", file.string(), ": the rows are in memory only"));
+  }
 
   // Finishes what is queued; later Writes are UNAVAILABLE. Repeatable.
   virtual void Close() = 0;

@@ -242,6 +242,80 @@ absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::UnusedBlobs(RowId after, 
 }
 
 template <typename I>
+absl::StatusOr<std::vector<BlobRow>> MemoryLookups<I>::ListAllBlobs(RowId after, int limit) {
+  std::vector<BlobRow> rows;
+  for (auto it = state().blobs.upper_bound(after); it != state().blobs.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    rows.push_back(*it->second);
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<ResultUse>> MemoryLookups<I>::ListResultUses(RowId after, int limit) {
+  std::vector<ResultUse> uses;
+  const auto& results = state().results;
+  for (auto it = results.upper_bound(after); it != results.end(); ++it) {
+    if (static_cast<int>(uses.size()) >= limit) break;
+    ResultUse use{it->first, it->second->stored};
+    const std::optional<HitsRow> hits = FindIn(state().hits, it->first);
+    if (hits) use.used = std::max(use.used, hits->last);
+    uses.push_back(use);
+  }
+  return uses;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::AliasesOf(RowId job) {
+  std::vector<AliasRow> rows;
+  for (const auto& [key, of_job] : state().aliases) {
+    if (of_job == job) rows.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), job});
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<uint64_t> MemoryLookups<I>::UsedBytes() {
+  uint64_t bytes = 0;
+  for (const auto& [job, record] : state().job_records) bytes += record->size();
+  for (const auto& [job, row] : state().results) bytes += row->record.size() + row->log.size();
+  return bytes;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsHolding(RowId inner) {
+  std::vector<RowId> blobs;
+  const auto& index = state().held_by;
+  for (auto it = index.lower_bound({inner, kFirst}); it != index.end(); ++it) {
+    if (it->first.first != inner) break;
+    blobs.push_back(it->first.second);
+  }
+  return blobs;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> MemoryLookups<I>::BlobsHeldBy(RowId blob) {
+  std::vector<RowId> inner;
+  for (auto it = state().holds.lower_bound({blob, kFirst}); it != state().holds.end(); ++it) {
+    if (it->first.first != blob) break;
+    inner.push_back(it->first.second);
+  }
+  return inner;
+}
+
+template <typename I>
+absl::StatusOr<PackUse> MemoryLookups<I>::UseOfPacks(std::string_view prefix) {
+  PackUse use{std::string(prefix), 0, 0};
+  const auto& index = state().pack_blobs;
+  for (auto it = index.lower_bound({use.pack, kFirst}); it != index.end(); ++it) {
+    if (!it->first.first.starts_with(prefix)) break;
+    ++use.blobs;
+    use.bytes += state().blobs.at(it->first.second)->size;
+  }
+  return use;
+}
+
+template <typename I>
 absl::StatusOr<std::vector<PackUse>> MemoryLookups<I>::PackUses() {
   std::vector<PackUse> uses;
   for (const auto& [key, unused] : state().pack_blobs) {

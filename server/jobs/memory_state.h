@@ -148,6 +148,13 @@ class MemoryLookups : public Interface {
                                                  int limit) override;
   absl::StatusOr<bool> BlobInUse(RowId blob) override;
   absl::StatusOr<std::vector<BlobRow>> UnusedBlobs(RowId after, int limit) override;
+  absl::StatusOr<std::vector<BlobRow>> ListAllBlobs(RowId after, int limit) override;
+  absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) override;
+  absl::StatusOr<std::vector<AliasRow>> AliasesOf(RowId job) override;
+  absl::StatusOr<uint64_t> UsedBytes() override;
+  absl::StatusOr<std::vector<RowId>> BlobsHolding(RowId inner) override;
+  absl::StatusOr<std::vector<RowId>> BlobsHeldBy(RowId blob) override;
+  absl::StatusOr<PackUse> UseOfPacks(std::string_view prefix) override;
   absl::StatusOr<std::vector<PackUse>> PackUses() override;
   absl::StatusOr<std::vector<RowId>> JobsUsing(RowId namespace_id, RowId blob, BlobUse use,
                                                int limit) override;

@@ -12,6 +12,9 @@ namespace tiffin::server {
 namespace {
 
 constexpr int kBusyTimeoutMs = 5000;
+constexpr char kDamagedAdvice[] =
+    ": the database is damaged; stop the server and run `tiffin-server --rebuild --data …`, which makes it "
+    "anew from what is left and from the packs, or start on a backup";
 
 int OpenFlags(SqliteConnection::Role role) {
   return SQLite::OPEN_NOMUTEX | (role == SqliteConnection::Role::kWriter
@@ -180,12 +183,17 @@ absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::str
       error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
   const int system_errno = SystemError(database_.getHandle(), code);
   NoteCode(code);
+  const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
   return absl::Status(CodeOf(code, system_errno),
                       absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
-                                   error.what(), " (SQLite ", code, ")"));
+                                   error.what(), " (SQLite ", code, ")",
+                                   damaged ? kDamagedAdvice : ""));
 }
 
 void SqliteConnection::NoteCode(int sqlite_code) {
+  if ((sqlite_code & 0xff) == SQLITE_CORRUPT || (sqlite_code & 0xff) == SQLITE_NOTADB) {
+    damaged_ = true;
+  }
   if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
     sync_failed_ = true;
   }

@@ -102,6 +102,8 @@ class SqliteConnection {
   absl::Status StatusOf(const SQLite::Exception& error, std::string_view doing);
   // True once a sync failed: what SQLite holds to be durable may not be.
   bool sync_failed() const { return sync_failed_; }
+  // True once SQLite came upon a page that cannot be one of its own.
+  bool damaged() const { return damaged_; }
 
   // Runs `body`, which returns a Status or a StatusOr; SQLite's exceptions become its error.
   template <typename Body>
@@ -120,6 +122,7 @@ class SqliteConnection {
   // By the literal's address: a statement is written in one place.
   std::unordered_map<const char*, std::unique_ptr<SQLite::Statement>> statements_;
   bool sync_failed_ = false;
+  bool damaged_ = false;
   int log_pages_ = 0;
 };
 

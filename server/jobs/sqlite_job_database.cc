@@ -1,6 +1,7 @@
 #include "server/jobs/sqlite_job_database.h"
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "server/jobs/sqlite_connection.h"
+#include "server/jobs/sqlite_copy.h"
 #include "server/jobs/sqlite_reader_pool.h"
 #include "server/jobs/sqlite_schema.h"
 #include "server/jobs/sqlite_transaction.h"
@@ -45,7 +47,7 @@ class SqliteJobDatabase final : public JobDatabase {
       : options_(options),
         writer_(std::move(writer)),
         readers_(std::move(readers)),
-        transaction_(writer_.get(), counters),
+        transaction_(writer_.get(), counters, options.room),
         queue_(
             options.max_batch, [this](std::span<WriteOp> ops) { return RunBatch(ops); },
             [this] { CheckpointAtEnd(); }) {}
@@ -60,6 +62,11 @@ class SqliteJobDatabase final : public JobDatabase {
     on_fatal_ = std::move(callback);
   }
   uint64_t DiskBytes() const override;
+  absl::StatusOr<std::vector<PackUse>> CopyTo(
+      const std::filesystem::path& file,
+      const std::function<absl::Status(uint64_t, uint64_t)>& progress) override {
+    return CopySqliteDatabase(options_, file, progress);
+  }
 
  private:
   // All on the writer's thread.
@@ -92,6 +99,13 @@ absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
     fates.resize(ops.size());
     return absl::UnavailableError("the job database stopped after a failed sync");
   }
+  if (writer_->damaged()) {
+    // More changes could spread it. What can be read still is.
+    fates.resize(ops.size());
+    return absl::DataLossError(
+        "nothing more is written: the database is damaged; stop the server and run "
+        "`tiffin-server --rebuild --data …`");
+  }
   if (absl::Status status = transaction_.Begin(); !status.ok()) {
     fates.resize(ops.size());
     return status;
@@ -116,9 +130,12 @@ size_t SqliteJobDatabase::RunBatch(std::span<WriteOp> ops) {
   std::vector<absl::Status> fates;
   fates.reserve(ops.size());
   const absl::Status transaction = RunTransaction(ops, fates);
+  bool full = absl::IsResourceExhausted(transaction);
   for (size_t i = 0; i < fates.size(); ++i) {
+    full = full || absl::IsResourceExhausted(fates[i]);
     if (ops[i].done) ops[i].done(fates[i].ok() ? transaction : fates[i]);
   }
+  if (full && options_.room != nullptr) options_.room->MetFull();
   // After the answers: nobody waits for it.
   CheckpointIfDue();
   TellIfFatal();
@@ -167,6 +184,32 @@ uint64_t SqliteJobDatabase::DiskBytes() const {
   return bytes;
 }
 
+// A look at the pages: at all of a small file, at the roots of a large one, as the whole would take longer than
+// a start may. What is damaged deeper is found in use.
+absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
+  return writer.Guard("checking the database", [&]() -> absl::Status {
+    SQLite::Database& database = writer.database();
+    std::vector<std::string> tables;
+    {
+      SQLite::Statement rows(database, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+      while (rows.executeStep()) tables.push_back(rows.getColumn(0).getString());
+    }
+    for (const std::string& table : tables) {
+      for (const char* order : {"", " DESC"}) {
+        SQLite::Statement one(database, absl::StrCat("SELECT * FROM ", table, " ORDER BY 1", order,
+                                                     " LIMIT 1"));
+        (void)one.executeStep();
+      }
+    }
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(options.file, error);
+    if (error || size > options.check_bytes) return absl::OkStatus();
+    const std::string found = database.execAndGet("PRAGMA quick_check(1)").getString();
+    if (found == "ok") return absl::OkStatus();
+    throw SQLite::Exception(found, SQLITE_CORRUPT);
+  });
+}
+
 // Makes the writer's connection ready: the file's identity, its settings, its schema.
 absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
   TIFFIN_RETURN_IF_ERROR(CheckIdentity(writer, static_cast<int>(Migrations().size())));
@@ -189,6 +232,7 @@ absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOpti
   // On a full disk they are synced at least, so that it starts and can be read.
   writer.Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
   if (writer.sync_failed()) return absl::UnavailableError("the log cannot be synced");
+  TIFFIN_RETURN_IF_ERROR(CheckPages(writer, options));
   TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&] {
     writer.database().exec("PRAGMA foreign_keys = ON");
     return absl::OkStatus();

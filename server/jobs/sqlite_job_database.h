@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/jobs/disk_room.h"
 #include "server/jobs/job_database.h"
 
 namespace tiffin::server {
@@ -28,6 +29,13 @@ struct SqliteJobDatabaseOptions {
   // Page cache, of the writer and of each reader.
   int writer_cache_kib = 32 << 10;
   int reader_cache_kib = 8 << 10;
+
+  // Files up to this size are checked page by page when they are opened.
+  uint64_t check_bytes = uint64_t{16} << 20;
+
+  // Asked before each change that needs space, and told of a full disk, on the writer's thread; outlives the
+  // database. Null: there is always room.
+  DiskRoom* room = nullptr;
 
   // Name of a registered SQLite VFS, for tests that break the disk; empty: SQLite's own.
   std::string vfs;

@@ -316,6 +316,78 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, 
 }
 
 template <typename I>
+absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListAllBlobs(RowId after, int limit) {
+  return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
+    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                                     "FROM blobs b WHERE b.id > ? ORDER BY b.id LIMIT ?"));
+    return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<ResultUse>> SqliteLookups<I>::ListResultUses(RowId after, int limit) {
+  return connection_.Guard("listing results", [&]() -> absl::StatusOr<std::vector<ResultUse>> {
+    Query query(connection_.Prepared(
+        "SELECT r.job, max(r.stored, coalesce(h.last, 0)) FROM results r "
+        "LEFT JOIN hits h ON h.job = r.job WHERE r.job > ? ORDER BY r.job LIMIT ?"));
+    return All<ResultUse>(
+        query.Bind(after).Bind(int64_t{std::max(limit, 0)}),
+        [](const Query& row) { return ResultUse{row.Int(0), row.Time(1)}; });
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::AliasesOf(RowId job) {
+  return connection_.Guard("listing aliases", [&]() -> absl::StatusOr<std::vector<AliasRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_ALIAS
+                                     "WHERE job = ? ORDER BY namespace, profile, name"));
+    return All(query.Bind(job), ReadAlias);
+  });
+}
+
+template <typename I>
+absl::StatusOr<uint64_t> SqliteLookups<I>::UsedBytes() {
+  return connection_.Guard("measuring the database", [&]() -> absl::StatusOr<uint64_t> {
+    const auto number = [&](const char* sql) {
+      Query query(connection_.Prepared(sql));
+      query.Step();
+      return static_cast<uint64_t>(query.Int(0));
+    };
+    return (number("PRAGMA page_count") - number("PRAGMA freelist_count")) *
+           number("PRAGMA page_size");
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHolding(RowId inner) {
+  return connection_.Guard("listing a blob's holders", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared("SELECT blob FROM holds WHERE inner = ? ORDER BY blob"));
+    return All(query.Bind(inner), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHeldBy(RowId blob) {
+  return connection_.Guard("listing what a blob holds", [&]() -> absl::StatusOr<std::vector<RowId>> {
+    Query query(connection_.Prepared("SELECT inner FROM holds WHERE blob = ? ORDER BY inner"));
+    return All(query.Bind(blob), ReadId);
+  });
+}
+
+template <typename I>
+absl::StatusOr<PackUse> SqliteLookups<I>::UseOfPacks(std::string_view prefix) {
+  return connection_.Guard("adding up packs", [&]() -> absl::StatusOr<PackUse> {
+    std::string end(prefix);
+    ++end.back();
+    Query query(connection_.Prepared(
+        "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE pack >= ? AND pack < ?"));
+    query.BindName(prefix).BindName(end).Step();
+    return PackUse{std::string(prefix), static_cast<uint64_t>(query.Int(0)),
+                   static_cast<uint64_t>(query.Int(1))};
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::vector<PackUse>> SqliteLookups<I>::PackUses() {
   return connection_.Guard("adding up packs", [&]() -> absl::StatusOr<std::vector<PackUse>> {
     Query query(connection_.Prepared(

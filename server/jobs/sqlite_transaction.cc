@@ -121,7 +121,7 @@ absl::StatusOr<RowId> SqliteTransaction::EnsureSession(const SessionRow& session
 }
 
 absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
-  return Change("adding a job", [&]() -> absl::StatusOr<RowId> {
+  return Grow("adding a job", [&]() -> absl::StatusOr<RowId> {
     Query query(connection_.Prepared(
         "INSERT INTO jobs (namespace, key, state, epoch, valid_from, losses, lost_hosts, link, "
         "session, function, version, created, tombstone, buried) "
@@ -160,7 +160,7 @@ absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
 }
 
 absl::Status SqliteTransaction::PutResult(const ResultRow& result) {
-  return Change("storing a result", [&] {
+  return Grow("storing a result", [&] {
     Query query(connection_.Prepared(
         "INSERT OR REPLACE INTO results (job, kind, digest, epoch, session, stored, retryable, "
         "compute_seconds, exit_status, log, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
@@ -181,7 +181,7 @@ absl::Status SqliteTransaction::DeleteResult(RowId job) {
 }
 
 absl::Status SqliteTransaction::PutLease(const LeaseRow& lease) {
-  return Change("storing a lease", [&] {
+  return Grow("storing a lease", [&] {
     Query update(connection_.Prepared(
         "UPDATE leases SET lease_id = ?, epoch = ?, session = ?, request_id = ?, term = ?, "
         "granted = ?, keep = ? WHERE job = ?"));
@@ -211,7 +211,7 @@ absl::StatusOr<int64_t> SqliteTransaction::NextEpoch() {
 }
 
 absl::Status SqliteTransaction::PutAlias(const AliasRow& alias) {
-  return Change("storing an alias", [&] {
+  return Grow("storing an alias", [&] {
     Query update(connection_.Prepared(
         "UPDATE aliases SET job = ? WHERE namespace = ? AND profile = ? AND name = ?"));
     Query insert(connection_.Prepared(
@@ -236,7 +236,7 @@ absl::Status SqliteTransaction::DeleteAlias(RowId namespace_id, std::string_view
 }
 
 absl::Status SqliteTransaction::AddEvidence(const EvidenceRow& evidence) {
-  return Change("adding evidence", [&] {
+  return Grow("adding evidence", [&] {
     Query query(connection_.Prepared(
         "INSERT INTO evidence (job, digest, session, at) VALUES (?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING"));
@@ -247,7 +247,7 @@ absl::Status SqliteTransaction::AddEvidence(const EvidenceRow& evidence) {
 }
 
 absl::Status SqliteTransaction::AddHits(const HitsRow& hits) {
-  return Change("counting hits", [&] {
+  return Grow("counting hits", [&] {
     Query query(connection_.Prepared(
         "INSERT INTO hits (job, hits, last) VALUES (?, ?, ?) ON CONFLICT (job) DO UPDATE "
         "SET hits = hits + excluded.hits, last = max(last, excluded.last)"));

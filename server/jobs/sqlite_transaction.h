@@ -21,8 +21,9 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   using Apply = std::function<absl::Status(JobTransaction&)>;
 
   // `committed` are the counters as stored.
-  SqliteTransaction(SqliteConnection* connection, const Counters& committed)
-      : SqliteLookups(connection), committed_(committed) {}
+  SqliteTransaction(SqliteConnection* connection, const Counters& committed,
+                    DiskRoom* room = nullptr)
+      : SqliteLookups(connection), committed_(committed), room_(room) {}
 
   absl::Status Begin();
   // Runs one operation under a savepoint. After an error or an exception (INTERNAL) nothing of it
@@ -69,11 +70,17 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   template <typename Body>
   std::invoke_result_t<Body> Change(std::string_view doing, Body&& body);
 
+  // The same of a change that needs space: RESOURCE_EXHAUSTED while the disk is full. Narrow rows, which
+  // hits write too, and sessions are not counted.
+  template <typename Body>
+  std::invoke_result_t<Body> Grow(std::string_view doing, Body&& body);
+
   absl::Status Undo();  // back to the savepoint
 
   Counters committed_;  // as on disk
   Counters counters_;   // with this transaction's changes
   uint64_t bytes_ = 0;
+  DiskRoom* const room_;  // may be null
   absl::Status failure_;  // the running operation's first failed change
 };
 
@@ -91,6 +98,12 @@ std::invoke_result_t<Body> SqliteTransaction::Change(std::string_view doing, Bod
     failure_ = result.status();
   }
   return result;
+}
+
+template <typename Body>
+std::invoke_result_t<Body> SqliteTransaction::Grow(std::string_view doing, Body&& body) {
+  if (failure_.ok() && room_ != nullptr) failure_ = room_->Check();
+  return Change(doing, std::forward<Body>(body));
 }
 
 }  // namespace tiffin::server

@@ -6,7 +6,7 @@
 namespace tiffin::server {
 
 absl::StatusOr<RowId> SqliteTransaction::InsertBlob(const BlobRow& blob) {
-  return Change("adding a blob", [&]() -> absl::StatusOr<RowId> {
+  return Grow("adding a blob", [&]() -> absl::StatusOr<RowId> {
     // The index is on the key alone, so that uniqueness of the whole name is looked after here.
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> known, FindBlob(blob.name));
     if (known) return absl::AlreadyExistsError("a blob of that key, dtype and shape is there");

@@ -12,9 +12,9 @@ grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* co
   return calls_->Unary(context, "Describe", request, calls_->reads(), [=, this] {
     const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
     if (!caller.ok()) return ToGrpc(caller.status());
-    const Limits& limits = jobs_->limits();
+    const Limits& limits = parts_.jobs->limits();
     response->set_version(TIFFIN_VERSION);
-    response->set_registry(registry_);
+    response->set_registry(parts_.registry);
     if (limits.registry != nullptr) {
       for (const Registry::Entry& entry : limits.registry->Describe()) {
         v1::DescribeResponse::Serialiser* serialiser = response->add_serialisers();
@@ -33,7 +33,7 @@ grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* co
     ToProto(limits.max_term, response->mutable_max_term());
     response->set_max_lost(limits.max_lost);
     response->set_job_key_scheme("tiffin.job/1");
-    response->set_backend(backend_);
+    response->set_backend(parts_.backend);
     return grpc::Status::OK;
   });
 }
@@ -44,7 +44,8 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
   return calls_->Unary(context, "Stats", request, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
-      TIFFIN_ASSIGN_OR_RETURN(const DatabaseCounts counts, jobs_->Counts());
+      TIFFIN_ASSIGN_OR_RETURN(const DatabaseCounts counts, parts_.jobs->Counts());
+      TIFFIN_ASSIGN_OR_RETURN(const uint64_t set_aside, parts_.blobs->SetAsideBlobs());
       response->set_namespaces(counts.namespaces);
       response->set_jobs(counts.jobs);
       response->set_done(counts.done);
@@ -55,17 +56,29 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
       response->set_blobs(counts.blobs);
       response->set_blob_bytes(counts.blob_bytes);
       response->set_nondeterministic(counts.evidence);
-      response->set_database_bytes(database_->DiskBytes());
-      response->set_open_pack_bytes(blobs_->StoreStats().open_bytes);
+      response->set_database_bytes(parts_.database->DiskBytes());
+      response->set_open_pack_bytes(parts_.blobs->StoreStats().open_bytes);
       ToProto(absl::Now() - started_, response->mutable_uptime());
-      const JobCounters& since = jobs_->counters();
+      const JobCounters& since = parts_.jobs->counters();
       response->set_submits(since.submits);
       response->set_retrieved(since.retrieved);
       response->set_granted(since.granted);
       response->set_attached(since.attached);
       response->set_stored_results(since.stored);
       response->set_lapsed_leases(since.lapsed);
-      response->set_waiting(jobs_->waiting());
+      response->set_waiting(parts_.jobs->waiting());
+      response->set_damaged_blobs(set_aside);
+      if (parts_.disk != nullptr) {
+        const DiskRoom::State disk = parts_.disk->state();
+        response->set_disk_bytes(disk.total_bytes);
+        response->set_free_bytes(disk.free_bytes);
+        response->set_disk_full(disk.full);
+      }
+      response->set_damage_found(parts_.blobs->damage_found());
+      const VerifyCounters& verified = parts_.verifier->counters();
+      response->set_verified_blobs(verified.blobs);
+      response->set_verified_bytes(verified.bytes);
+      response->set_verify_passes(verified.passes);
       return absl::OkStatus();
     }());
   });
@@ -77,7 +90,7 @@ grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* contex
   return calls_->Unary(context, "Seal", request, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
-      TIFFIN_ASSIGN_OR_RETURN(const SealCounts counts, blobs_->Seal(true));
+      TIFFIN_ASSIGN_OR_RETURN(const SealCounts counts, parts_.blobs->Seal(true));
       response->set_packs(counts.packs);
       response->set_blobs(counts.blobs);
       response->set_damaged(counts.damaged);
@@ -92,9 +105,20 @@ grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* con
   return calls_->Unary(context, "Collect", request, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
-      TIFFIN_ASSIGN_OR_RETURN(const CollectCounts counts, blobs_->Collect(request->dry_run()));
-      response->set_blobs(counts.blobs);
-      response->set_blob_bytes(counts.blob_bytes);
+      EvictCounts evicted;
+      if (request->has_max_bytes()) {
+        TIFFIN_ASSIGN_OR_RETURN(evicted,
+                                parts_.evictor->Run(request->max_bytes(), request->dry_run()));
+      }
+      TIFFIN_ASSIGN_OR_RETURN(const CollectCounts counts,
+                              parts_.blobs->Collect(request->dry_run()));
+      if (!request->dry_run() || !request->has_max_bytes()) {
+        TIFFIN_ASSIGN_OR_RETURN(evicted.kept_bytes, parts_.evictor->KeptBytes());
+      }
+      response->set_evicted(evicted.results);
+      response->set_kept_bytes(evicted.kept_bytes);
+      response->set_blobs(counts.blobs + evicted.blobs);
+      response->set_blob_bytes(counts.blob_bytes + evicted.blob_bytes);
       response->set_packs_removed(counts.packs_removed);
       response->set_packs_rewritten(counts.packs_rewritten);
       response->set_freed_bytes(counts.freed_bytes);
@@ -166,7 +190,7 @@ class CatalogueReactor : public grpc::ServerWriteReactor<v1::CatalogueResponse> 
 
 grpc::ServerWriteReactor<v1::CatalogueResponse>* AdminService::Catalogue(
     grpc::CallbackServerContext*, const v1::CatalogueRequest* request) {
-  return new CatalogueReactor(calls_, blobs_, allow_local_, request);
+  return new CatalogueReactor(calls_, parts_.blobs, parts_.allow_local, request);
 }
 
 }  // namespace tiffin::server

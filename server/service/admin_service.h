@@ -2,21 +2,36 @@
 #ifndef TIFFIN_SERVER_SERVICE_ADMIN_SERVICE_H_
 #define TIFFIN_SERVER_SERVICE_ADMIN_SERVICE_H_
 
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "server/service/backups.h"
 #include "server/service/calls.h"
 #include "server/store/blob_catalogue.h"
+#include "server/store/evictor.h"
 #include "server/store/job_store.h"
+#include "server/store/verifier.h"
 #include "tiffin/v1/admin.grpc.pb.h"
 
 namespace tiffin::server {
 
 class AdminService : public v1::Admin::CallbackService {
  public:
-  // All outlive the service. `backend` says what rows and bytes are kept in, `registry` what the
-  // store's Registry is the sum of.
-  AdminService(JobStore* jobs, BlobCatalogue* blobs, JobDatabase* database, std::string backend,
-               std::string registry, bool allow_local, Calls* calls)
-      : jobs_(jobs), blobs_(blobs), database_(database), backend_(std::move(backend)),
-        registry_(std::move(registry)), allow_local_(allow_local), calls_(calls) {}
+  // What it speaks for; all outlive the service.
+  struct Parts {
+    JobStore* jobs = nullptr;
+    BlobCatalogue* blobs = nullptr;
+    JobDatabase* database = nullptr;
+    Verifier* verifier = nullptr;
+    Evictor* evictor = nullptr;
+    DiskRoom* disk = nullptr;    // may be null
+    Backups* backups = nullptr;  // null: there is no folder for them
+    std::string backend;   // what rows and bytes are kept in
+    std::string registry;  // what the store's Registry is the sum of
+    bool allow_local = false;
+  };
+  AdminService(Parts parts, Calls* calls) : parts_(std::move(parts)), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,
@@ -33,15 +48,16 @@ class AdminService : public v1::Admin::CallbackService {
                                  const v1::SealRequest* request,
                                  v1::SealResponse* response) override;
 
+  grpc::ServerWriteReactor<v1::VerifyResponse>* Verify(grpc::CallbackServerContext* context,
+                                                       const v1::VerifyRequest* request) override;
+  grpc::ServerWriteReactor<v1::BackupResponse>* Backup(grpc::CallbackServerContext* context,
+                                                       const v1::BackupRequest* request) override;
+
  private:
-  JobStore* const jobs_;
-  BlobCatalogue* const blobs_;
-  JobDatabase* const database_;
-  const std::string backend_;
-  const std::string registry_;
-  const bool allow_local_;
+  const Parts parts_;
   Calls* const calls_;
   const absl::Time started_ = absl::Now();
+  std::mutex verify_mutex_;  // one Verify at a time
 };
 
 }  // namespace tiffin::server

@@ -78,7 +78,7 @@ class BidiStream : public RawBidiReactor,
   void OnDone() override {
     Closed();
     if (added_) calls_->Remove(self_);
-    Calls::Log(name_, caller(), *ended_, absl::Now() - start_);
+    calls_->Log(name_, caller(), *ended_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 

@@ -16,15 +16,6 @@ std::string Quoted(const std::string& text) {
   return "\"" + absl::CHexEscape(text.substr(0, 300)) + "\"";
 }
 
-std::string_view CodeName(grpc::StatusCode code) {
-  static constexpr std::string_view kNames[] = {
-      "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-      "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-      "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
-      "UNAUTHENTICATED"};
-  return code >= 0 && code < static_cast<int>(std::size(kNames)) ? kNames[code] : "UNKNOWN";
-}
-
 // A length-delimited field of protobuf's wire format.
 void AppendField(int number, const std::string& bytes, std::string* out) {
   google::protobuf::io::StringOutputStream stream(out);
@@ -52,6 +43,7 @@ grpc::Status TooMuchInFlight() {
 
 void Calls::Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
                 absl::Duration took) {
+  meter_.Count(name, status.error_code(), took);
   const bool ours = status.error_code() == grpc::StatusCode::INTERNAL ||
                     status.error_code() == grpc::StatusCode::DATA_LOSS ||
                     status.error_code() == grpc::StatusCode::UNKNOWN;

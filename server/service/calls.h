@@ -18,6 +18,7 @@
 
 #include "absl/time/clock.h"
 #include "server/service/byte_budget.h"
+#include "server/service/call_meter.h"
 #include "server/service/executor.h"
 #include "tiffin/v1/common.pb.h"
 
@@ -110,8 +111,8 @@ class Calls {
         return reactor;
       }
     }
-    executor.Add([this, reactor, context, name, request, work = std::move(work)] {
-      const absl::Time start = absl::Now();
+    executor.Add([this, reactor, context, name, request, work = std::move(work),
+                  start = absl::Now()] {
       const ByteBudget::Share share = ShareOf(*request);
       const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED
                                   : share                ? work()
@@ -133,14 +134,14 @@ class Calls {
       reactor->Finish(DrainingStatus());
       return reactor;
     }
-    reads_.Add([=, this, look = std::move(look), change = std::move(change)]() mutable {
-      const absl::Time start = absl::Now();
+    reads_.Add([=, this, look = std::move(look), change = std::move(change),
+                start = absl::Now()]() mutable {
       auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
       const std::optional<grpc::Status> status = context->IsCancelled() ? grpc::Status::CANCELLED
                                                  : *share               ? look()
                                                                         : TooMuchInFlight();
       if (status) return End(reactor, name, *request, *status, start);
-      writes_.Add([=, this, change = std::move(change)] {
+      writes_.Add([=, this, share = std::move(share), change = std::move(change)] {
         End(reactor, name, *request,
             context->IsCancelled() ? grpc::Status::CANCELLED : change(), start);
       });
@@ -148,9 +149,10 @@ class Calls {
     return reactor;
   }
 
-  // One line for each call: what, for whom, how it ended, how long it took.
-  static void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
-                  absl::Duration took);
+  // Counts a call that ended, and logs it in one line: what, for whom, how it ended, how long it took.
+  void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
+           absl::Duration took);
+  const CallMeter& meter() const { return meter_; }
 
  private:
   bool Begin() {
@@ -182,6 +184,7 @@ class Calls {
 
   const uint64_t stream_bytes_;
   ByteBudget memory_;
+  CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_
   std::condition_variable idle_;
   int running_ = 0;

@@ -68,7 +68,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
   void OnDone() override {
     if (added_) calls_->Remove(self_);
-    Calls::Log("Deref", caller_, status_, absl::Now() - start_);
+    calls_->Log("Deref", caller_, status_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 

@@ -56,7 +56,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   void OnDone() override {
     if (added_) calls_->Remove(self_);
-    Calls::Log("Put", caller_, *ended_, absl::Now() - start_);
+    calls_->Log("Put", caller_, *ended_, absl::Now() - start_);
     if (incomplete_ && !context_->IsCancelled()) upload_->Refuse();
     upload_.reset();  // what can be resumed stays
     self_.reset();    // may delete this

@@ -29,7 +29,8 @@ std::string Missing::ToText() const {
 }
 
 BlobCatalogue::BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options)
-    : database_(database), store_(store), clock_(clock), pins_(clock, options.pin_time),
+    : database_(database), store_(store), clock_(clock), room_(options.room),
+      pins_(clock, options.pin_time),
       started_(clock->Steady()) {}
 
 BlobCatalogue::~BlobCatalogue() { Stop(); }
@@ -153,13 +154,17 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
                 blob.location, found.ToString());
   // Also before it is written down: a kill between the two must not leave results that need it.
   TellDamage(blob.id);
+  bool set_aside = false;
   const absl::Status written =
       database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+        set_aside = false;
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob.id));
         // Moved or healed meanwhile: what was read is not what there is now.
         if (!row || row->location != blob.location) return absl::OkStatus();
+        set_aside = true;
         return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
       });
+  if (written.ok() && set_aside) ++damage_found_;
   if (!written.ok()) {  // it is found again by the next reader
     spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
   } else {
@@ -175,6 +180,16 @@ void BlobCatalogue::TellDamage(RowId blob) {
     tell = on_damage_;
   }
   if (tell) tell(blob);
+}
+
+absl::StatusOr<uint64_t> BlobCatalogue::SetAsideBlobs() {
+  uint64_t blobs = 0;
+  TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
+    TIFFIN_ASSIGN_OR_RETURN(const PackUse use, reader.UseOfPacks(kDamagedPacks));
+    blobs = use.blobs;
+    return absl::OkStatus();
+  }));
+  return blobs;
 }
 
 absl::StatusOr<std::string> BlobCatalogue::ReadWhole(const BlobRow& blob) {

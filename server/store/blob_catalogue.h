@@ -3,6 +3,7 @@
 #ifndef TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 #define TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "common/bulk.h"
 #include "server/blobs/blob_store.h"
+#include "server/jobs/disk_room.h"
 #include "server/jobs/job_database.h"
 #include "server/store/answers.h"
 #include "server/store/clock.h"
@@ -115,6 +117,7 @@ class BlobCatalogue : private PackJournal {
  public:
   struct Options {
     std::chrono::seconds pin_time = std::chrono::hours(1);
+    DiskRoom* room = nullptr;  // outlives the catalogue; null: there is always room
   };
   // All outlive the catalogue.
   BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options);
@@ -188,6 +191,14 @@ class BlobCatalogue : private PackJournal {
   // not keep the others from it: the first error is returned at the end.
   // With a deadline it stops between two packs: the next start goes on.
   absl::StatusOr<SealCounts> Seal(bool all, SteadyTime deadline = SteadyTime::max());
+  // While it is held no pack is sealed or removed.
+  std::unique_lock<std::mutex> HoldPacks() { return std::unique_lock(seal_mutex_); }
+  // FAILED_PRECONDITION: what clients were told before the start may not be collected yet.
+  absl::Status CheckMayCollect();
+  bool Pinned(RowId blob) { return pins_.Pinned(blob); }
+  // Of these blobs, and of those they hold, deletes what is neither used nor pinned, in the caller's
+  // transaction.
+  absl::Status DeleteUnused(JobTransaction& tx, std::vector<RowId> blobs);
   // Removes what nothing refers to (admin.proto: Collect).
   absl::StatusOr<CollectCounts> Collect(bool dry_run);
 
@@ -201,9 +212,14 @@ class BlobCatalogue : private PackJournal {
   absl::StatusOr<std::vector<Placed>> ListPlaces(std::string_view name_space, RowId after,
                                                  int limit);
 
+  // Blobs that are set aside now.
+  absl::StatusOr<uint64_t> SetAsideBlobs();
+  // Blobs found damaged since the start.
+  uint64_t damage_found() const { return damage_found_; }
   BlobStoreStats StoreStats() const { return store_->Stats(); }
 
  private:
+  absl::Status CheckRoom() { return room_ ? room_->Check() : absl::OkStatus(); }
   absl::Status Announce(std::string_view pack, bool open) override;
   absl::Status SealPack(const std::string& pack, SealCounts* counts);
   // Of a pack whose row is pending.
@@ -222,8 +238,10 @@ class BlobCatalogue : private PackJournal {
   JobDatabase* const database_;
   BlobStore* const store_;
   Clock* const clock_;
+  DiskRoom* const room_;
   Pins pins_;
   const SteadyTime started_;
+  std::atomic<uint64_t> damage_found_{0};
   std::mutex seal_mutex_;  // one sealing at a time
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;

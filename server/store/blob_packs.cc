@@ -136,6 +136,7 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
   } else {
     store_->SetAside(pack);
   }
+  damage_found_ += damaged;
   ++counts->packs;
   counts->blobs += rows.size() - damaged;
   counts->damaged += damaged;
@@ -144,6 +145,7 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
 }
 
 absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
+  TIFFIN_RETURN_IF_ERROR(CheckRoom());  // a full disk is left to Collect
   std::lock_guard lock(seal_mutex_);
   SealCounts counts;
   absl::Status first;
@@ -157,13 +159,30 @@ absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
 
 // ---- Collect --------------------------------------------------------------------------------------
 
-absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
+absl::Status BlobCatalogue::CheckMayCollect() {
   const auto ready = started_ + pins_.time();
-  if (!dry_run && clock_->Steady() < ready) {
-    return absl::FailedPreconditionError(StrCat(
-        "what clients were told before the start may be in use: wait for another ",
-        std::chrono::ceil<std::chrono::seconds>(ready - clock_->Steady()).count(), " s"));
+  if (clock_->Steady() >= ready) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      StrCat("what clients were told before the start may be in use: wait for another ",
+             std::chrono::ceil<std::chrono::seconds>(ready - clock_->Steady()).count(), " s"));
+}
+
+absl::Status BlobCatalogue::DeleteUnused(JobTransaction& tx, std::vector<RowId> blobs) {
+  while (!blobs.empty()) {
+    const RowId blob = blobs.back();
+    blobs.pop_back();
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob));
+    TIFFIN_ASSIGN_OR_RETURN(const bool used, tx.BlobInUse(blob));
+    if (!row || used || pins_.Pinned(blob)) continue;
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> held, tx.BlobsHeldBy(blob));
+    TIFFIN_RETURN_IF_ERROR(tx.DeleteBlob(blob));
+    blobs.insert(blobs.end(), held.begin(), held.end());
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
+  if (!dry_run) TIFFIN_RETURN_IF_ERROR(CheckMayCollect());
   std::lock_guard lock(seal_mutex_);
   store_->ExpireUploads();
   CollectCounts counts;
@@ -173,6 +192,7 @@ absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
   }
   TIFFIN_RETURN_IF_ERROR(CollectBlobs(&counts));
   TIFFIN_RETURN_IF_ERROR(CollectPacks(&counts));
+  if (room_) room_->Look();
   spdlog::info("event=collected blobs={} bytes={} packs_removed={} packs_rewritten={} freed={}",
                counts.blobs, counts.blob_bytes, counts.packs_removed, counts.packs_rewritten,
                counts.freed_bytes);
@@ -286,7 +306,9 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
   for (const std::string& pack : sparse) {
     const uint64_t before = store_->PackBytes(pack).value_or(0);
     SealCounts rewritten;
-    TIFFIN_RETURN_IF_ERROR(Annotate(SealPack(pack, &rewritten), pack));
+    const absl::Status status = SealPack(pack, &rewritten);
+    if (absl::IsResourceExhausted(status)) continue;  // others may fit
+    TIFFIN_RETURN_IF_ERROR(Annotate(status, pack));
     ++counts->packs_rewritten;
     const uint64_t live = alive[pack].bytes;
     counts->freed_bytes += before > live ? before - live : 0;

@@ -96,6 +96,7 @@ absl::StatusOr<std::vector<NewBlob>> BlobCatalogue::MakeDurable(std::vector<Take
       TIFFIN_ASSIGN_OR_RETURN(const Value text, ParseJson(item.array.bytes, kOwnText));
       TIFFIN_ASSIGN_OR_RETURN(blob.holds, RefsIn(text));
     }
+    if (known[i] == 0) TIFFIN_RETURN_IF_ERROR(CheckRoom());
     if (known[i] == 0 && blob.size < kSmallBlob) {
       small.push_back({item.name, item.array.bytes});
       small_at.push_back(i);
@@ -180,6 +181,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
     TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
     if (missing.empty()) return PutOutcome{name, size, true};
   }
+  TIFFIN_RETURN_IF_ERROR(CheckRoom());
   const bool resumable = key_known && size >= kSmallBlob;
   if (offset > 0 && (!resumable || offset > size)) {
     return absl::InvalidArgumentError(
@@ -224,6 +226,7 @@ absl::StatusOr<PutOutcome> BlobCatalogue::FinishPut(std::string_view name_space,
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> known, PinKnown({name}));
   NewBlob blob{name, upload->size_, {}, {}, nullptr};
   if (known[0] == 0) {
+    TIFFIN_RETURN_IF_ERROR(CheckRoom());
     TIFFIN_ASSIGN_OR_RETURN(StoredBlob stored, upload->writer_->Commit(key));
     blob.stored = Pending(std::move(stored));
   } else {

@@ -5,7 +5,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "server/jobs/job_database.h"
 
 namespace tiffin::server {
@@ -18,6 +20,12 @@ inline std::string DamagedLocation(const BlobRow& blob) {
 inline std::string_view WithoutDamage(std::string_view pack) {
   return pack.starts_with('!') ? pack.substr(1) : pack;
 }
+
+// How the packs of damaged blobs begin, as the index has them.
+inline constexpr std::string_view kDamagedPacks = "!";
+
+// Jobs whose results need the blob, or a value that holds a ref to it.
+absl::StatusOr<std::vector<RowId>> ResultsNeeding(JobReader& reader, RowId blob);
 
 }  // namespace tiffin::server
 

@@ -156,7 +156,8 @@ Transition Withdraw(const Life& life, Tombstone why, int64_t now) {
     }
     t.next.valid_from = now;
     t.next.losses = 0;
-  } else if (life.state != JobState::kDone) {
+  } else if (life.state != JobState::kDone &&
+             (why != Tombstone::kEvicted || life.state != JobState::kLinked)) {
     return Refuse(life, Verdict::kRepeated);
   }
   EndLease(t, Transition::Lease::kLost);

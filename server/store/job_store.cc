@@ -12,6 +12,7 @@
 #include "common/cbor.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_effects.h"
 #include "server/store/job_views.h"
 
@@ -82,7 +83,7 @@ absl::Status JobStore::Start() {
 void JobStore::WithdrawDamaged(RowId blob) {
   std::vector<RowId> jobs;
   absl::Status status = database_->Read([&](JobReader& reader) -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(jobs, reader.AllJobsUsing(blob, BlobUse::kResult));
+    TIFFIN_ASSIGN_OR_RETURN(jobs, ResultsNeeding(reader, blob));
     return absl::OkStatus();
   });
   if (status.ok() && !jobs.empty()) status = Withdraw(std::move(jobs), Tombstone::kDamaged).status();

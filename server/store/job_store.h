@@ -114,6 +114,15 @@ class JobStore {
   // an error some are done, and it may be repeated.
   absl::StatusOr<size_t> Withdraw(std::vector<RowId> jobs, Tombstone why);
   void WithdrawDamaged(RowId blob);
+  // Evicts results in this order (evictor.h), in one transaction: those that may be, until blobs and
+  // database would be below `max_bytes`. Nothing is told of jobs that changed meanwhile.
+  struct Evicted {
+    uint64_t results = 0;
+    bool enough = false;
+  };
+  absl::StatusOr<Evicted> Evict(std::span<const RowId> jobs, uint64_t max_bytes);
+  // Waits until the hits counted so far are written.
+  absl::Status FlushHits();
 
   absl::Status SetAlias(const CallerInfo& caller, const AliasKey& alias, const Digest& key,
                         bool replace);

@@ -6,7 +6,7 @@ import grpc
 import h5py
 import numpy
 
-from blob_client import BlobsCase, header, name_of
+from blob_support import BlobsCase, header, name_of, refer
 from support import batch, caller, job, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
@@ -114,7 +114,7 @@ class BlobModelTest(BlobsCase):
         keys = {self.known() for _ in range(3)} - {None}
         self.number += 1
         answer = submit(self.server, job("made", self.number))
-        store(self.server, answer, [self.refer(self.arrays[key]) for key in sorted(keys)])
+        store(self.server, answer, [refer(self.arrays[key]) for key in sorted(keys)])
         self.used_by[answer.key] = keys
 
     def op_read(self):

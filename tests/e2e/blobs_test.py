@@ -6,7 +6,7 @@ import grpc
 import h5py
 import numpy
 
-from blob_client import CHUNK, BlobsCase, header, name_of, parts
+from blob_support import CHUNK, BlobsCase, header, name_of, parts, refer
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
@@ -158,11 +158,11 @@ class BlobsTest(BlobsCase):
         small = [numpy.full(2000, i) for i in range(50)]
         for array in [used, unused] + small:
             self.put(array)
-        answer = submit(self.server, job("f", self.refer(small[0])))
+        answer = submit(self.server, job("f", refer(small[0])))
         # A value that holds a ref: what it holds stays, too.
         held = {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "ref": True,
-                "data": {"inner": self.refer(small[1])}}
-        store(self.server, answer, [self.refer(used), held])
+                "data": {"inner": refer(small[1])}}
+        store(self.server, answer, [refer(used), held])
         self.server.admin.Seal(admin_pb2.SealRequest())
         dry = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True))
         self.assertEqual(dry.blobs, 49)
@@ -196,7 +196,7 @@ class BlobsTest(BlobsCase):
         array = numpy.random.default_rng(4).random(400_000)
         name = self.put(array).name
         answer = submit(self.server, job("makes", 1))
-        store(self.server, answer, [self.refer(array)])
+        store(self.server, answer, [refer(array)])
         local = self.deref(name, local=True)[0].local
         self.server.stop()
         with open(local.path, "r+b") as pack:
@@ -217,7 +217,7 @@ class BlobsTest(BlobsCase):
             blobs_pb2.FindMissingRequest(caller=caller(), blobs=[name]))
         self.assertEqual(list(missing.blobs), [name])
         self.put(array)
-        store(self.server, again, [self.refer(array)])
+        store(self.server, again, [refer(array)])
         self.assertEqual(submit(self.server, job("makes", 1)).outcome, jobs_pb2.RETRIEVED)
         self.assertEqual(self.deref(name)[1], array.tobytes())
 

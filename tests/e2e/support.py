@@ -19,7 +19,11 @@ class Server:
         self.process = subprocess.Popen(
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", listen,
              *self.flags], stderr=subprocess.PIPE, text=True)
+        self.before = []  # what it said until it served
         for line in self.process.stderr:  # ends when the server does
+            self.before.append(line)
+            if found := re.search(r"event=metrics address=(\S+)", line):
+                self.metrics = found.group(1)
             found = re.search(r"event=serving address=(\S+)", line)
             if found:
                 self.address = found.group(1)

@@ -228,6 +228,53 @@ TEST_P(BlobStoreContract, DamageIsFoundAndNeverServed) {
   EXPECT_TRUE(absl::IsDataLoss(Read(blob, n, 2 << 20, 1).status()));
 }
 
+TEST_P(BlobStoreContract, VerifyReadsAllAndNamesTheRangesThatAreDamaged) {
+  const Array array = BytesOf((3 << 20) + 5, 11);
+  const StoredBlob large = StoreLarge(array), small = StoreSmall(BytesOf(5000, 12));
+  std::string read;
+  const auto verify = [&](const StoredBlob& blob, uint64_t size) {
+    read.clear();
+    return store_->Verify(blob, size, [&](std::string_view bytes) {
+      read += bytes;
+      return absl::OkStatus();
+    });
+  };
+  EXPECT_TRUE(verify(large, array.bytes.size())->empty());
+  EXPECT_EQ(read, array.bytes);
+  EXPECT_TRUE(verify(small, 5000)->empty());
+  EXPECT_TRUE(absl::IsAborted(store_->Verify(large, array.bytes.size(), [](std::string_view) {
+                return absl::AbortedError("enough");
+              }).status()));
+  StoredBlob other = small;
+  other.checksums[3] = static_cast<char>(other.checksums[3] ^ 1);
+  ASSERT_EQ(verify(other, 5000)->size(), 1u);
+  const std::string pack(PackOf(large.location));
+  if (!GetParam()) {
+    EXPECT_FALSE(store_->Locate(large.location));
+    return;
+  }
+  const FilePlace place = *store_->Locate(large.location);
+  EXPECT_EQ(place.path, "packs/" + pack.substr(0, 2) + "/" + pack + ".h5");
+  const std::filesystem::path file = folder_.path / place.path;
+  ASSERT_TRUE(Read(large, array.bytes.size(), 0, array.bytes.size()).ok()) << "mapped and checked";
+  {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(static_cast<std::streamoff>(place.offset + (1 << 20) + 7));
+    stream.put(static_cast<char>(array.bytes[(1 << 20) + 7] ^ 1));
+  }
+  std::filesystem::resize_file(file, place.offset + (3 << 20) - 1);
+  const auto ranges = *verify(large, array.bytes.size());
+  ASSERT_EQ(ranges.size(), 2u);
+  EXPECT_EQ(ranges[0].begin, 1u << 20);
+  EXPECT_EQ(ranges[0].end, 2u << 20);
+  EXPECT_EQ(ranges[0].how, "differ from their checksum");
+  EXPECT_EQ(ranges[1].begin, 2u << 20);
+  EXPECT_EQ(ranges[1].end, array.bytes.size());
+  EXPECT_EQ(ranges[1].how, "lie behind the end of the file");
+  std::filesystem::remove(file);
+  EXPECT_TRUE(absl::IsNotFound(verify(large, array.bytes.size()).status()));
+}
+
 TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
   const Array array = BytesOf((3 << 20) + 11, 10);
   const BlobName name = array.Name();

@@ -281,6 +281,44 @@ TEST_P(JobRows, AnAliasCanPointElsewhereAndBeDeleted) {
   EXPECT_EQ(Counts().aliases, 0);
 }
 
+TEST_P(JobRows, ResultsAreListedWithTheirLastUse) {
+  std::vector<RowId> jobs;
+  const absl::Time start = absl::FromUnixSeconds(1000);
+  Write([&](JobTransaction& tx) {
+    const RowId a = Must(tx.EnsureNamespace("a"));
+    for (int i = 0; i < 4; ++i) {
+      jobs.push_back(Must(tx.InsertJob(TestJob(a, static_cast<uint64_t>(i)))));
+      if (i == 1) continue;  // has none
+      ResultRow result{.job = jobs.back()};
+      result.record = std::string(5000, 'r');
+      result.stored = start + absl::Seconds(i);
+      Must(tx.PutResult(result));
+    }
+    Must(tx.AddHits({jobs[0], 1, start + absl::Seconds(50)}));
+    Must(tx.AddHits({jobs[3], 1, start}));
+    Must(tx.PutAlias({a, "p", "n", jobs[2]}));
+  });
+  Look([&](JobReader& reader) {
+    const std::vector<ResultUse> all = Must(reader.ListResultUses(0, 10));
+    ASSERT_EQ(all.size(), 3u);
+    EXPECT_EQ(all[0].job, jobs[0]);
+    EXPECT_EQ(all[0].used, start + absl::Seconds(50)) << "read after it was stored";
+    EXPECT_EQ(all[1].used, start + absl::Seconds(2));
+    EXPECT_EQ(all[2].used, start + absl::Seconds(3));
+    EXPECT_EQ(Must(reader.ListResultUses(jobs[0], 1))[0].job, jobs[2]);
+    EXPECT_EQ(Must(reader.AliasesOf(jobs[2])).size(), 1u);
+    EXPECT_TRUE(Must(reader.AliasesOf(jobs[0])).empty());
+  });
+  uint64_t before = 0, after = 0;
+  Look([&](JobReader& reader) { before = Must(reader.UsedBytes()); });
+  EXPECT_GT(before, 15'000u);
+  Write([&](JobTransaction& tx) {
+    for (const RowId job : jobs) Must(tx.DeleteResult(job));
+  });
+  Look([&](JobReader& reader) { after = Must(reader.UsedBytes()); });
+  EXPECT_LT(after + 12'000, before) << "what is free does not count";
+}
+
 TEST_P(JobRows, EvidenceOfOneDigestIsKeptOnce) {
   RowId job = 0;
   const auto row = [&](uint64_t digest, RowId session, int64_t at) {
@@ -460,6 +498,14 @@ TEST_P(JobRows, BlobsThatNothingUsesCanBeFoundAndDeleted) {
     EXPECT_EQ(uses[0].pack, "p");
     EXPECT_EQ(uses[0].blobs, 3u);
     EXPECT_EQ(uses[1].blobs, 1u);
+    EXPECT_EQ(ids(Must(reader.ListAllBlobs(blobs[0], 2))), (std::vector{blobs[1], blobs[2]}));
+    EXPECT_TRUE(Must(reader.ListBlobs(0, 0, 10)).empty()) << "no namespace sees nothing";
+    EXPECT_EQ(Must(reader.BlobsHolding(blobs[2])), (std::vector{blobs[1]}));
+    EXPECT_EQ(Must(reader.BlobsHeldBy(blobs[1])), (std::vector{blobs[2]}));
+    EXPECT_TRUE(Must(reader.BlobsHolding(blobs[1])).empty());
+    EXPECT_EQ(Must(reader.UseOfPacks("p")).blobs, 3u);
+    EXPECT_EQ(Must(reader.UseOfPacks("q")).bytes, Must(reader.FindBlob(blobs[3]))->size);
+    EXPECT_EQ(Must(reader.UseOfPacks("!")).blobs, 0u);
   });
   const int64_t bytes = Counts().blob_bytes;
   uint64_t size = 0;

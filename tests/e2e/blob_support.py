@@ -1,4 +1,4 @@
-"""What tests of blobs share: a server, arrays and their names, uploads and downloads by hand."""
+"""What tests of blobs share: arrays as the API names them, and a server to put them to."""
 import base64, hashlib, struct, unittest
 
 import grpc
@@ -7,6 +7,10 @@ from support import Server, caller
 from tiffin.v1 import blobs_pb2, common_pb2
 
 CHUNK = 300_000
+
+
+def text_of(key):
+    return base64.urlsafe_b64encode(key).decode()
 
 
 def name_of(array):
@@ -21,9 +25,18 @@ def header(name, offset=0, namespace="default"):
 
 
 def parts(name, data, offset=0):
+    """The messages of a Put."""
     yield header(name, offset)
     for at in range(offset, len(data), CHUNK):
         yield blobs_pb2.PutRequest(chunk=data[at:at + CHUNK])
+
+
+def refer(array):
+    """The ref record of an array."""
+    name = name_of(array)
+    return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
+            "data": {"hdf5_path": text_of(name.key), "dtype": name.dtype,
+                     "shape": list(name.shape)}}
 
 
 class BlobsCase(unittest.TestCase):
@@ -49,14 +62,6 @@ class BlobsCase(unittest.TestCase):
         data = b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)
         return messages[0].header, data
-
-    @staticmethod
-    def refer(array):
-        """The ref record of an array."""
-        name = name_of(array)
-        return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
-                "data": {"hdf5_path": base64.urlsafe_b64encode(name.key).decode(),
-                         "dtype": name.dtype, "shape": list(name.shape)}}
 
     def fails(self, code, words, call):
         with self.assertRaises(grpc.RpcError) as caught:

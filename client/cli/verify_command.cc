@@ -1,0 +1,82 @@
+// tiffin verify: reads everything that is stored, and names what is damaged.
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "client/cli/commands.h"
+#include "client/cli/output.h"
+#include "common/base64.h"
+#include "common/status.h"
+
+namespace tiffin::cli {
+namespace {
+
+struct VerifyCommand {
+  bool keys = false;
+  double rate = 0;  // MiB/s
+};
+
+void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table* table) {
+  if (context.globals.json) {
+    PrintLine(MessageObject(damage), context.out());
+    return;
+  }
+  std::string jobs;
+  for (const std::string& key : damage.jobs()) {
+    StrAppend(&jobs, jobs.empty() ? "" : " ", Base64UrlEncode(key));
+  }
+  table->Add({Base64UrlEncode(damage.name().key()), damage.name().dtype(),
+              ShapeText({damage.name().shape().begin(), damage.name().shape().end()}),
+              damage.pack(), StrCat(damage.offset()), damage.what(), jobs});
+}
+
+absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
+  v1::VerifyRequest request;
+  *request.mutable_caller() = context.caller();
+  request.set_keys(command.keys);
+  request.set_bytes_per_second(static_cast<uint64_t>(std::ceil(command.rate * (1 << 20))));
+  Table table({"damaged blob", "dtype", "shape", "pack", "offset", "what", "jobs that miss now"});
+  v1::VerifyResponse last;
+  std::optional<Progress> progress;
+  uint64_t shown = 0;
+  TIFFIN_RETURN_IF_ERROR(context.Persist([&] {
+    return context.connection()->Verify(request, [&](const v1::VerifyResponse& response) {
+      if (!progress) {
+        progress.emplace(context.err(), context.progress(), "reading", response.total_bytes());
+      }
+      progress->Advance(response.bytes() - std::min(shown, response.bytes()));
+      shown = response.bytes();
+      for (const auto& damage : response.damaged()) AddDamage(damage, context, &table);
+      last = response;
+      return true;
+    });
+  }));
+  progress.reset();
+  if (context.globals.json) {
+    Object total = MessageObject(last);
+    total.Erase("damaged");
+    PrintLine(total, context.out());
+  } else {
+    if (!table.empty()) table.Print(context.out());
+    context.out() << "read " << last.blobs() << (last.blobs() == 1 ? " blob, " : " blobs, ")
+                  << BytesText(last.bytes()) << "; " << last.damaged_blobs() << " damaged\n";
+  }
+  return last.damaged_blobs() > 0 ? kRefused : kDone;
+}
+
+}  // namespace
+
+void AddVerifyCommand(CLI::App* app, Command* chosen) {
+  CLI::App* verify = app->add_subcommand(
+      "verify", "Reads every stored blob and checks it; damaged ones are set aside (exit code 3)");
+  auto command = std::make_shared<VerifyCommand>();
+  verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
+  verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")
+      ->check(CLI::Range(0.0, 1e6));
+  verify->callback([=] {
+    *chosen = [command](Context& context) { return RunVerify(*command, context); };
+  });
+}
+
+}  // namespace tiffin::cli

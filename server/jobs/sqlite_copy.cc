@@ -1,0 +1,58 @@
+#include "server/jobs/sqlite_copy.h"
+
+#include <SQLiteCpp/Backup.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+
+#include "common/status.h"
+#include "server/jobs/sqlite_connection.h"
+#include "server/jobs/sqlite_reader.h"
+
+namespace tiffin::server {
+namespace {
+
+constexpr int kPages = 256;  // of one step
+
+absl::StatusOr<std::vector<PackUse>> Copy(
+    const SqliteJobDatabaseOptions& options, const std::filesystem::path& file,
+    const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+  SqliteConnection source(options, SqliteConnection::Role::kReader);
+  source.Configure(options.reader_cache_kib);
+  SqliteReader reader(&source);
+  std::vector<PackUse> packs;
+  const absl::Status status = source.Guard("copying the database", [&]() -> absl::Status {
+    // In one snapshot: a copy that sees changes begins anew, for ever if there are always some.
+    source.Run("BEGIN");
+    TIFFIN_ASSIGN_OR_RETURN(packs, reader.PackUses());
+    const auto page = static_cast<uint64_t>(
+        source.database().execAndGet("PRAGMA page_size").getInt64());
+    SQLite::Database copy(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    copy.exec("PRAGMA synchronous = FULL");
+    SQLite::Backup backup(copy, source.database());
+    while (backup.executeStep(kPages) != SQLITE_DONE) {
+      const auto total = static_cast<uint64_t>(backup.getTotalPageCount());
+      const auto left = static_cast<uint64_t>(backup.getRemainingPageCount());
+      TIFFIN_RETURN_IF_ERROR(progress((total - std::min(left, total)) * page, total * page));
+    }
+    const auto total = static_cast<uint64_t>(backup.getTotalPageCount()) * page;
+    return progress(total, total);
+  });
+  if (source.InTransaction()) source.database().tryExec("ROLLBACK");
+  TIFFIN_RETURN_IF_ERROR(status);
+  return packs;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PackUse>> CopySqliteDatabase(
+    const SqliteJobDatabaseOptions& options, const std::filesystem::path& file,
+    const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+  try {
+    return Copy(options, file, progress);
+  } catch (const SQLite::Exception& error) {  // from opening the source
+    return absl::UnavailableError(absl::StrCat("copying the database: ", error.what()));
+  }
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,48 @@
+// Admin.Verify: a pass of the verifier, told as it goes on.
+#include <memory>
+#include <mutex>
+
+#include "common/status.h"
+#include "server/service/admin_service.h"
+#include "server/service/chore_stream.h"
+#include "server/service/convert.h"
+
+namespace tiffin::server {
+namespace {
+
+v1::VerifyResponse ToResponse(const VerifyProgress& progress) {
+  v1::VerifyResponse response;
+  response.set_blobs(progress.blobs);
+  response.set_bytes(progress.bytes);
+  response.set_total_blobs(progress.total_blobs);
+  response.set_total_bytes(progress.total_bytes);
+  response.set_damaged_blobs(progress.damaged);
+  for (const DamageFound& found : progress.found) {
+    v1::VerifyResponse::Damage* damage = response.add_damaged();
+    ToProto(found.name, damage->mutable_name());
+    damage->set_pack(found.file);
+    damage->set_offset(found.offset);
+    damage->set_what(found.what);
+    for (const Digest& job : found.jobs) damage->add_jobs(std::string(job.view()));
+  }
+  return response;
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::VerifyResponse>* AdminService::Verify(
+    grpc::CallbackServerContext*, const v1::VerifyRequest* request) {
+  const absl::Status caller = FromProto(request->caller()).status();
+  const Verifier::Options options{request->keys(), request->bytes_per_second()};
+  return ChoreStream<v1::VerifyResponse>::Start(
+      calls_, "Verify", request->caller(), [=, this](const auto& send) -> absl::Status {
+        TIFFIN_RETURN_IF_ERROR(caller);
+        const std::unique_lock one(verify_mutex_, std::try_to_lock);
+        if (!one) return absl::AbortedError("another Verify is running");
+        return parts_.verifier->Run(options, [&](const VerifyProgress& progress) {
+          return send(ToResponse(progress));
+        });
+      });
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,26 @@
+#include "server/store/damaged.h"
+
+#include <algorithm>
+
+#include "common/status.h"
+
+namespace tiffin::server {
+
+absl::StatusOr<std::vector<RowId>> ResultsNeeding(JobReader& reader, RowId blob) {
+  std::vector<RowId> jobs;
+  std::vector<RowId> blobs{blob};  // it, and the values that hold it, through others too
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> users,
+                            reader.AllJobsUsing(blobs[i], BlobUse::kResult));
+    jobs.insert(jobs.end(), users.begin(), users.end());
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> holders, reader.BlobsHolding(blobs[i]));
+    for (const RowId holder : holders) {
+      if (std::find(blobs.begin(), blobs.end(), holder) == blobs.end()) blobs.push_back(holder);
+    }
+  }
+  std::sort(jobs.begin(), jobs.end());
+  jobs.erase(std::unique(jobs.begin(), jobs.end()), jobs.end());
+  return jobs;
+}
+
+}  // namespace tiffin::server

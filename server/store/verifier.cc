@@ -1,0 +1,231 @@
+#include "server/store/verifier.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "common/status.h"
+#include "server/store/damaged.h"
+
+namespace tiffin::server {
+namespace {
+
+constexpr int kPage = 500;          // rows read at a time
+constexpr size_t kJobsTold = 100;   // of one damaged blob
+constexpr size_t kFoundTold = 100;  // damaged blobs of one progress
+constexpr auto kTellEvery = std::chrono::milliseconds(200);
+constexpr auto kFirstDelay = std::chrono::minutes(1);
+
+// A blob that is set aside, as it was.
+BlobRow Unmarked(BlobRow row) {
+  row.location = std::string(WithoutDamage(row.location));
+  return row;
+}
+
+std::string Text(const std::vector<DamagedRange>& ranges) {
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(ranges.size(), 20); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : "; ", "bytes [", ranges[i].begin, ", ", ranges[i].end, ") ",
+                    ranges[i].how);
+  }
+  if (ranges.size() > 20) absl::StrAppend(&text, "; and ", ranges.size() - 20, " more ranges");
+  return text;
+}
+
+}  // namespace
+
+// One pass, or what is left of one. Used by one thread.
+class Verifier::Pass {
+ public:
+  Pass(Verifier* owner, const Options& options, Tell tell)
+      : owner_(*owner), options_(options), tell_(std::move(tell)),
+        told_(owner_.clock_->Steady()) {}
+
+  // Behind row `*after`, which moves along.
+  absl::Status Run(RowId* after) {
+    TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const DatabaseCounts counts, reader.Counts());
+      progress_.total_blobs = static_cast<uint64_t>(counts.blobs);
+      progress_.total_bytes = static_cast<uint64_t>(counts.blob_bytes);
+      return absl::OkStatus();
+    }));
+    paced_from_ = owner_.clock_->Steady();
+    while (true) {
+      std::vector<BlobRow> page;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllBlobs(*after, kPage));
+        return absl::OkStatus();
+      }));
+      if (page.empty()) break;
+      for (const BlobRow& row : page) {
+        TIFFIN_RETURN_IF_ERROR(CheckBlob(row));
+        *after = row.id;
+      }
+    }
+    ++owner_.counters_.passes;
+    return TellNow();
+  }
+
+ private:
+  absl::Status CheckBlob(BlobRow row) {
+    for (int attempt = 0;; ++attempt) {
+      const absl::StatusOr<std::string> what = Examine(Unmarked(row));
+      const bool gone = absl::IsNotFound(what.status());
+      if (!what.ok() && !gone) return what.status();
+      if (what.ok() && what->empty() && !IsDamaged(row)) break;
+      // It may have moved, or been removed, since the row was read.
+      std::optional<BlobRow> now;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(now, reader.FindBlob(row.id));
+        return absl::OkStatus();
+      }));
+      if (!now) return absl::OkStatus();
+      const bool moved = WithoutDamage(now->location) != WithoutDamage(row.location);
+      row = *std::move(now);
+      if (moved && attempt < 3) continue;
+      TIFFIN_RETURN_IF_ERROR(
+          NoteDamage(row, gone ? std::string("its pack is gone") : what.value_or("")));
+      break;
+    }
+    ++progress_.blobs;
+    ++owner_.counters_.blobs;
+    progress_.total_blobs = std::max(progress_.total_blobs, progress_.blobs);
+    return TellInTime();
+  }
+
+  // What is wrong with it; empty: nothing.
+  absl::StatusOr<std::string> Examine(const BlobRow& row) {
+    std::optional<Sha256> hash;
+    if (options_.keys) hash = StartBlobKey(row.name.dtype, row.name.shape);
+    const auto on_block = [&](std::string_view bytes) {
+      if (hash) hash->Update(bytes);
+      return Pace(bytes.size());
+    };
+    TIFFIN_ASSIGN_OR_RETURN(
+        const std::vector<DamagedRange> ranges,
+        owner_.store_->Verify({row.location, row.checksums, nullptr}, row.size, on_block));
+    if (!ranges.empty()) return Text(ranges);
+    if (!hash) return std::string();
+    const Digest key = hash->Finish();
+    if (key == row.name.key) return std::string();
+    return StrCat("its bytes have the key ", key.ToText());
+  }
+
+  absl::Status NoteDamage(const BlobRow& row, std::string what) {
+    DamageFound found{row.name, "", 0, std::move(what), {}};
+    if (IsDamaged(row)) {
+      found.what = found.what.empty() ? "set aside before; its bytes are sound now: put it again"
+                                      : "set aside before: " + found.what;
+    }
+    if (const auto place = owner_.store_->Locate(WithoutDamage(row.location))) {
+      found.file = place->path;
+      found.offset = place->offset;
+    }
+    TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs, ResultsNeeding(reader, row.id));
+      for (const RowId id : jobs) {
+        if (found.jobs.size() == kJobsTold) break;
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(id));
+        if (job && job->state == JobState::kDone) found.jobs.push_back(job->key);
+      }
+      return absl::OkStatus();
+    }));
+    if (IsDamaged(row)) {
+      owner_.blobs_->TellDamage(row.id);  // as it may not have been possible then
+    } else {
+      (void)owner_.blobs_->ReportDamage(row, absl::DataLossError(found.what));
+    }
+    ++progress_.damaged;
+    progress_.found.push_back(std::move(found));
+    return progress_.found.size() < kFoundTold ? absl::OkStatus() : TellNow();
+  }
+
+  // Counts bytes that were read, and waits until they may have been.
+  absl::Status Pace(uint64_t bytes) {
+    progress_.bytes += bytes;
+    owner_.counters_.bytes += bytes;
+    progress_.total_bytes = std::max(progress_.total_bytes, progress_.bytes);
+    TIFFIN_RETURN_IF_ERROR(TellInTime());
+    if (options_.bytes_per_second == 0) return absl::OkStatus();
+    const std::chrono::duration<double> due(static_cast<double>(progress_.bytes) /
+                                            static_cast<double>(options_.bytes_per_second));
+    const SteadyTime until =
+        paced_from_ + std::chrono::duration_cast<SteadyTime::duration>(due);
+    for (SteadyTime now = owner_.clock_->Steady(); now < until; now = owner_.clock_->Steady()) {
+      {
+        std::unique_lock lock(owner_.mutex_);
+        if (owner_.stop_) return absl::CancelledError("the server is stopping");
+        owner_.clock_->WaitUntil(lock, owner_.wake_, std::min(until, now + kTellEvery));
+      }
+      TIFFIN_RETURN_IF_ERROR(TellInTime());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TellInTime() {
+    if (owner_.clock_->Steady() - told_ < kTellEvery) return absl::OkStatus();
+    return TellNow();
+  }
+  absl::Status TellNow() {
+    told_ = owner_.clock_->Steady();
+    const bool go_on = tell_(progress_);
+    progress_.found.clear();
+    return go_on ? absl::OkStatus() : absl::CancelledError("nobody listens any more");
+  }
+
+  Verifier& owner_;
+  const Options options_;
+  const Tell tell_;
+  VerifyProgress progress_;
+  SteadyTime told_, paced_from_;
+};
+
+absl::Status Verifier::Run(const Options& options, const Tell& tell) {
+  RowId after = 0;
+  return Pass(this, options, tell).Run(&after);
+}
+
+void Verifier::Start(const Background& background) {
+  if (background.bytes_per_second == 0) return;
+  const SteadyTime first = clock_->Steady() +
+                           std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+  thread_ = std::thread([=, this] { RunInBackground(background, first); });
+}
+
+void Verifier::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+    wake_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Verifier::RunInBackground(Background background, SteadyTime next) {
+  const auto stopped = [this] {
+    std::lock_guard lock(mutex_);
+    return stop_;
+  };
+  RowId after = 0;
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      while (!stop_ && clock_->Steady() < next) clock_->WaitUntil(lock, wake_, next);
+      if (stop_) return;
+    }
+    next = clock_->Steady() + background.every;
+    Pass pass(this, {true, background.bytes_per_second},
+              [&](const VerifyProgress&) { return !stopped(); });
+    const absl::Status status = pass.Run(&after);
+    if (status.ok()) {
+      after = 0;
+    } else if (!absl::IsCancelled(status)) {
+      spdlog::warn("event=verify error=\"{}\"", status.ToString());
+      next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+    }
+  }
+}
+
+}  // namespace tiffin::server
