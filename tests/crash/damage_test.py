@@ -15,7 +15,7 @@ from workload import batch_put, key_of, name_of, put_array, random_array, read_b
 Code = grpc.StatusCode
 MIB = 1 << 20
 SEED = int(os.environ.get("TIFFIN_CRASH_SEED", random.randrange(1 << 32)))
-DATABASES = int(os.environ.get("TIFFIN_CRASH_DATABASES", "40"))
+DATABASES = int(os.environ.get("TIFFIN_CRASH_DATABASES", "12"))
 
 
 class Place:
