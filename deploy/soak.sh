@@ -39,6 +39,7 @@ cmake --build --preset "$preset" -j "${TIFFIN_JOBS:-$(nproc)}" \
 
 # A round is some minutes: all kinds of tests have their turn in the first.
 export TIFFIN_CRASH_CYCLES=100 TIFFIN_CRASH_POINTS=150 TIFFIN_CRASH_FAULTS=100 TIFFIN_CRASH_DATABASES=100
+export TIFFIN_CRASH_DAMAGES=100
 seed=${TIFFIN_SOAK_SEED:-$((RANDOM * 32768 + RANDOM))}
 end=$((SECONDS + minutes * 60))
 for ((round = 1; ; ++round)); do

@@ -6,7 +6,7 @@ import os, random, unittest
 
 from cycles import Cycles
 
-CYCLES = int(os.environ.get("TIFFIN_CRASH_CYCLES", "40"))
+CYCLES = int(os.environ.get("TIFFIN_CRASH_CYCLES", "20"))
 SEED = int(os.environ.get("TIFFIN_CRASH_SEED", random.randrange(1 << 32)))
 
 

@@ -13,7 +13,7 @@ from inspect_folder import inspect
 from layer import Action
 from scenario import Scenario
 
-FAULTS = int(os.environ.get("TIFFIN_CRASH_FAULTS", "30"))
+FAULTS = int(os.environ.get("TIFFIN_CRASH_FAULTS", "22"))
 SEED = int(os.environ.get("TIFFIN_CRASH_SEED", random.randrange(1 << 32)))
 FATAL = 70  # exit code after a failed sync of the database
 

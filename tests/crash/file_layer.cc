@@ -24,6 +24,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "layer_control.h"
 
@@ -47,6 +48,7 @@ struct OpenFile {
   std::string path;  // below the root
   uint64_t handle;
   bool folder;
+  OpenFile* older = nullptr;  // all there were: other threads may still look at them
 };
 
 // Never destroyed: calls may come while the process ends.
@@ -57,6 +59,7 @@ struct Layer {
   pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;  // a change and its record are one step
   std::atomic<uint64_t> next_number{1};
   std::atomic<OpenFile*> files[kMaxFd] = {};
+  OpenFile* newest = nullptr;  // guarded by order
 };
 
 Layer* MakeLayer() {
@@ -81,6 +84,8 @@ Layer* MakeLayer() {
 }
 
 Layer* TheLayer() {
+  // A sanitizer makes calls before there is an environment.
+  if (environ == nullptr) return nullptr;
   static Layer* const layer = MakeLayer();
   return layer;
 }
@@ -177,13 +182,18 @@ void Tape(TapeRecord record, std::string_view path, std::string_view path2 = {},
   errno = before;
 }
 
+// In order.
+OpenFile* Keep(OpenFile file) {
+  Layer* const layer = TheLayer();
+  file.older = layer->newest;
+  return layer->newest = new OpenFile(std::move(file));
+}
+
 void Remember(int fd, std::string path, uint64_t handle) {
   if (fd < 0 || fd >= kMaxFd) return;
   struct stat info;
   const bool folder = fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
-  auto* const file = new OpenFile{std::move(path), handle, folder};
-  // What was there leaks if its close was not seen; other threads may still look at it.
-  TheLayer()->files[fd].store(file, std::memory_order_release);
+  TheLayer()->files[fd].store(Keep({std::move(path), handle, folder}), std::memory_order_release);
 }
 
 // Open files are known by their new name.
@@ -191,7 +201,7 @@ void Renamed(const std::string& from, const std::string& to) {
   for (auto& slot : TheLayer()->files) {
     const OpenFile* const file = slot.load(std::memory_order_acquire);
     if (file == nullptr || file->path != from) continue;
-    slot.store(new OpenFile{to, file->handle, file->folder}, std::memory_order_release);
+    slot.store(Keep({to, file->handle, file->folder}), std::memory_order_release);
   }
 }
 

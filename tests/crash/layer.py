@@ -92,7 +92,9 @@ def environment(root, control=None, tape=None):
     linked = subprocess.run(["ldd", os.environ["TIFFIN_SERVER_BINARY"]], capture_output=True,
                             text=True, check=True).stdout
     libraries[:0] = [line.split()[2] for line in linked.splitlines() if "libasan" in line]
-    env = dict(os.environ, LD_PRELOAD=":".join(libraries), TIFFIN_LAYER_ROOT=root)
+    leaks = os.path.join(os.path.dirname(os.path.abspath(__file__)), "leaks.supp")
+    env = dict(os.environ, LD_PRELOAD=":".join(libraries), TIFFIN_LAYER_ROOT=root,
+               LSAN_OPTIONS=f"suppressions={leaks}:print_suppressions=0")
     if control:
         env["TIFFIN_LAYER_CONTROL"] = control
     if tape:

@@ -11,7 +11,7 @@ from journal import Broken
 from layer import CHANGES, Action
 from scenario import Scenario
 
-POINTS = int(os.environ.get("TIFFIN_CRASH_POINTS", "30"))
+POINTS = int(os.environ.get("TIFFIN_CRASH_POINTS", "15"))
 SEED = int(os.environ.get("TIFFIN_CRASH_SEED", random.randrange(1 << 32)))
 
 
