@@ -26,12 +26,16 @@ absl::StatusOr<std::unique_ptr<DiskReserve>> DiskReserve::Open(const Options& op
     TIFFIN_ASSIGN_OR_RETURN(const uint64_t free, reserve->FreeBytes());
     std::error_code error;
     const uintmax_t had = std::filesystem::file_size(reserve->File(), error);
-    reserve->made_ = !error && had == options.bytes && options.bytes > 0;
-    if (!reserve->made_) (void)std::filesystem::remove(reserve->File(), error);
+    const bool there = !error;
+    reserve->made_ = there && had == options.bytes && options.bytes > 0;
+    reserve->given_ = there && had == 0 && options.bytes > 0;
+    if (options.bytes == 0) (void)::unlink(reserve->File().c_str());
     if (free < options.low_bytes) {
       reserve->GiveUp();
     } else if (!reserve->made_ && !reserve->MakeReserve()) {
       spdlog::warn("event=reserve note=\"no room for the reserve\" bytes={}", options.bytes);
+      // Full since an earlier run: what is free now is what was given up.
+      if (reserve->given_) reserve->GiveUp();
     }
   }
   reserve->watcher_ = std::thread([watched = reserve.get()] {
@@ -57,6 +61,7 @@ DiskReserve::~DiskReserve() {
 }
 
 absl::Status DiskReserve::Check() {
+  if (full_) LookNow(false);
   if (!full_) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       StrCat("the disk of ", options_.folder.string(),
@@ -85,13 +90,13 @@ absl::StatusOr<uint64_t> DiskReserve::FreeBytes() const {
   return uint64_t{fs.f_bavail} * fs.f_frsize;
 }
 
-// Whether a file of so many bytes could be had; it stays.
+// Whether a file of so many bytes could be had; it stays, else it is empty.
 bool DiskReserve::Take(const std::filesystem::path& file, uint64_t bytes) const {
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const bool taken = posix_fallocate(fd, 0, static_cast<off_t>(bytes)) == 0;
   ::close(fd);
-  if (!taken) (void)::unlink(file.c_str());
+  if (!taken) (void)::truncate(file.c_str(), 0);
   return taken;
 }
 
@@ -100,14 +105,18 @@ bool DiskReserve::MakeReserve() {
   const absl::StatusOr<uint64_t> free = FreeBytes();
   if (!free.ok() || *free < options_.bytes + options_.low_bytes) return false;
   made_ = Take(File(), options_.bytes);
+  if (made_) given_ = false;
   return made_;
 }
 
 void DiskReserve::GiveUp() {
   full_ = true;
+  given_ = given_ || made_;
   made_ = false;
-  // What cannot be removed cannot be given up: then Collect has to do without.
-  (void)::unlink(File().c_str());
+  // What cannot be cut cannot be given up: then Collect has to do without.
+  if (given_ && ::truncate(File().c_str(), 0) != 0) {
+    spdlog::warn("event=reserve note=\"it cannot be given up\" error=\"{}\"", std::strerror(errno));
+  }
   spdlog::error("event=disk_full note=\"nothing more is stored until space is freed\"");
 }
 
@@ -130,8 +139,8 @@ void DiskReserve::LookNow(bool met_full) {
     }
     return;
   }
-  // Without a reserve some distance keeps it from going back and forth.
-  const bool room = options_.bytes > 0 ? MakeReserve() : *free >= 2 * options_.low_bytes;
+  // Without one to make, some distance keeps it from going back and forth.
+  const bool room = given_ ? MakeReserve() : *free >= 2 * options_.low_bytes;
   if (!room) return;
   full_ = false;
   spdlog::info("event=disk_room free={}", *free);

@@ -16,8 +16,9 @@
 namespace tiffin::server {
 
 // The disk is full when less than `low_bytes` are free, or when a write met its end (a quota). From then on
-// nothing that needs space is written, until the reserve can be made again with `low_bytes` to spare.
-// Looks once a second; a write that met a full disk looks at once.
+// nothing that needs space is written, until the reserve can be made again with `low_bytes` to spare; or, if
+// there never was room for one, until twice `low_bytes` are free. Looks once a second, and when a write met a full
+// disk or is about to be refused. A reserve that was given up stays as an empty file, so that the next start knows.
 // Threads: all methods may be called from any thread.
 class DiskReserve : public DiskRoom {
  public:
@@ -52,7 +53,8 @@ class DiskReserve : public DiskRoom {
   std::atomic<bool> full_{false};
   std::mutex mutex_;  // guards all below, and changes of full_
   std::condition_variable wake_;
-  bool made_ = false;  // the file is there
+  bool made_ = false;   // the file is there, whole
+  bool given_ = false;  // it was, and was given up
   bool stop_ = false;
   std::thread watcher_;
 };

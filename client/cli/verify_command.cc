@@ -15,6 +15,7 @@ namespace {
 struct VerifyCommand {
   bool keys = false;
   double rate = 0;  // MiB/s
+  bool rebuild = false;
 };
 
 void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table* table) {
@@ -32,6 +33,10 @@ void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table
 }
 
 absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
+  if (command.rebuild) {
+    return WrongUse("verify --rebuild is done offline, by the server's program: "
+                    "tiffin-server --rebuild --data DIR");
+  }
   v1::VerifyRequest request;
   *request.mutable_caller() = context.caller();
   request.set_keys(command.keys);
@@ -74,6 +79,7 @@ void AddVerifyCommand(CLI::App* app, Command* chosen) {
   verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
   verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")
       ->check(CLI::Range(0.0, 1e6));
+  verify->add_flag("--rebuild", command->rebuild, "Tells how a damaged database is made anew");
   verify->callback([=] {
     *chosen = [command](Context& context) { return RunVerify(*command, context); };
   });

@@ -119,9 +119,10 @@ grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* con
       response->set_kept_bytes(evicted.kept_bytes);
       response->set_blobs(counts.blobs + evicted.blobs);
       response->set_blob_bytes(counts.blob_bytes + evicted.blob_bytes);
-      response->set_packs_removed(counts.packs_removed);
-      response->set_packs_rewritten(counts.packs_rewritten);
-      response->set_freed_bytes(counts.freed_bytes);
+      const CollectCounts& before = evicted.collected;
+      response->set_packs_removed(before.packs_removed + counts.packs_removed);
+      response->set_packs_rewritten(before.packs_rewritten + counts.packs_rewritten);
+      response->set_freed_bytes(before.freed_bytes + counts.freed_bytes);
       response->set_pinned(counts.pinned);
       return absl::OkStatus();
     }());

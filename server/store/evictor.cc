@@ -153,7 +153,7 @@ absl::StatusOr<EvictCounts> Evictor::Run(uint64_t max_bytes, bool dry_run) {
   TIFFIN_ASSIGN_OR_RETURN(counts.kept_bytes, KeptBytes());
   if (counts.kept_bytes > max_bytes) {
     // What nothing uses goes first.
-    TIFFIN_RETURN_IF_ERROR(blobs_->Collect(false).status());
+    TIFFIN_ASSIGN_OR_RETURN(counts.collected, blobs_->Collect(false));
     TIFFIN_ASSIGN_OR_RETURN(counts.kept_bytes, KeptBytes());
   }
   if (counts.kept_bytes > max_bytes) {

@@ -15,7 +15,8 @@ namespace tiffin::server {
 
 struct EvictCounts {
   uint64_t results = 0;
-  uint64_t blobs = 0, blob_bytes = 0;  // that only they used
+  uint64_t blobs = 0, blob_bytes = 0;  // that only they used, or nothing
+  CollectCounts collected;             // of packs, on the way
   uint64_t kept_bytes = 0;             // of blobs and database, afterwards
 };
 

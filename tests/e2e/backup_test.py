@@ -1,5 +1,5 @@
 """Copies made while others write: a server that is started on one has all that was acknowledged before."""
-import ctypes, glob, json, os, subprocess, tempfile, threading, unittest, uuid
+import ctypes, glob, json, os, signal, subprocess, tempfile, threading, unittest, uuid
 
 import grpc
 import numpy
@@ -117,6 +117,14 @@ class Backup(unittest.TestCase):
         for name in ("", ".", "..", ".hidden", "a/b", "/etc", "../up", "a\0b", "x" * 300):
             self.fails(grpc.StatusCode.INVALID_ARGUMENT, "name", name)
         self.assertEqual(os.listdir(self.backups), ["first"])
+
+    def test_what_a_killed_server_left_unfinished_goes_at_the_next_start(self):
+        os.makedirs(self.backups + "/.half.partial/packs")
+        os.mkdir(self.backups + "/others")
+        self.server.stop(signal.SIGKILL)
+        self.server.start()
+        self.assertEqual(os.listdir(self.backups), ["others"])
+        self.backup("half")
 
     def test_without_a_folder_it_is_refused(self):
         server = Server("--verify-rate", "0")

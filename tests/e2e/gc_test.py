@@ -43,6 +43,8 @@ class Gc(unittest.TestCase):
         self.assertEqual(len(glob.glob(self.server.data + "/packs/*/*.h5")), 5)
         done = self.tiffin("gc", "--max-bytes", "5MB")
         self.assertEqual((done["evicted"], done["blobs"], done["blob_bytes"]), (3, 3, 6_000_000))
+        self.assertEqual(done["packs_removed"], 3)
+        self.assertGreater(done["freed_bytes"], 6_000_000)
         self.assertLess(done["kept_bytes"], 5_000_000)
         self.assertEqual(len(glob.glob(self.server.data + "/packs/*/*.h5")), 2)
         # Read last, and stored last.

@@ -219,6 +219,10 @@ class Rebuild(unittest.TestCase):
                                self.server.data], capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 1)
         self.assertIn("another server owns", done.stderr)
+        told = subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "--server", self.server.address,
+                               "verify", "--rebuild"], capture_output=True, text=True, timeout=120)
+        self.assertEqual(told.returncode, 2)
+        self.assertIn("tiffin-server --rebuild", told.stderr)
 
     def test_a_folder_without_packs_is_refused(self):
         done = subprocess.run([os.environ["TIFFIN_SERVER_BINARY"], "--rebuild", "--data", "/tmp"],

@@ -134,7 +134,8 @@ void Reference::Renew(int id, bool progress) {
 bool Reference::Withdraw(int id, Tombstone why) {
   ReferenceJob& job = jobs[id];
   if (!job.known) return false;
-  if (why != Tombstone::kInvalidated && job.state != JobState::kDone) return false;
+  const bool evicts_link = why == Tombstone::kEvicted && job.state == JobState::kLinked;
+  if (why != Tombstone::kInvalidated && job.state != JobState::kDone && !evicts_link) return false;
   if (job.state == JobState::kAbsent && job.epochs.empty()) return false;
   if (why == Tombstone::kInvalidated) {
     job.epochs.clear();

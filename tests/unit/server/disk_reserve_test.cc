@@ -35,8 +35,13 @@ class DiskReserveTest : public testing::Test {
     ASSERT_TRUE(reserve.ok()) << reserve.status();
     reserve_ = *std::move(reserve);
   }
+  // Never with less in between, as the watcher may look at any time.
   void Fill(uint64_t bytes) {
-    std::ofstream(folder_ / "filler") << std::string(bytes, 'x');
+    const std::filesystem::path filler = folder_ / "filler";
+    std::error_code error;
+    const uintmax_t had = std::filesystem::file_size(filler, error);
+    if (!error && had >= bytes) return std::filesystem::resize_file(filler, bytes);
+    std::ofstream(filler, std::ios::app) << std::string(error ? bytes : bytes - had, 'x');
   }
   bool Reserved() {
     std::error_code error;
@@ -62,6 +67,32 @@ TEST_F(DiskReserveTest, IsGivenUpWhenFullAndMadeAgainWhenThereIsRoom) {
   EXPECT_FALSE(reserve_->Check().ok());
   Fill(1);
   reserve_->Look();
+  EXPECT_TRUE(reserve_->Check().ok());
+  EXPECT_TRUE(Reserved());
+}
+
+TEST_F(DiskReserveTest, ADiskTooSmallForOneRecoversAllTheSame) {
+  auto reserve = DiskReserve::Open({folder_, 100 * kMiB, 2 * kMiB});
+  ASSERT_TRUE(reserve.ok()) << reserve.status();
+  EXPECT_TRUE((*reserve)->Check().ok());
+  Fill(15 * kMiB);
+  (*reserve)->Look();
+  EXPECT_FALSE((*reserve)->Check().ok());
+  Fill(13 * kMiB);
+  EXPECT_FALSE((*reserve)->Check().ok()) << "a little more is too little";
+  Fill(11 * kMiB);
+  EXPECT_TRUE((*reserve)->Check().ok()) << "whoever asks looks";
+}
+
+TEST_F(DiskReserveTest, WhatWasGivenUpIsNotTakenForRoomByTheNextStart) {
+  Open();
+  Fill(11 * kMiB);
+  reserve_->Look();
+  ASSERT_FALSE(reserve_->Check().ok());
+  reserve_.reset();
+  Open();  // 5 MiB are free, of which 4 were the reserve
+  EXPECT_FALSE(reserve_->Check().ok());
+  Fill(1);
   EXPECT_TRUE(reserve_->Check().ok());
   EXPECT_TRUE(Reserved());
 }
