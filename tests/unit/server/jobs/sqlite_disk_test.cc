@@ -22,6 +22,13 @@ class SqliteDisk : public ::testing::Test {
     options_.file = folder_.file();
     database_ = Must(OpenSqliteJobDatabase(options_));
   }
+  // The first transaction since the start, which copied the log, also syncs the head of a new one.
+  void OpenAndBeginTheLog() {
+    Open();
+    Must(WriteLater(*database_, [](JobTransaction& tx) {
+           return tx.PutPack({"first", PackState::kPending});
+         }).get());
+  }
   std::future<absl::Status> Add(const std::string& pack) {
     return WriteLater(*database_, [pack](JobTransaction& tx) {
       return tx.PutPack({pack, PackState::kOpen});
@@ -53,7 +60,7 @@ class SqliteDisk : public ::testing::Test {
 };
 
 TEST_F(SqliteDisk, EveryAcknowledgedOperationWasSynced) {
-  Open();
+  OpenAndBeginTheLog();
   for (int i = 0; i < 5; ++i) {
     const int before = vfs_.log_syncs;
     Must(Add(absl::StrCat(i)).get());
@@ -62,7 +69,7 @@ TEST_F(SqliteDisk, EveryAcknowledgedOperationWasSynced) {
 }
 
 TEST_F(SqliteDisk, WhatQueuedDuringATransactionSharesTheNextSync) {
-  Open();
+  OpenAndBeginTheLog();
   std::vector<std::future<absl::Status>> fates;
   HeldWriter held(*database_);
   for (int i = 0; i < 500; ++i) fates.push_back(Add(absl::StrCat(i)));
@@ -74,7 +81,7 @@ TEST_F(SqliteDisk, WhatQueuedDuringATransactionSharesTheNextSync) {
 
 TEST_F(SqliteDisk, ATransactionTakesNoMoreThanItsCap) {
   options_.max_batch = 10;
-  Open();
+  OpenAndBeginTheLog();
   std::vector<std::future<absl::Status>> fates;
   HeldWriter held(*database_);
   for (int i = 0; i < 40; ++i) fates.push_back(Add(absl::StrCat(i)));
@@ -86,7 +93,7 @@ TEST_F(SqliteDisk, ATransactionTakesNoMoreThanItsCap) {
 
 TEST_F(SqliteDisk, ATransactionTakesNoMoreBytesThanItsCap) {
   options_.max_batch_bytes = 100'000;
-  Open();
+  OpenAndBeginTheLog();
   std::vector<std::future<absl::Status>> fates;
   HeldWriter held(*database_);
   for (uint64_t n = 0; n < 6; ++n) fates.push_back(AddLarge(n, 50'000));
