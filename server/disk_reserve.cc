@@ -95,8 +95,10 @@ bool DiskReserve::Take(const std::filesystem::path& file, uint64_t bytes) const 
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   const bool taken = posix_fallocate(fd, 0, static_cast<off_t>(bytes)) == 0;
+  if (!taken) {
+    [[maybe_unused]] const int cut = ::ftruncate(fd, 0);
+  }
   ::close(fd);
-  if (!taken) (void)::truncate(file.c_str(), 0);
   return taken;
 }
 

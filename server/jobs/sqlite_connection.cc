@@ -11,6 +11,7 @@
 namespace tiffin::server {
 namespace {
 
+constexpr int kReadersTimeoutMs = 200;  // of a checkpoint that needs the log for itself
 constexpr int kBusyTimeoutMs = 5000;
 constexpr char kDamagedAdvice[] =
     ": the database is damaged; stop the server and run `tiffin-server --rebuild --data …`, which makes it "
@@ -173,9 +174,12 @@ void SqliteConnection::Checkpoint(CheckpointMode mode) {
                           : mode == CheckpointMode::kRestart ? SQLITE_CHECKPOINT_RESTART
                                                              : SQLITE_CHECKPOINT_TRUNCATE;
   sqlite3* handle = database_.getHandle();
+  // All who want to write wait meanwhile: readers that do not end soon let the log grow instead.
+  sqlite3_busy_timeout(handle, kReadersTimeoutMs);
   if (sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, nullptr, nullptr) != SQLITE_OK) {
     NoteCode(sqlite3_extended_errcode(handle));
   }
+  sqlite3_busy_timeout(handle, kBusyTimeoutMs);
 }
 
 absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {

@@ -83,8 +83,8 @@ class BidiStream : public RawBidiReactor,
   }
 
  protected:
-  // A message has come; the next is read when this returns OK and Produce has nothing more.
-  virtual absl::Status Take(const Request& request) = 0;
+  // A message has come, to be used up; the next is read when this returns OK and Produce has nothing more.
+  virtual absl::Status Take(Request& request) = 0;
   // Writes a next answer to the messages taken; false: there was none left. Called as the client reads.
   virtual bool Produce() { return false; }
   // Bytes held in memory for each byte of a message: a record's tree is larger than its text.

@@ -21,7 +21,7 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
   size_t CostPerByte() const override { return 2; }  // the message, and its blobs on their way
 
   // One sync and one transaction for a whole message.
-  absl::Status Take(const v1::BatchPutRequest& request) override {
+  absl::Status Take(v1::BatchPutRequest& request) override {
     if (first_) {
       told_caller_ = request.caller();
       TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
@@ -40,7 +40,7 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
         server::ToProto(name.status(), item->mutable_status());
         continue;
       }
-      puts.push_back({*std::move(name), known, request.items(i).data()});
+      puts.push_back({*std::move(name), known, std::move(*request.mutable_items(i)->mutable_data())});
       at.push_back(i);
     }
     const auto outcomes = blobs_->PutSmall(caller_.name_space, std::move(puts));
@@ -72,7 +72,7 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
  private:
   const v1::Caller& caller() const override { return told_caller_; }
 
-  absl::Status Take(const v1::BatchDerefRequest& request) override {
+  absl::Status Take(v1::BatchDerefRequest& request) override {
     if (first_) {
       told_caller_ = request.caller();
       TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));

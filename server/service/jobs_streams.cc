@@ -18,7 +18,7 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
  private:
   const v1::Caller& caller() const override { return told_caller_; }
 
-  absl::Status Take(const v1::SubmitBatchRequest& request) override {
+  absl::Status Take(v1::SubmitBatchRequest& request) override {
     if (first_) {
       told_caller_ = request.caller();
       TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
@@ -92,7 +92,7 @@ class BatchGetResultsStream
  private:
   const v1::Caller& caller() const override { return told_caller_; }
 
-  absl::Status Take(const v1::BatchGetResultsRequest& request) override {
+  absl::Status Take(v1::BatchGetResultsRequest& request) override {
     if (first_) {
       told_caller_ = request.caller();
       TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
@@ -165,7 +165,7 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
  private:
   const v1::Caller& caller() const override { return told_caller_; }
 
-  absl::Status Take(const v1::AwaitRequest& request) override {
+  absl::Status Take(v1::AwaitRequest& request) override {
     if (first_) TIFFIN_RETURN_IF_ERROR(Open(request));
     first_ = false;
     std::vector<AwaitItem> items;

@@ -20,7 +20,7 @@ class CrashServer:
         self.root = os.path.join(self.folder, "root")  # what the layer sees
         os.mkdir(self.root)
         self.data = os.path.join(self.root, data)
-        self.flags = ("--allow-local", "--open-pack", str(2 << 20), *flags)
+        self.flags = ("--allow-local", "--open-pack", str(2 << 20), "--reserve", str(1 << 20), *flags)
         self.control = Control(os.path.join(self.folder, "control"))
         self.tape = os.path.join(self.folder, "tape") if tape else None
         self.disk = Disk()

@@ -425,6 +425,14 @@ TIFFIN_FTRUNCATE(ftruncate64)
 TIFFIN_FALLOCATE(fallocate)
 TIFFIN_FALLOCATE(fallocate64)
 
+// glibc's own would not come by here. What it does where a file system cannot allocate is left out.
+int posix_fallocate(int fd, off_t offset, off_t length) {
+  return fallocate(fd, 0, offset, length) == 0 ? 0 : errno;
+}
+int posix_fallocate64(int fd, off64_t offset, off64_t length) {
+  return posix_fallocate(fd, offset, length);
+}
+
 int fsync(int fd) {
   const OpenFile* const file = Find(fd);
   if (file == nullptr) return REAL(fsync)(fd);

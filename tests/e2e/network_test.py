@@ -176,7 +176,7 @@ class NetworkTest(unittest.TestCase):
     def test_a_lease_outlives_a_broken_line(self):
         one = json.dumps(job("kept", 1))
         go_on = self.path("go-on")
-        running = self.start("run", one, "--term", "5s", "--",
+        running = self.start("run", one, "--term", "20s", "--",
                              *self.command("while [ ! -e '%s' ]; do sleep 0.1; done; echo 7" % go_on))
         self.until(lambda: self.count() == 1)
         for _ in range(3):
