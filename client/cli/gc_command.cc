@@ -32,8 +32,11 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
     };
     const std::string pre = command.dry_run ? "would be " : "";
     std::vector<std::pair<std::string, std::string>> fields;
-    if (command.max_bytes) fields.emplace_back("results " + pre + "evicted", StrCat(collected.evicted()));
-    fields.emplace_back("blobs " + pre + "removed", count(collected.blobs(), collected.blob_bytes()));
+    if (command.max_bytes) {
+      fields.emplace_back("results " + pre + "evicted", StrCat(collected.evicted()));
+    }
+    fields.emplace_back("blobs " + pre + "removed",
+                        count(collected.blobs(), collected.blob_bytes()));
     fields.emplace_back("packs " + pre + "removed", StrCat(collected.packs_removed()));
     if (!command.dry_run) {
       fields.emplace_back("packs rewritten", StrCat(collected.packs_rewritten()));
@@ -45,7 +48,8 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
   }
   if (command.max_bytes && collected.kept_bytes() > *command.max_bytes) {
     return absl::ResourceExhaustedError(
-        StrCat(BytesText(collected.kept_bytes()), " stay: the rest is pinned, named by aliases, or in use"));
+        StrCat(BytesText(collected.kept_bytes()),
+               " stay: they are pinned, named by aliases, or in use"));
   }
   return kDone;
 }
@@ -53,11 +57,12 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
 }  // namespace
 
 void AddGcCommand(CLI::App* app, Command* chosen) {
-  CLI::App* gc = app->add_subcommand("gc", "Frees what nothing refers to; results too, with --max-bytes");
+  CLI::App* gc = app->add_subcommand(
+      "gc", "Frees what nothing refers to; results too, with --max-bytes");
   auto command = std::make_shared<GcCommand>();
   gc->add_option_function<uint64_t>(
         "--max-bytes", [command](const uint64_t& bytes) { command->max_bytes = bytes; },
-        "Evict results, the least recently read first, until blobs and database are below it (10GiB)")
+        "Evict results, the least recently read first, until blobs and rows take less (10GiB)")
       ->transform(CLI::AsSizeValue(false));
   gc->add_flag("--dry-run", command->dry_run, "Only count");
   gc->callback([=] {
