@@ -7,11 +7,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "client/client.h"
+#include "client/objects.h"
 #include "tests/support/server_process.h"
 
 namespace tiffin {
@@ -164,6 +166,50 @@ TEST_F(ClientServerTest, DamageInAMappedFileIsSeen) {
   ASSERT_EQ(std::fclose(file), 0);
   EXPECT_EQ(client.Map(name).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_TRUE(MakeClient({.verify = false}).Map(name).ok());
+}
+
+// An object with a file, whose content goes along.
+struct Report {
+  static constexpr std::string_view kClassName = "m.Report";
+  absl::StatusOr<Value> serialise(const Pack& pack) const {
+    return pack(title, {.files = {file}, .upload = true});
+  }
+  static absl::StatusOr<Report> construct(const Unpack& record) {
+    Report report;
+    const absl::StatusOr<std::string> title = record.As<std::string>();
+    if (!title.ok()) return title.status();
+    const absl::StatusOr<std::string> content = record.File("report.txt");
+    if (!content.ok()) return content.status();
+    report.title = *title;
+    report.content = *content;
+    return report;
+  }
+  std::string title, file, content;
+};
+
+TEST_F(ClientServerTest, FilesOfObjectsComeBackOnAnyHost) {
+  Serve();
+  for (const std::string& content : {std::string("small"), std::string(3 << 20, 'L')}) {
+    Report report;
+    report.title = "t";
+    report.file = "report.txt";
+    std::ofstream(report.file) << content;
+    Client client = MakeClient();
+    const Value job(Object{{"function", "report"},
+                           {"arguments", List{static_cast<int64_t>(content.size())}},
+                           {"version", "1"}});
+    const auto record = Encode(report, {.host = "node1", .blobs = MakeObjectBlobs(client)});
+    ASSERT_TRUE(record.ok()) << record.status();
+    ASSERT_TRUE(client.StoreJob(job, *record).ok());
+    fs::remove(report.file);
+    Client other = MakeClient();
+    const auto stored = other.Get(*other.KeyOf(job));
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    const auto back = Decode<Report>(stored->value, {.blobs = MakeObjectBlobs(other)});
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(back->title, "t");
+    EXPECT_TRUE(back->content == content);
+  }
 }
 
 TEST(MappedBlob, IsOfTheServersFileOnly) {
