@@ -2,6 +2,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -18,6 +19,15 @@ namespace {
 
 constexpr int kMaxMessageBytes = 20 << 20;
 
+// Of a call that was not cancelled here: a server that stops cancels what comes at the last moment, which is
+// no more than UNAVAILABLE.
+absl::Status FromServer(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::CANCELLED) {
+    return absl::UnavailableError("the server cancelled the call: it is stopping");
+  }
+  return FromGrpc(status);
+}
+
 class GrpcAwaitStream : public AwaitStream {
  public:
   explicit GrpcAwaitStream(v1::Jobs::Stub* stub) : stream_(stub->Await(&context_)) {}
@@ -32,14 +42,19 @@ class GrpcAwaitStream : public AwaitStream {
     if (!finished_ && stream_->Read(&response)) return response;
     if (!finished_) {
       finished_ = true;
-      end_ = FromGrpc(stream_->Finish());
+      const grpc::Status status = stream_->Finish();
+      end_ = cancelled_ ? FromGrpc(status) : FromServer(status);
     }
     if (end_.ok()) return absl::OutOfRangeError("all jobs have ended");
     return end_;
   }
-  void Cancel() override { context_.TryCancel(); }
+  void Cancel() override {
+    cancelled_ = true;
+    context_.TryCancel();
+  }
 
  private:
+  std::atomic<bool> cancelled_{false};
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<v1::AwaitRequest, v1::AwaitResponse>> stream_;
   bool finished_ = false;
@@ -173,7 +188,7 @@ class GrpcConnection : public Connection {
     }
     if (open) stream->WritesDone();
     const grpc::Status status = stream->Finish();
-    if (!status.ok()) return FromGrpc(status);
+    if (!status.ok()) return FromServer(status);
     return response;
   }
 
@@ -193,14 +208,14 @@ class GrpcConnection : public Connection {
     }
     if (!stopped.ok()) context.TryCancel();
     const grpc::Status status = stream->Finish();
-    return stopped.ok() ? FromGrpc(status) : stopped;
+    return stopped.ok() ? FromServer(status) : stopped;
   }
 
   absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest& request) override {
     grpc::ClientContext context;  // without a deadline
     v1::CollectResponse response;
     const grpc::Status status = admin_->Collect(&context, request, &response);
-    if (!status.ok()) return FromGrpc(status);
+    if (!status.ok()) return FromServer(status);
     return response;
   }
   absl::Status Backup(const v1::BackupRequest& request,
@@ -243,7 +258,7 @@ class GrpcConnection : public Connection {
           StrCat("the server answers ",
                  foreign::HealthCheckResponse::ServingStatus_Name(response.status())));
     }
-    return FromGrpc(status);
+    return FromServer(status);
   }
 
  private:
@@ -260,7 +275,7 @@ class GrpcConnection : public Connection {
     SetTimeout(std::min(timeout, options_.call_timeout), &context);
     Response response;
     const grpc::Status status = (stub.*method)(&context, request, &response);
-    if (!status.ok()) return FromGrpc(status);
+    if (!status.ok()) return FromServer(status);
     return response;
   }
 
@@ -292,7 +307,7 @@ class GrpcConnection : public Connection {
     Response response;
     while (stream->Read(&response)) on_response(response);
     if (writer.joinable()) writer.join();
-    return FromGrpc(stream->Finish());
+    return FromServer(stream->Finish());
   }
 
   // Without a deadline: it takes as long as there is much to do.
@@ -308,7 +323,8 @@ class GrpcConnection : public Connection {
     bool go_on = true;
     while (go_on && stream->Read(&response)) go_on = on_message(response);
     if (!go_on) context.TryCancel();
-    return FromGrpc(stream->Finish());
+    const grpc::Status status = stream->Finish();
+    return go_on ? FromServer(status) : FromGrpc(status);
   }
 
   const ConnectionOptions options_;

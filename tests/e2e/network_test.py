@@ -189,6 +189,22 @@ class NetworkTest(unittest.TestCase):
         self.assertEqual(json.loads(self.finish(running))["value"], 7)
         self.assertEqual(self.count(), 1)
 
+    def test_who_waits_outlives_restarts(self):
+        # What comes while the server stops is cancelled by gRPC, not answered.
+        server = Server()
+        self.addCleanup(server.close)
+        answer = submit(server, job("restarts", 1), namespace=self.namespace)
+        waiting = [self.start("await", self.text(answer.key), TIFFIN_SERVER=server.address)
+                   for _ in range(4)]
+        stats = lambda: server.admin.Stats(admin_pb2.StatsRequest()).waiting
+        for _ in range(3):
+            self.until(lambda: stats() == 4)
+            self.assertEqual(server.stop(), 0)
+            server.start(listen=server.address)
+        store(server, answer, 7, namespace=self.namespace)
+        for process in waiting:
+            self.assertIn("7", self.finish(process))
+
     def test_the_server_is_killed_in_the_middle_of_an_upload(self):
         server = Server()
         self.addCleanup(server.close)
