@@ -34,6 +34,11 @@ absl::StatusOr<uint64_t> SizeOf(const BlobName& name) {
   return ArrayBytes(dtype, name.shape);
 }
 
+absl::Status OtherSize(const BlobName& name, uint64_t told, uint64_t size) {
+  return absl::InternalError(StrCat(name.ToText(), ": the server tells of ", told,
+                                    " bytes, dtype and shape of ", size));
+}
+
 absl::Status IgnoreHeader(const v1::DerefResponse::Header&) { return absl::OkStatus(); }
 
 }  // namespace
@@ -87,8 +92,7 @@ absl::Status Client::Impl::Fetch(const BlobName& name, uint64_t size,
   Sha256 hash = StartBlobKey(name.dtype, name.shape);
   const auto on_header = [&](const v1::DerefResponse::Header& header) -> absl::Status {
     if (header.size() != size || header.length() != size) {
-      return absl::InternalError(StrCat(name.ToText(), ": the server tells of ", header.size(),
-                                        " bytes, dtype and shape of ", size));
+      return OtherSize(name, header.size(), size);
     }
     begin();
     return absl::OkStatus();
@@ -236,8 +240,7 @@ absl::StatusOr<MappedBlob> Client::Map(const BlobName& name) {
   std::string bytes;
   const auto on_header = [&](const v1::DerefResponse::Header& header) -> absl::Status {
     if (header.size() != size) {
-      return absl::InternalError(StrCat(name.ToText(), ": the server tells of ", header.size(),
-                                        " bytes, dtype and shape of ", size));
+      return OtherSize(name, header.size(), size);
     }
     if (!header.has_local()) bytes.reserve(size);
     return absl::OkStatus();

@@ -29,10 +29,11 @@ grpc::ServerWriteReactor<v1::BackupResponse>* AdminService::Backup(
               response.set_total_bytes(total);
               if (absl::Now() - told < kTellEvery) return true;
               told = absl::Now();
-              return send(response);
+              // Nobody who does not listen may hold up the copy, and with it sealing.
+              return send(response, /*skippable=*/true);
             }));
         response.set_path(path);
-        (void)send(response);
+        (void)send(response, /*skippable=*/false);
         return absl::OkStatus();
       });
 }

@@ -40,7 +40,7 @@ grpc::ServerWriteReactor<v1::VerifyResponse>* AdminService::Verify(
         const std::unique_lock one(verify_mutex_, std::try_to_lock);
         if (!one) return absl::AbortedError("another Verify is running");
         return parts_.verifier->Run(options, [&](const VerifyProgress& progress) {
-          return send(ToResponse(progress));
+          return send(ToResponse(progress), /*skippable=*/progress.found.empty());
         });
       });
 }

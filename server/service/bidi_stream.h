@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
+#include "common/status.h"
 #include "server/service/calls.h"
 #include "server/service/convert.h"
 #include "server/service/raw_messages.h"
@@ -78,11 +79,13 @@ class BidiStream : public RawBidiReactor,
   void OnDone() override {
     Closed();
     if (added_) calls_->Remove(self_);
-    calls_->Log(name_, caller(), *ended_, absl::Now() - start_);
+    calls_->Log(name_, told_caller_, *ended_, absl::Now() - start_);
     self_.reset();  // may delete this
   }
 
  protected:
+  // The first message has come: what it says for the whole stream, beside the caller.
+  virtual absl::Status Open(const Request&) { return absl::OkStatus(); }
   // A message has come, to be used up; the next is read when this returns OK and Produce has nothing more.
   virtual absl::Status Take(Request& request) = 0;
   // Writes a next answer to the messages taken; false: there was none left. Called as the client reads.
@@ -92,7 +95,7 @@ class BidiStream : public RawBidiReactor,
   // Nothing more will come.
   virtual void HalfClosed() { End(grpc::Status::OK); }
   virtual void Closed() {}
-  virtual const v1::Caller& caller() const = 0;
+  const CallerInfo& caller() const { return caller_; }
 
   void Write(const Response& response) {
     grpc::ByteBuffer buffer;
@@ -111,7 +114,13 @@ class BidiStream : public RawBidiReactor,
   Calls* const calls_;
 
  private:
+  bool ended() {
+    std::lock_guard lock(mutex_);
+    return ended_.has_value();
+  }
+
   void TakeMessage() {
+    if (ended()) return;  // nobody would hear of what it does
     const size_t bytes = message_.Length();
     share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes * CostPerByte());
     if (!share_) return End(TooMuchInFlight());
@@ -120,8 +129,15 @@ class BidiStream : public RawBidiReactor,
       return End({grpc::StatusCode::INVALID_ARGUMENT,
                   StrCat("message ", number_, " of the stream is no ", Request::descriptor()->name())});
     }
-    ++number_;
-    if (const absl::Status status = Take(request); !status.ok()) End(ToGrpc(status));
+    const absl::Status status = [&]() -> absl::Status {
+      if (number_++ == 0) {
+        told_caller_ = request.caller();
+        TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
+        TIFFIN_RETURN_IF_ERROR(Open(request));
+      }
+      return Take(request);
+    }();
+    if (!status.ok()) End(ToGrpc(status));
   }
 
   // The end of a task: with a hold, which is given up.
@@ -183,8 +199,11 @@ class BidiStream : public RawBidiReactor,
   std::shared_ptr<BidiStream> self_;
   bool added_ = false;
   grpc::ByteBuffer message_;
-  uint64_t number_ = 0;      // of the message in hand; as `share_` touched by the stream's one task
+  // Touched by the stream's one task.
+  uint64_t number_ = 0;      // of the message in hand
   ByteBudget::Share share_;  // of that message
+  v1::Caller told_caller_;
+  CallerInfo caller_;
   std::mutex mutex_;         // guards all below
   std::deque<grpc::ByteBuffer> queue_;
   grpc::ByteBuffer current_;

@@ -17,16 +17,10 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
       : BidiStream(calls, "BatchPut", &calls->writes()), blobs_(blobs), limits_(limits) {}
 
  private:
-  const v1::Caller& caller() const override { return told_caller_; }
   size_t CostPerByte() const override { return 2; }  // the message, and its blobs on their way
 
   // One sync and one transaction for a whole message.
   absl::Status Take(v1::BatchPutRequest& request) override {
-    if (first_) {
-      told_caller_ = request.caller();
-      TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
-      first_ = false;
-    }
     TIFFIN_RETURN_IF_ERROR(CheckBatch(request.items_size(), limits_, "items"));
     v1::BatchPutResponse response;
     std::vector<BlobCatalogue::SmallPut> puts;
@@ -43,7 +37,7 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
       puts.push_back({*std::move(name), known, std::move(*request.mutable_items(i)->mutable_data())});
       at.push_back(i);
     }
-    const auto outcomes = blobs_->PutSmall(caller_.name_space, std::move(puts));
+    const auto outcomes = blobs_->PutSmall(caller().name_space, std::move(puts));
     for (size_t i = 0; i < outcomes.size(); ++i) {
       v1::BatchPutResponse::Item* item = response.mutable_items(at[i]);
       if (outcomes[i].ok()) {
@@ -58,9 +52,6 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
 
   BlobCatalogue* const blobs_;
   const Limits limits_;
-  bool first_ = true;
-  v1::Caller told_caller_;
-  CallerInfo caller_;
   uint64_t index_ = 0;  // of the next blob, in all messages
 };
 
@@ -70,14 +61,8 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
       : BidiStream(calls, "BatchDeref", &calls->reads()), blobs_(blobs), limits_(limits) {}
 
  private:
-  const v1::Caller& caller() const override { return told_caller_; }
 
   absl::Status Take(v1::BatchDerefRequest& request) override {
-    if (first_) {
-      told_caller_ = request.caller();
-      TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
-      first_ = false;
-    }
     TIFFIN_RETURN_IF_ERROR(CheckBatch(request.refs_size(), limits_, "refs"));
     refs_ = request.refs();
     at_ = 0;
@@ -103,7 +88,7 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
   absl::Status Fill(const std::string& where, const v1::BlobRef& ref,
                     v1::BatchDerefResponse::Item* item) {
     TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(ref, limits_, where));
-    TIFFIN_ASSIGN_OR_RETURN(const BlobView blob, blobs_->Find(caller_.name_space, address));
+    TIFFIN_ASSIGN_OR_RETURN(const BlobView blob, blobs_->Find(caller().name_space, address));
     server::ToProto(blob.row.name, item->mutable_header()->mutable_name());
     item->mutable_header()->set_size(blob.row.size);
     item->mutable_header()->set_length(blob.row.size);
@@ -118,9 +103,6 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
 
   BlobCatalogue* const blobs_;
   const Limits limits_;
-  bool first_ = true;
-  v1::Caller told_caller_;
-  CallerInfo caller_;
   google::protobuf::RepeatedPtrField<v1::BlobRef> refs_;  // of the message in hand
   int at_ = 0;                                            // the next of them
   uint64_t index_ = 0;                                    // of the next answer, in all messages

@@ -27,7 +27,8 @@ class ChoreStream : public grpc::ServerWriteReactor<Response>,
  public:
   // Sends a message; waits until the one before is on its way. False: nobody listens any more, or the
   // server is stopping: `work` should end.
-  using Send = std::function<bool(Response)>;
+  // With `skippable` it does not wait: the message is dropped if the one before is not on its way.
+  using Send = std::function<bool(Response, bool skippable)>;
   using Work = std::function<absl::Status(const Send&)>;
 
   static grpc::ServerWriteReactor<Response>* Start(Calls* calls, const char* name,
@@ -62,8 +63,8 @@ class ChoreStream : public grpc::ServerWriteReactor<Response>,
       return End(DrainingStatus());
     }
     calls_->chores().Add([self = self_, this] {
-      const absl::Status status = work_([this](Response response) {
-        return Write(std::move(response));
+      const absl::Status status = work_([this](Response response, bool skippable) {
+        return Write(std::move(response), skippable);
       });
       std::unique_lock lock(mutex_);
       written_.wait(lock, [this] { return !writing_; });
@@ -72,8 +73,9 @@ class ChoreStream : public grpc::ServerWriteReactor<Response>,
       End(stopped && calls_->draining() ? DrainingStatus() : ToGrpc(status));
     });
   }
-  bool Write(Response response) {
+  bool Write(Response response, bool skippable) {
     std::unique_lock lock(mutex_);
+    if (skippable && writing_) return !stopped_;
     // A write that waits for a slow reader ends when the call does.
     written_.wait(lock, [this] { return !writing_; });
     if (stopped_) return false;

@@ -16,17 +16,15 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
       : BidiStream(calls, "SubmitBatch", &calls->writes()), store_(store) {}
 
  private:
-  const v1::Caller& caller() const override { return told_caller_; }
+
+  absl::Status Open(const v1::SubmitBatchRequest& request) override {
+    TIFFIN_ASSIGN_OR_RETURN(options_, OptionsFromProto(request.options(), store_->limits()));
+    bulk_ = request.options().bulk();
+    if (request.has_max_grants()) grants_ = request.max_grants();
+    return absl::OkStatus();
+  }
 
   absl::Status Take(v1::SubmitBatchRequest& request) override {
-    if (first_) {
-      told_caller_ = request.caller();
-      TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
-      TIFFIN_ASSIGN_OR_RETURN(options_, OptionsFromProto(request.options(), store_->limits()));
-      bulk_ = request.options().bulk();
-      if (request.has_max_grants()) grants_ = request.max_grants();
-      first_ = false;
-    }
     const size_t n = static_cast<size_t>(request.jobs_size());
     TIFFIN_RETURN_IF_ERROR(CheckBatch(n, store_->limits(), "jobs"));
     // Reading a job takes a processor; what follows is one visit to the store for the whole message.
@@ -37,7 +35,7 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
       jobs[i] = json.ok() ? store_->Prepare(*json) : json.status();
     });
     const std::vector<absl::StatusOr<SubmitAnswer>> answers =
-        store_->SubmitMany(caller_, std::move(jobs), next_, options_, &grants_,
+        store_->SubmitMany(caller(), std::move(jobs), next_, options_, &grants_,
                            [this](size_t count, const std::function<void(size_t)>& work) {
                              calls_->writes().ForEach(count, work);
                            });
@@ -66,7 +64,7 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
   }
 
   absl::Status Fill(const SubmitAnswer& answer, bool only_presence, v1::SubmitResponse* response) {
-    if (!only_presence || !answer.result) return Answer(*store_, caller_, answer, bulk_, response);
+    if (!only_presence || !answer.result) return Answer(*store_, caller(), answer, bulk_, response);
     ToProto(answer, response);
     response->clear_result();
     response->set_present(true);
@@ -74,9 +72,6 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
   }
 
   JobStore* const store_;
-  bool first_ = true;
-  v1::Caller told_caller_;
-  CallerInfo caller_;
   SubmitOptions options_;
   v1::Bulk bulk_ = v1::BULK_REFS;
   uint64_t next_ = 0;
@@ -90,15 +85,13 @@ class BatchGetResultsStream
       : BidiStream(calls, "BatchGetResults", &calls->reads()), store_(store) {}
 
  private:
-  const v1::Caller& caller() const override { return told_caller_; }
+
+  absl::Status Open(const v1::BatchGetResultsRequest& request) override {
+    bulk_ = request.bulk();
+    return absl::OkStatus();
+  }
 
   absl::Status Take(v1::BatchGetResultsRequest& request) override {
-    if (first_) {
-      told_caller_ = request.caller();
-      TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
-      bulk_ = request.bulk();
-      first_ = false;
-    }
     TIFFIN_RETURN_IF_ERROR(CheckBatch(request.jobs_size(), store_->limits(), "jobs"));
     asked_.clear();
     addresses_.clear();
@@ -115,7 +108,7 @@ class BatchGetResultsStream
     if (at_ == asked_.size()) return false;
     const std::span<const JobAddress> left(addresses_.begin() + address_at_, addresses_.end());
     const std::vector<JobStore::Found> found =
-        store_->GetResults(caller_.name_space, left, kResultBytes);
+        store_->GetResults(caller().name_space, left, kResultBytes);
     MessageOfItems<v1::BatchGetResultsResponse> message;
     auto next = found.begin();
     while (at_ < asked_.size()) {
@@ -136,7 +129,7 @@ class BatchGetResultsStream
     if (found.ok()) {
       item->set_key(std::string((*found)->key.view()));
       ToProto((*found)->result, item->mutable_result());
-      status = ApplyBulk(*store_, caller_.name_space, bulk_, item->mutable_result());
+      status = ApplyBulk(*store_, caller().name_space, bulk_, item->mutable_result());
     }
     if (status.ok()) return;
     item->clear_result();
@@ -146,9 +139,6 @@ class BatchGetResultsStream
   static constexpr size_t kResultBytes = 1 << 20;  // looked up at once
 
   JobStore* const store_;
-  bool first_ = true;
-  v1::Caller told_caller_;
-  CallerInfo caller_;
   v1::Bulk bulk_ = v1::BULK_REFS;
   // Of the message in hand: what was asked, and what of it can be looked up.
   std::vector<absl::StatusOr<JobAddress>> asked_;
@@ -163,11 +153,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       : BidiStream(calls, "Await", &calls->writes()), store_(store) {}
 
  private:
-  const v1::Caller& caller() const override { return told_caller_; }
 
   absl::Status Take(v1::AwaitRequest& request) override {
-    if (first_) TIFFIN_RETURN_IF_ERROR(Open(request));
-    first_ = false;
     std::vector<AwaitItem> items;
     for (int i = 0; i < request.items_size(); ++i) {
       AwaitItem item;
@@ -188,19 +175,17 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     }
     // Before the items: the capacity is there when they are looked at.
     if (request.capacity() > 0) store_->AddCapacity(session_, request.capacity());
-    store_->Await(session_, caller_, std::move(items));
+    store_->Await(session_, caller(), std::move(items));
     return absl::OkStatus();
   }
 
-  absl::Status Open(const v1::AwaitRequest& request) {
-    told_caller_ = request.caller();
-    TIFFIN_ASSIGN_OR_RETURN(caller_, FromProto(request.caller()));
+  absl::Status Open(const v1::AwaitRequest& request) override {
     bulk_ = request.bulk();
     AwaitSession session;
     TIFFIN_ASSIGN_OR_RETURN(
         session.term, TermFromProto(request.has_term(), request.term(), store_->limits(), "term"));
     session.can_compute = request.can_compute();
-    session.caller = caller_;
+    session.caller = caller();
     session.tell = [this](uint64_t index, WaitEvent event) { Tell(index, std::move(event)); };
     session_ = store_->OpenAwait(std::move(session));
     return absl::OkStatus();
@@ -240,11 +225,11 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     ToProto(event, &response);
     absl::Status status;
     if (response.has_result()) {
-      status = ApplyBulk(*store_, caller_.name_space, bulk_, response.mutable_result());
+      status = ApplyBulk(*store_, caller().name_space, bulk_, response.mutable_result());
     }
     if (response.has_workflow()) {
       // With refs if it cannot be inline: an error would lose the lease.
-      ApplyBulk(*store_, caller_.name_space, bulk_, response.mutable_workflow()).IgnoreError();
+      ApplyBulk(*store_, caller().name_space, bulk_, response.mutable_workflow()).IgnoreError();
     }
     if (!status.ok()) {
       response.clear_result();
@@ -278,9 +263,6 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   }
 
   JobStore* const store_;
-  bool first_ = true;
-  v1::Caller told_caller_;
-  CallerInfo caller_;
   v1::Bulk bulk_ = v1::BULK_REFS;
   Waiters::SessionId session_ = 0;
   std::mutex mutex_;  // guards all below

@@ -129,27 +129,32 @@ std::vector<v1::SubmitResponse> Grants(v1::Jobs::Stub& stub, size_t first, size_
   return out;
 }
 
+void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job, const std::string& record,
+                      std::function<void()> done) {
+  struct Call {
+    grpc::ClientContext context;
+    v1::StoreResultRequest request;
+    v1::StoreResultResponse response;
+  };
+  auto call = std::make_shared<Call>();
+  call->request.set_key(job.key());
+  call->request.set_lease(job.lease().id());
+  call->request.set_epoch(job.lease().epoch());
+  call->request.mutable_record()->set_json(record);
+  stub.async()->StoreResult(&call->context, &call->request, &call->response,
+                            [call, done = std::move(done)](const grpc::Status& status) {
+                              Check(status);
+                              done();
+                            });
+}
+
 std::vector<std::string> Fill(v1::Jobs::Stub& stub, size_t n, size_t bytes) {
   const std::vector<v1::SubmitResponse> jobs = Grants(stub, 0, n);
   const std::string record = "\"" + std::string(bytes - 2, 'x') + "\"";
   std::vector<std::string> keys;
   for (const v1::SubmitResponse& job : jobs) keys.push_back(job.key());
   CallsPerSecond(n, 256, [&](size_t i, std::function<void()> done) {
-    struct Call {
-      grpc::ClientContext context;
-      v1::StoreResultRequest request;
-      v1::StoreResultResponse response;
-    };
-    auto call = std::make_shared<Call>();
-    call->request.set_key(jobs[i].key());
-    call->request.set_lease(jobs[i].lease().id());
-    call->request.set_epoch(jobs[i].lease().epoch());
-    call->request.mutable_record()->set_json(record);
-    stub.async()->StoreResult(&call->context, &call->request, &call->response,
-                              [call, done = std::move(done)](const grpc::Status& status) {
-                                Check(status);
-                                done();
-                              });
+    StoreResultAsync(stub, jobs[i], record, std::move(done));
   });
   return keys;
 }

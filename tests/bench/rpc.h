@@ -28,6 +28,9 @@ double CallsPerSecond(size_t total, size_t in_flight,
 
 // One call on the callback API; aborts the benchmark if it fails.
 void GetResultAsync(v1::Jobs::Stub& stub, const std::string& key, std::function<void()> done);
+// The same: stores the result of a job that was granted.
+void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job, const std::string& record,
+                      std::function<void()> done);
 
 // A job with a number, as JSON text.
 std::string JobJson(size_t n);

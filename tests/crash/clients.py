@@ -6,12 +6,12 @@ ones is a defect.
 import json, random, threading
 
 import grpc
+from blob_support import name_of, ref_of
 from support import caller, record
 from tiffin.v1 import admin_pb2, jobs_pb2
 
 from journal import Broken
-from workload import (batch_put, break_off_upload, inline_of, name_of, put_array, random_array,
-                      received, ref_of)
+from workload import batch_put, break_off_upload, inline_of, put_array, random_array, received
 
 Code = grpc.StatusCode
 # The server is gone, or is going.

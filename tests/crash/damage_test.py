@@ -5,12 +5,13 @@ Damage of a range that was checked since its mapping is not looked for here: bac
 import os, random, shutil, signal, sqlite3, subprocess, tempfile, unittest
 
 import grpc
+from blob_support import key_of, name_of, ref_of
 from support import caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 from crash_server import CrashServer, DidNotStart
 from inspect_folder import inspect
-from workload import batch_put, key_of, name_of, put_array, random_array, read_blob, ref_of
+from workload import batch_put, put_array, random_array, read_blob
 
 Code = grpc.StatusCode
 MIB = 1 << 20

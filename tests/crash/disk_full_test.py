@@ -2,13 +2,14 @@
 import glob, os, random, shutil, subprocess, unittest
 
 import grpc
+from blob_support import name_of, ref_of
 from support import caller, get, job, store, submit
 from tiffin.v1 import admin_pb2, jobs_pb2
 
 from crash_server import CrashServer
 from inspect_folder import inspect
 from journal import check_blob
-from workload import batch_put, name_of, put_array, random_array, ref_of
+from workload import batch_put, put_array, random_array
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 MIB = 1 << 20

@@ -4,7 +4,7 @@ import glob, os, sqlite3, struct
 import h5py
 
 from journal import Broken
-from workload import key_of
+from blob_support import key_of
 
 COUNTED = {"jobs": "SELECT count(*) FROM jobs", "leases": "SELECT count(*) FROM leases",
            "aliases": "SELECT count(*) FROM aliases", "sessions": "SELECT count(*) FROM sessions",

@@ -5,7 +5,7 @@ import grpc
 from support import caller
 from tiffin.v1 import blobs_pb2, common_pb2, jobs_pb2
 
-from workload import key_of
+from blob_support import key_of
 
 GONE = (grpc.StatusCode.NOT_FOUND,)
 

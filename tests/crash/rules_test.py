@@ -4,6 +4,7 @@ import errno, glob, os, random, unittest
 import grpc
 import h5py
 import numpy
+from blob_support import name_of
 from support import job, store, submit
 from tiffin.v1 import admin_pb2
 
@@ -11,7 +12,7 @@ from crash_server import CrashServer
 from inspect_folder import inspect
 from journal import check_blob
 from layer import Action, read_tape
-from workload import batch_put, break_off_upload, name_of, put_array, random_array, received
+from workload import batch_put, break_off_upload, put_array, random_array, received
 
 Code = grpc.StatusCode
 LOG = "data/tiffin.db-wal"

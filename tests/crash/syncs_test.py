@@ -1,12 +1,13 @@
 """What is synced before each acknowledgement, told from the layer's tape: never less, and hardly more."""
 import random, re, unittest
 
+from blob_support import name_of, ref_of
 from support import get, job, store, submit
 from tiffin.v1 import admin_pb2, jobs_pb2
 
 from crash_server import CrashServer
 from layer import read_tape
-from workload import batch_put, name_of, put_array, random_array, ref_of
+from workload import batch_put, put_array, random_array
 
 LOG = "data/tiffin.db-wal"
 

@@ -1,21 +1,13 @@
 """What clients send: arrays, their names and refs, and the calls that tests make of them."""
-import base64, hashlib, struct, threading
+import base64, threading
 
 import grpc
 import numpy
+from blob_support import name_of
 from support import batch, caller
-from tiffin.v1 import blobs_pb2, common_pb2
+from tiffin.v1 import blobs_pb2
 
 CHUNK = 256 << 10
-
-
-def key_of(dtype, shape, data):
-    return hashlib.sha256(dtype.encode() + struct.pack(f"<{len(shape)}q", *shape) + data).digest()
-
-
-def name_of(array):
-    return common_pb2.BlobName(key=key_of(str(array.dtype), array.shape, array.tobytes()),
-                               dtype=str(array.dtype), shape=array.shape)
 
 
 def random_array(rng, size):
@@ -26,12 +18,6 @@ def random_array(rng, size):
         return numpy.frombuffer(rng.randbytes(n), "uint8") % 2 == 0
     array = numpy.frombuffer(rng.randbytes(n * numpy.dtype(dtype).itemsize), dtype)
     return array[:n // 2 * 2].reshape(2, -1) if n > 1 and rng.random() < 0.5 else array
-
-
-def ref_of(name):
-    return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
-            "data": {"hdf5_path": base64.urlsafe_b64encode(name.key).decode(), "dtype": name.dtype,
-                     "shape": list(name.shape)}}
 
 
 def inline_of(array):

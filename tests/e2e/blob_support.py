@@ -13,10 +13,13 @@ def text_of(key):
     return base64.urlsafe_b64encode(key).decode()
 
 
+def key_of(dtype, shape, data):
+    return hashlib.sha256(dtype.encode() + struct.pack(f"<{len(shape)}q", *shape) + data).digest()
+
+
 def name_of(array):
-    key = hashlib.sha256(str(array.dtype).encode() +
-                         struct.pack(f"<{array.ndim}q", *array.shape) + array.tobytes()).digest()
-    return common_pb2.BlobName(key=key, dtype=str(array.dtype), shape=array.shape)
+    return common_pb2.BlobName(key=key_of(str(array.dtype), array.shape, array.tobytes()),
+                               dtype=str(array.dtype), shape=array.shape)
 
 
 def header(name, offset=0, namespace="default"):
@@ -31,12 +34,15 @@ def parts(name, data, offset=0):
         yield blobs_pb2.PutRequest(chunk=data[at:at + CHUNK])
 
 
-def refer(array):
-    """The ref record of an array."""
-    name = name_of(array)
+def ref_of(name):
     return {"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": True,
             "data": {"hdf5_path": text_of(name.key), "dtype": name.dtype,
                      "shape": list(name.shape)}}
+
+
+def refer(array):
+    """The ref record of an array."""
+    return ref_of(name_of(array))
 
 
 class BlobsCase(unittest.TestCase):

@@ -73,21 +73,7 @@ TIFFIN_BENCH(store_durable) {
     const std::vector<v1::SubmitResponse> jobs = Grants(*stub, first, total);
     first += total;
     return CallsPerSecond(total, kClients, [&](size_t i, std::function<void()> done) {
-      struct Call {
-        grpc::ClientContext context;
-        v1::StoreResultRequest request;
-        v1::StoreResultResponse response;
-      };
-      auto call = std::make_shared<Call>();
-      call->request.set_key(jobs[i].key());
-      call->request.set_lease(jobs[i].lease().id());
-      call->request.set_epoch(jobs[i].lease().epoch());
-      call->request.mutable_record()->set_json(record);
-      stub->async()->StoreResult(&call->context, &call->request, &call->response,
-                                 [call, done = std::move(done)](const grpc::Status& status) {
-                                   Check(status);
-                                   done();
-                                 });
+      StoreResultAsync(*stub, jobs[i], record, std::move(done));
     });
   };
   const auto floor = [&] {
