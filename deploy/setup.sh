@@ -73,7 +73,7 @@ require_debian() {
   fail "this system ($system) has no apt-get: only Debian and Ubuntu can be set up automatically." \
     "By hand: a C++20 compiler (g++ 12), CMake 3.25, Ninja, gRPC 1.51 and Protocol Buffers 3.21" \
     "with their C++ plug-in and CMake files, HDF5 1.10 with its C++ API, SQLite 3.40, SQLiteCpp 3.2," \
-    "spdlog, CLI11, xxHash, Abseil, GoogleTest and GoogleMock, Google Benchmark; for the tests" \
+    "spdlog, CLI11, xxHash, prometheus-cpp 1.0, Abseil, GoogleTest and GoogleMock, Google Benchmark; for the tests" \
     "Python 3 with h5py, numpy, grpcio, grpcio-tools, protobuf and PyYAML, and h5dump." \
     "BoringSSL: unpack the Debian source package $boringssl_package (or any tree with its" \
     "sources.mk) and name the folder in TIFFIN_BORINGSSL_SOURCE." \
