@@ -98,6 +98,8 @@ void AddJobs(JobStore& jobs, Families* out) {
   out->Counter("tiffin_attached_total", "Jobs that somebody computed already.",
                Number(since.attached));
   out->Counter("tiffin_stored_results_total", "Results stored.", Number(since.stored));
+  out->Counter("tiffin_damaged_results_total", "Results that differed from their checksums.",
+               Number(since.damaged));
   out->Counter("tiffin_lapsed_leases_total", "Leases that lapsed.", Number(since.lapsed));
 }
 

@@ -92,7 +92,8 @@ class ServerImpl : public Server {
                                                             bytes_.get(), blobs_.get()));
     }
     evictor_ = std::make_unique<Evictor>(database_.get(), blobs_.get(), jobs_.get());
-    verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), &clock_);
+    verifier_ = std::make_unique<Verifier>(database_.get(), bytes_.get(), blobs_.get(), jobs_.get(),
+                                           &clock_);
     TIFFIN_RETURN_IF_ERROR(jobs_->Start());
     verifier_->Start(
         {static_cast<uint64_t>(config_.verify_rate * (1 << 20)),

@@ -42,6 +42,7 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   request.set_keys(command.keys);
   request.set_bytes_per_second(static_cast<uint64_t>(std::ceil(command.rate * (1 << 20))));
   Table table({"damaged blob", "dtype", "shape", "pack", "offset", "what", "jobs that miss now"});
+  Table results({"job with a damaged result"});
   v1::VerifyResponse last;
   std::optional<Progress> progress;
   uint64_t shown = 0;
@@ -53,6 +54,15 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
       progress->Advance(response.bytes() - std::min(shown, response.bytes()));
       shown = response.bytes();
       for (const auto& damage : response.damaged()) AddDamage(damage, context, &table);
+      for (const std::string& key : response.damaged_results()) {
+        if (context.globals.json) {
+          PrintLine(Object{{"job", Value(Base64UrlEncode(key))},
+                           {"what", Value("its result differs from its checksum")}},
+                    context.out());
+        } else {
+          results.Add({Base64UrlEncode(key)});
+        }
+      }
       last = response;
       return true;
     });
@@ -61,20 +71,24 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   if (context.globals.json) {
     Object total = MessageObject(last);
     total.Erase("damaged");
+    total.Erase("damaged_results");
     PrintLine(total, context.out());
   } else {
     if (!table.empty()) table.Print(context.out());
+    if (!results.empty()) results.Print(context.out());
+    const uint64_t damaged = last.damaged_blobs() + last.total_damaged_results();
     context.out() << "read " << last.blobs() << (last.blobs() == 1 ? " blob, " : " blobs, ")
-                  << BytesText(last.bytes()) << "; " << last.damaged_blobs() << " damaged\n";
+                  << last.results() << (last.results() == 1 ? " result, " : " results, ")
+                  << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
-  return last.damaged_blobs() > 0 ? kRefused : kDone;
+  return last.damaged_blobs() + last.total_damaged_results() > 0 ? kRefused : kDone;
 }
 
 }  // namespace
 
 void AddVerifyCommand(CLI::App* app, Command* chosen) {
   CLI::App* verify = app->add_subcommand(
-      "verify", "Reads every stored blob and checks it; damaged ones are set aside (exit code 3)");
+      "verify", "Reads every stored blob and result and checks it; damaged ones are set aside (exit code 3)");
   auto command = std::make_shared<VerifyCommand>();
   verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
   verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")

@@ -21,7 +21,7 @@ absl::Status CopyPackFile(const std::filesystem::path& from, const std::filesyst
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> in, PackFile::Open(from, false));
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> out, PackFile::Create(to));
   TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, in->Size());
-  TIFFIN_RETURN_IF_ERROR(out->Reserve(size));
+  TIFFIN_RETURN_IF_ERROR(out->Reserve(0, size));
   std::string piece;
   for (uint64_t at = 0; at < size; at += kPiece) {
     piece.resize(std::min(kPiece, size - at));

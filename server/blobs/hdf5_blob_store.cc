@@ -141,7 +141,7 @@ class LargeWriter : public BlobWriter {
     const DatasetSpec spec{std::string(kUnnamed), std::string(dtype), shape};
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path(), {&spec, 1}));
     TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(path(), true));
-    TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0] + size));
+    TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0], size));
     bytes_ = std::make_unique<StreamedBytes>(std::move(file), offsets[0], size);
     return absl::OkStatus();
   }

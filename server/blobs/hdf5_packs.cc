@@ -151,11 +151,15 @@ H5::DataType StoredTypeOf(const DType& type) {
   return stored;
 }
 
-H5::FileAccPropList Access() {
+// Bytes of any size worth mapping begin on a page, those of a large dataset on a huge page: the kernel maps
+// those whole. What lies before is a hole that takes no space.
+constexpr uint64_t kAlignedBytes = 64 << 10, kPage = 4096;
+constexpr uint64_t kLargeFile = uint64_t{16} << 20, kHugePage = uint64_t{2} << 20;
+
+H5::FileAccPropList Access(uint64_t alignment = kPage) {
   H5::FileAccPropList access;
   access.setLibverBounds(H5F_LIBVER_V18, H5F_LIBVER_V18);
-  // Bytes of any size worth mapping begin on a page.
-  access.setAlignment(65536, 4096);
+  access.setAlignment(kAlignedBytes, alignment);
   return access;
 }
 
@@ -175,8 +179,8 @@ void EndWithoutHdf5() {
 // keeps the id, and crashes when it is closed again.
 class OpenFile {
  public:
-  static OpenFile Create(const std::filesystem::path& path) {
-    return OpenFile(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, Access().getId()));
+  static OpenFile Create(const std::filesystem::path& path, uint64_t alignment) {
+    return OpenFile(H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, Access(alignment).getId()));
   }
   static OpenFile Open(const std::filesystem::path& path) {
     return OpenFile(H5Fopen(path.c_str(), H5F_ACC_RDWR, Access().getId()));
@@ -297,7 +301,8 @@ absl::StatusOr<std::vector<uint64_t>> MakeHdf5File(const std::filesystem::path& 
   std::lock_guard lock(Hdf5Mutex());
   try {
     Initialise();
-    OpenFile out = OpenFile::Create(file);
+    const bool large = datasets.size() == 1 && bytes >= kLargeFile;
+    OpenFile out = OpenFile::Create(file, large ? kHugePage : kPage);
     std::vector<uint64_t> offsets;
     for (size_t i = 0; i < datasets.size(); ++i) {
       offsets.push_back(MakeDataset(out.file(), datasets[i], types[i]));

@@ -39,7 +39,7 @@ absl::Status OpenPacks::MakeFile(OpenPack& pack) {
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path, {&bytes, 1}));
   pack.base = offsets[0];
   TIFFIN_ASSIGN_OR_RETURN(pack.file, PackFile::Open(path, true));
-  TIFFIN_RETURN_IF_ERROR(pack.file->Reserve(pack.base + pack.capacity));
+  TIFFIN_RETURN_IF_ERROR(pack.file->Reserve(pack.base, pack.capacity));
   TIFFIN_RETURN_IF_ERROR(pack.file->Sync());
   return folders_->Publish(path, pack.name, true);
 }
@@ -75,30 +75,44 @@ absl::StatusOr<std::shared_ptr<OpenPack>> OpenPacks::Room(uint64_t bytes, uint64
 std::shared_ptr<const void> OpenPacks::Pin(const std::shared_ptr<OpenPack>& pack) {
   return {pack.get(), [this, pack](const void*) {
             std::lock_guard lock(mutex_);
-            --pack->pins;
-            changed_.notify_all();
+            if (--pack->pins == 0) unpinned_.notify_all();
           }};
 }
 
 absl::StatusOr<std::vector<StoredBlob>> OpenPacks::Append(std::span<const BlobBytes> blobs) {
+  // Blobs that lie behind each other in a pack are written at once.
+  struct Run {
+    std::shared_ptr<OpenPack> pack;
+    uint64_t start = 0, end = 0;
+    std::vector<std::string_view> parts;
+    uint64_t number = 0;  // of the write
+  };
+  static constexpr char kGap[kAlign] = {};
   std::vector<StoredBlob> out;
-  std::vector<std::pair<std::shared_ptr<OpenPack>, uint64_t>> touched;
+  std::vector<Run> runs;
   for (const BlobBytes& blob : blobs) {
     uint64_t at = 0;
     TIFFIN_ASSIGN_OR_RETURN(const std::shared_ptr<OpenPack> pack, Room(blob.bytes.size(), &at));
-    StoredBlob stored{Place{pack->name, true, at}.ToText(), Checksums(blob.bytes), Pin(pack)};
-    const absl::Status written = pack->file->Write(blob.bytes, at);
+    out.push_back({Place{pack->name, true, at}.ToText(), Checksums(blob.bytes), Pin(pack)});
+    // A gap as wide as that is somebody else's.
+    if (runs.empty() || runs.back().pack != pack || at - runs.back().end >= kAlign) {
+      runs.push_back({pack, at, at, {}});
+    }
+    Run& run = runs.back();
+    if (at > run.end) run.parts.emplace_back(kGap, at - run.end);
+    run.parts.push_back(blob.bytes);
+    run.end = at + blob.bytes.size();
+  }
+  for (Run& run : runs) {
+    const absl::Status written = run.pack->file->Write(run.parts, run.start);
     std::lock_guard lock(mutex_);
     if (!written.ok()) {
-      pack->failed = true;
+      run.pack->failed = true;
       return written;
     }
-    const uint64_t number = ++pack->written;
-    if (touched.empty() || touched.back().first != pack) touched.emplace_back(pack, 0);
-    touched.back().second = number;
-    out.push_back(std::move(stored));
+    run.number = ++run.pack->written;
   }
-  for (const auto& [pack, until] : touched) TIFFIN_RETURN_IF_ERROR(Sync(pack, until));
+  for (const Run& run : runs) TIFFIN_RETURN_IF_ERROR(Sync(run.pack, run.number));
   return out;
 }
 
@@ -109,7 +123,7 @@ absl::Status OpenPacks::Sync(const std::shared_ptr<OpenPack>& pack, uint64_t unt
       return absl::UnavailableError(StrCat("pack ", pack->name, " could not be synced"));
     }
     if (pack->syncing) {
-      changed_.wait(lock);
+      synced_.wait(lock);
       continue;
     }
     pack->syncing = true;
@@ -118,7 +132,7 @@ absl::Status OpenPacks::Sync(const std::shared_ptr<OpenPack>& pack, uint64_t unt
     const absl::Status status = pack->file->SyncData();
     lock.lock();
     pack->syncing = false;
-    changed_.notify_all();
+    synced_.notify_all();
     if (!status.ok()) {
       // The kernel may have dropped the pages: a second sync would say OK and mean nothing.
       pack->failed = true;
@@ -135,7 +149,7 @@ std::vector<std::string> OpenPacks::ToSeal(bool all) {
   std::vector<std::string> out = left_open_;
   const auto full = full_;
   for (const auto& pack : full) {
-    changed_.wait(lock, [&] { return pack->pins == 0; });
+    unpinned_.wait(lock, [&] { return pack->pins == 0; });
     out.push_back(pack->name);
   }
   return out;

@@ -52,7 +52,7 @@ class OpenPacks {
   PackJournal* journal_ = nullptr;
   std::mutex make_mutex_;  // one pack is made at a time; taken before mutex_
   mutable std::mutex mutex_;  // guards all below, and the packs but their files
-  std::condition_variable changed_;
+  std::condition_variable synced_, unpinned_;
   std::shared_ptr<OpenPack> current_;
   std::vector<std::shared_ptr<OpenPack>> full_;
   std::vector<std::string> left_open_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <system_error>
 
@@ -52,8 +53,10 @@ absl::StatusOr<std::unique_ptr<PackFile>> PackFile::Create(const std::filesystem
 
 PackFile::~PackFile() { close(fd_); }
 
-absl::Status PackFile::Reserve(uint64_t bytes) const {
-  if (bytes == 0 || fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) == 0 || errno == EOPNOTSUPP) {
+absl::Status PackFile::Reserve(uint64_t offset, uint64_t bytes) const {
+  if (bytes == 0 ||
+      fallocate(fd_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ||
+      errno == EOPNOTSUPP) {
     return absl::OkStatus();
   }
   return FromErrno(errno, "reserving space for", path_);
@@ -71,7 +74,7 @@ absl::Status PackFile::Write(std::string_view bytes, uint64_t offset) const {
 }
 
 absl::Status PackFile::Write(std::span<const std::string_view> parts, uint64_t offset) const {
-  std::array<iovec, 64> vectors;
+  std::array<iovec, IOV_MAX> vectors;
   while (!parts.empty()) {
     const size_t n = std::min(parts.size(), vectors.size());
     size_t bytes = 0;

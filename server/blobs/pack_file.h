@@ -28,7 +28,7 @@ class PackFile {
   PackFile& operator=(const PackFile&) = delete;
 
   // Reserves disk space; OK where the file system cannot.
-  absl::Status Reserve(uint64_t bytes) const;
+  absl::Status Reserve(uint64_t offset, uint64_t bytes) const;
   absl::Status Write(std::string_view bytes, uint64_t offset) const;
   // The parts, one after the other.
   absl::Status Write(std::span<const std::string_view> parts, uint64_t offset) const;

@@ -130,7 +130,7 @@ absl::Status UploadFiles::Make(const std::string& id, const BlobName& name, uint
   const DatasetSpec spec{name.key.ToText(), name.dtype, name.shape};
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<uint64_t> offsets, MakeHdf5File(path, {&spec, 1}));
   TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(path, true));
-  TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0] + size));
+  TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0], size));
   TIFFIN_ASSIGN_OR_RETURN(state.progress, PackFile::Create(Progress(id)));
   TIFFIN_RETURN_IF_ERROR(
       state.progress->Write(AsBytes(ProgressRecord{0, offsets[0], size}), 0));

@@ -80,6 +80,7 @@ struct ResultRow {
   double compute_seconds = 0;   // as told by the client; 0: not told
   int32_t exit_status = 0;
   std::string log;
+  bool damaged = false;  // what was read differs from its checksum: nothing of it can be trusted
 };
 
 struct SessionRow {

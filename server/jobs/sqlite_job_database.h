@@ -16,7 +16,7 @@ namespace tiffin::server {
 
 struct SqliteJobDatabaseOptions {
   std::filesystem::path file;  // created if absent; its folder must exist
-  int readers = 4;             // Reads that run at the same time; more wait for one of them
+  int readers = 8;             // Reads that run at the same time; more wait for one of them
 
   // One transaction takes at most so many operations, and no further one once the changes it holds
   // carry so many bytes of records.
@@ -28,7 +28,7 @@ struct SqliteJobDatabaseOptions {
 
   // Page cache, of the writer and of each reader.
   int writer_cache_kib = 32 << 10;
-  int reader_cache_kib = 8 << 10;
+  int reader_cache_kib = 16 << 10;
 
   // Files up to this size are checked page by page when they are opened.
   uint64_t check_bytes = uint64_t{16} << 20;

@@ -31,8 +31,10 @@ class ReaderPool::Borrowed {
     pool_.idle_.pop_back();
   }
   ~Borrowed() {
-    std::lock_guard lock(pool_.mutex_);
-    pool_.idle_.push_back(std::move(slot_));
+    {
+      std::lock_guard lock(pool_.mutex_);
+      pool_.idle_.push_back(std::move(slot_));
+    }
     pool_.freed_.notify_one();
   }
   Borrowed(const Borrowed&) = delete;
@@ -62,7 +64,10 @@ absl::Status ReaderPool::Read(const std::function<absl::Status(JobReader&)>& loo
   absl::Status status = Look(look, slot->reader);
   // A snapshot that stays open would keep the log from being started anew. There is nothing to
   // commit, so its end cannot matter to the answer.
-  connection.database().tryExec("COMMIT");
+  connection.Guard("ending to read", [&] {
+    connection.Run("COMMIT");
+    return absl::OkStatus();
+  }).IgnoreError();
   if (connection.InTransaction()) connection.database().tryExec("ROLLBACK");
   return status;
 }

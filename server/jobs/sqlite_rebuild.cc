@@ -29,6 +29,7 @@ class Rebuild {
     DropDangling();
     TIFFIN_RETURN_IF_ERROR(EnterUses());
     Settle();
+    Sign();
     Count();
     return counts_;
   }
@@ -225,6 +226,22 @@ class Rebuild {
              std::string("INSERT OR REPLACE INTO packs (name, state) SELECT DISTINCT ltrim(pack, '!'), "
                          "CASE WHEN instr(location, ':o:') > 0 THEN 1 ELSE 2 END FROM blobs")}) {
       to_.exec(sql);
+    }
+  }
+
+  // Rows get the checksums of what they hold now.
+  void Sign() {
+    for (const int64_t id : Ids("SELECT id FROM jobs")) {
+      Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE id = ?"));
+      query.Bind(id).Step();
+      Query update(connection_.Prepared("UPDATE jobs SET checksum = ? WHERE id = ?"));
+      update.Bind(ChecksumOf(ReadJob(query))).Bind(id).Run();
+    }
+    for (const int64_t id : Ids("SELECT job FROM results")) {
+      Query query(connection_.Prepared(TIFFIN_SELECT_RESULT "WHERE job = ?"));
+      query.Bind(id).Step();
+      Query update(connection_.Prepared("UPDATE results SET checksum = ? WHERE job = ?"));
+      update.Bind(ChecksumOf(ReadResult(query))).Bind(id).Run();
     }
   }
 

@@ -2,11 +2,40 @@
 
 #include <sqlite3.h>
 
+#include <bit>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/checksum.h"
 
 namespace tiffin::server {
+namespace {
+
+template <typename Row>
+bool Differs(int64_t checksum, const Row& row) {
+  return checksum != 0 && checksum != ChecksumOf(row);
+}
+
+}  // namespace
+
+int64_t ChecksumOf(const JobRow& row) {
+  Checksum64 sum;
+  sum.Add(row.namespace_id).Add(row.key.view()).Add(static_cast<int64_t>(row.state));
+  sum.Add(row.epoch).Add(row.valid_from).Add(row.losses).Add(row.lost_hosts).Add(row.link);
+  sum.Add(row.session).Add(row.function).Add(row.version).Add(absl::ToUnixMicros(row.created));
+  sum.Add(static_cast<int64_t>(row.tombstone)).Add(absl::ToUnixMicros(row.buried));
+  return sum.Finish();
+}
+
+int64_t ChecksumOf(const ResultRow& row) {
+  Checksum64 sum;
+  sum.Add(row.job).Add(static_cast<int64_t>(row.kind)).Add(row.record).Add(row.digest.view());
+  sum.Add(row.epoch).Add(row.session).Add(absl::ToUnixMicros(row.stored));
+  sum.Add(int64_t{row.retryable}).Add(std::bit_cast<int64_t>(row.compute_seconds));
+  sum.Add(int64_t{row.exit_status}).Add(row.log);
+  return sum.Finish();
+}
 
 JobRow ReadJob(const Query& query) {
   JobRow row;
@@ -25,6 +54,9 @@ JobRow ReadJob(const Query& query) {
   row.created = query.Time(12);
   row.tombstone = static_cast<Tombstone>(query.Int(13));
   row.buried = query.Time(14);
+  if (Differs(query.Int(15), row)) {
+    throw SQLite::Exception("the row of a job differs from its checksum", SQLITE_CORRUPT);
+  }
   return row;
 }
 
@@ -54,6 +86,7 @@ ResultRow ReadResult(const Query& query) {
   row.compute_seconds = query.Double(8);
   row.exit_status = static_cast<int32_t>(query.Int(9));
   row.log = query.Text(10);
+  row.damaged = Differs(query.Int(11), row);
   return row;
 }
 

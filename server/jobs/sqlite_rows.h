@@ -12,8 +12,11 @@ namespace tiffin::server {
 
 #define TIFFIN_SELECT_JOB                                                            \
   "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, "        \
-  "link, session, function, version, created, tombstone, buried FROM jobs "
+  "link, session, function, version, created, tombstone, buried, checksum FROM jobs "
+// Throws SQLite::Exception (SQLITE_CORRUPT) if the row differs from its checksum.
 JobRow ReadJob(const Query& query);
+// Of all but `id`, which a new row does not have yet, and `record`.
+int64_t ChecksumOf(const JobRow& row);
 
 #define TIFFIN_SELECT_LEASE \
   "SELECT job, lease_id, epoch, session, request_id, term, granted, keep FROM leases "
@@ -21,8 +24,9 @@ LeaseRow ReadLease(const Query& query);
 
 #define TIFFIN_SELECT_RESULT                                                            \
   "SELECT job, kind, record, digest, epoch, session, stored, retryable, "               \
-  "compute_seconds, exit_status, log FROM results "
+  "compute_seconds, exit_status, log, checksum FROM results "
 ResultRow ReadResult(const Query& query);
+int64_t ChecksumOf(const ResultRow& row);
 
 #define TIFFIN_SELECT_SESSION \
   "SELECT id, namespace, token, name, user, host, script, since FROM sessions "

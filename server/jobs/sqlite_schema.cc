@@ -175,6 +175,11 @@ CREATE TABLE counters (
   evidence INTEGER NOT NULL
 ) STRICT;
 INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+)sql"},
+                                     {R"sql(
+-- XXH3-64 of the row's other columns; 0: written before there were any.
+ALTER TABLE jobs ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE results ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 )sql"}};
 
 int64_t Number(SqliteConnection& connection, const char* sql) {

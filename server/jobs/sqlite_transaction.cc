@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
+#include "server/jobs/sqlite_rows.h"
 
 namespace tiffin::server {
 namespace {
@@ -124,12 +125,13 @@ absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
   return Grow("adding a job", [&]() -> absl::StatusOr<RowId> {
     Query query(connection_.Prepared(
         "INSERT INTO jobs (namespace, key, state, epoch, valid_from, losses, lost_hosts, link, "
-        "session, function, version, created, tombstone, buried) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+        "session, function, version, created, tombstone, buried, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     query.Bind(job.namespace_id).Bind(job.key).Bind(static_cast<int64_t>(job.state));
     query.Bind(job.epoch).Bind(job.valid_from).Bind(job.losses).BindText(job.lost_hosts);
     query.Bind(job.link).Bind(job.session).BindText(job.function).BindText(job.version);
-    query.Bind(job.created).Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Run();
+    query.Bind(job.created).Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried);
+    query.Bind(ChecksumOf(job)).Run();
     const RowId id = connection_.database().getLastInsertRowid();
     Query record(connection_.Prepared("INSERT INTO job_records (job, record) VALUES (?, ?)"));
     record.Bind(id).BindText(job.record).Run();
@@ -142,19 +144,25 @@ absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
 
 absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
   return Change("changing a job", [&]() -> absl::Status {
+    JobRow row = job;
     {
-      Query old(connection_.Prepared("SELECT state FROM jobs WHERE id = ?"));
+      Query old(connection_.Prepared("SELECT state, namespace, key, created FROM jobs WHERE id = ?"));
       if (!old.Bind(job.id).Step()) return absl::NotFoundError("the job to change is not there");
       counters_.CountState(static_cast<JobState>(old.Int(0)), -1);
       counters_.CountState(job.state, +1);
+      row.namespace_id = old.Int(1);
+      row.key = old.Hash(2);
+      row.created = old.Time(3);
     }
     Query query(connection_.Prepared(
         "UPDATE jobs SET state = ?, epoch = ?, valid_from = ?, losses = ?, lost_hosts = ?, "
-        "link = ?, session = ?, function = ?, version = ?, tombstone = ?, buried = ? WHERE id = ?"));
+        "link = ?, session = ?, function = ?, version = ?, tombstone = ?, buried = ?, checksum = ? "
+        "WHERE id = ?"));
     query.Bind(static_cast<int64_t>(job.state)).Bind(job.epoch).Bind(job.valid_from);
     query.Bind(job.losses).BindText(job.lost_hosts).Bind(job.link).Bind(job.session);
     query.BindText(job.function).BindText(job.version);
-    query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(job.id).Run();
+    query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(ChecksumOf(row));
+    query.Bind(job.id).Run();
     return absl::OkStatus();
   });
 }
@@ -163,11 +171,13 @@ absl::Status SqliteTransaction::PutResult(const ResultRow& result) {
   return Grow("storing a result", [&] {
     Query query(connection_.Prepared(
         "INSERT OR REPLACE INTO results (job, kind, digest, epoch, session, stored, retryable, "
-        "compute_seconds, exit_status, log, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+        "compute_seconds, exit_status, log, record, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     query.Bind(result.job).Bind(static_cast<int64_t>(result.kind)).Bind(result.digest);
     query.Bind(result.epoch).Bind(result.session).Bind(result.stored);
     query.Bind(int64_t{result.retryable}).Bind(result.compute_seconds);
-    query.Bind(int64_t{result.exit_status}).BindText(result.log).BindText(result.record).Run();
+    query.Bind(int64_t{result.exit_status}).BindText(result.log).BindText(result.record);
+    query.Bind(ChecksumOf(result)).Run();
     bytes_ += result.record.size() + result.log.size();
     return absl::OkStatus();
   });

@@ -19,10 +19,12 @@ WriteQueue::~WriteQueue() { Close(); }
 
 void WriteQueue::Push(WriteOp op) {
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (!closed_) {
       queue_.push_back(std::move(op));
-      changed_.notify_one();
+      const bool first = queue_.size() == 1;  // else it is awake, or will look before it sleeps
+      lock.unlock();
+      if (first) changed_.notify_one();
       return;
     }
   }

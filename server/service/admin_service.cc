@@ -66,6 +66,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
       response->set_attached(since.attached);
       response->set_stored_results(since.stored);
       response->set_lapsed_leases(since.lapsed);
+      response->set_damaged_results(since.damaged);
       response->set_waiting(parts_.jobs->waiting());
       response->set_damaged_blobs(set_aside);
       if (parts_.disk != nullptr) {

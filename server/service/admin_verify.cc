@@ -25,6 +25,11 @@ v1::VerifyResponse ToResponse(const VerifyProgress& progress) {
     damage->set_what(found.what);
     for (const Digest& job : found.jobs) damage->add_jobs(std::string(job.view()));
   }
+  response.set_results(progress.results);
+  response.set_total_damaged_results(progress.damaged_results);
+  for (const Digest& job : progress.found_results) {
+    response.add_damaged_results(std::string(job.view()));
+  }
   return response;
 }
 
@@ -40,7 +45,7 @@ grpc::ServerWriteReactor<v1::VerifyResponse>* AdminService::Verify(
         const std::unique_lock one(verify_mutex_, std::try_to_lock);
         if (!one) return absl::AbortedError("another Verify is running");
         return parts_.verifier->Run(options, [&](const VerifyProgress& progress) {
-          return send(ToResponse(progress), /*skippable=*/progress.found.empty());
+          return send(ToResponse(progress), /*skippable=*/progress.found.empty() && progress.found_results.empty());
         });
       });
 }

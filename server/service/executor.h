@@ -31,9 +31,11 @@ class Executor {
   }
 
   void Add(std::function<void()> task) {
-    std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
-    wake_.notify_one();
+    {
+      std::lock_guard lock(mutex_);
+      tasks_.push_back(std::move(task));
+    }
+    wake_.notify_one();  // unlocked: who wakes up would only wait for the mutex
   }
 
   // Calls `work(i)` for each i below n, from this thread and others that are free; returns when all

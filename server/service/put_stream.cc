@@ -2,7 +2,9 @@
 
 #include <deque>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "common/status.h"
 #include "server/service/convert.h"
@@ -12,8 +14,8 @@
 namespace tiffin::server {
 namespace {
 
-// Messages are read while earlier ones are hashed and written: by a worker, one message at a time, from
-// a queue of bounded bytes.
+// Messages are read while earlier ones are hashed and written: by a worker, a piece at a time, from a queue
+// of bounded bytes.
 class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
                    public OpenStream,
                    public std::enable_shared_from_this<PutReactor> {
@@ -81,16 +83,18 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     ++holds_;
     while (!ended_ && (!queue_.empty() || half_closed_)) {
       const bool over = queue_.empty();
-      grpc::ByteBuffer message;
-      if (!over) {
-        message = std::move(queue_.front());
+      std::vector<grpc::ByteBuffer> messages;
+      size_t bytes = 0;
+      const uint64_t room = upload_ ? kPiece - upload_->written() % kPiece : 1;
+      while (!queue_.empty() && bytes < room) {
+        bytes += queue_.front().Length();
+        messages.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
       lock.unlock();
-      const size_t bytes = over ? 0 : message.Length();
       bool answered = over;
-      const absl::Status status = over ? Finish() : Take(message, &answered);
-      message.Clear();
+      const absl::Status status = over ? Finish() : Take(messages, &answered);
+      messages.clear();
       lock.lock();
       queued_bytes_ -= bytes;
       if ((!status.ok() || answered) && !ended_) ended_ = ToGrpc(status);
@@ -101,10 +105,32 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     Next(lock);
   }
 
-  absl::Status Take(const grpc::ByteBuffer& message, bool* answered) {
-    if (upload_) {
-      if (const std::optional<Chunk> chunk = ReadChunk(message)) return upload_->Append(chunk->parts);
+  // Chunks that follow each other are appended at once.
+  absl::Status Take(std::span<const grpc::ByteBuffer> messages, bool* answered) {
+    std::vector<Chunk> chunks;
+    std::vector<std::string_view> parts;
+    const auto append = [&]() -> absl::Status {
+      if (chunks.empty()) return absl::OkStatus();
+      TIFFIN_RETURN_IF_ERROR(upload_->Append(parts));
+      chunks.clear();
+      parts.clear();
+      return absl::OkStatus();
+    };
+    for (const grpc::ByteBuffer& message : messages) {
+      std::optional<Chunk> chunk = upload_ ? ReadChunk(message) : std::nullopt;
+      if (chunk) {
+        parts.insert(parts.end(), chunk->parts.begin(), chunk->parts.end());
+        chunks.push_back(*std::move(chunk));
+      } else {
+        TIFFIN_RETURN_IF_ERROR(append());
+        TIFFIN_RETURN_IF_ERROR(TakeOther(message, answered));
+        if (*answered) return absl::OkStatus();
+      }
     }
+    return append();
+  }
+
+  absl::Status TakeOther(const grpc::ByteBuffer& message, bool* answered) {
     v1::PutRequest request;
     if (!ReadMessage(message, &request).ok()) {
       return absl::InvalidArgumentError("a message that is no PutRequest");
@@ -172,6 +198,9 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     grpc::ServerReadReactor<grpc::ByteBuffer>::Finish(status);
     lock.lock();
   }
+
+  // Written at once, if as much has come: pieces of a huge page stay whole in the page cache.
+  static constexpr uint64_t kPiece = uint64_t{2} << 20;
 
   Calls* const calls_;
   BlobCatalogue* const blobs_;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_effects.h"
 #include "server/store/job_store.h"
 #include "server/store/job_views.h"
@@ -39,7 +40,23 @@ void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
         return absl::OkStatus();
       },
       [this, session, caller, all, rest, errors, tell_error](const absl::Status& status) {
-        for (const auto& [index, error] : *errors) tell_error(index, error);
+        for (const auto& [index, error] : *errors) {
+          const RowId damaged = DamagedJobOf(error);
+          if (!status.ok() || damaged == 0) {
+            tell_error(index, error);
+            continue;
+          }
+          // It is looked at again when that result is gone.
+          const AwaitItem item = *std::find_if(
+              all->begin(), all->end(), [&](const AwaitItem& each) { return each.index == index; });
+          WithdrawDamagedResult(damaged, [=, this](const absl::Status& withdrawn) {
+            if (withdrawn.ok()) {
+              Await(session, caller, {item});
+            } else {
+              tell_error(item.index, withdrawn);
+            }
+          });
+        }
         if (!status.ok()) {
           for (const AwaitItem& item : *all) tell_error(item.index, status);
           for (const AwaitItem& item : *rest) tell_error(item.index, status);

@@ -96,6 +96,7 @@ class Upload {
   absl::Status CheckComplete() const;
   // What was sent is not what was announced: nothing stays.
   void Refuse() { writer_->Refuse(); }
+  uint64_t written() const { return written_; }
 
  private:
   friend class BlobCatalogue;

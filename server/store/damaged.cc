@@ -2,9 +2,28 @@
 
 #include <algorithm>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "common/status.h"
 
 namespace tiffin::server {
+namespace {
+constexpr char kDamagedJob[] = "tiffin/damaged-job";  // a payload of statuses: the row's number
+}  // namespace
+
+absl::Status CheckResult(const ResultRow& result) {
+  if (!result.damaged) return absl::OkStatus();
+  absl::Status status = absl::DataLossError(
+      StrCat("the result in row ", result.job, " differs from its checksum"));
+  status.SetPayload(kDamagedJob, absl::Cord(StrCat(result.job)));
+  return status;
+}
+
+RowId DamagedJobOf(const absl::Status& status) {
+  RowId job = 0;
+  const auto payload = status.GetPayload(kDamagedJob);
+  return payload && absl::SimpleAtoi(std::string(*payload), &job) ? job : 0;
+}
 
 absl::StatusOr<std::vector<RowId>> ResultsNeeding(JobReader& reader, RowId blob) {
   std::vector<RowId> jobs;

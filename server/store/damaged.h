@@ -1,5 +1,4 @@
-// How the index says that a blob is damaged: its bytes are set aside, served to nobody, until it is put
-// again. Stored: a '!' before the location.
+// Damage, as the rows tell it.
 #ifndef TIFFIN_SERVER_STORE_DAMAGED_H_
 #define TIFFIN_SERVER_STORE_DAMAGED_H_
 
@@ -7,11 +6,14 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/jobs/job_database.h"
 
 namespace tiffin::server {
 
+// A damaged blob's bytes are set aside, served to nobody, until it is put again. Stored: a '!' before the
+// location.
 inline bool IsDamaged(const BlobRow& blob) { return blob.location.starts_with('!'); }
 inline std::string DamagedLocation(const BlobRow& blob) {
   return IsDamaged(blob) ? blob.location : "!" + blob.location;
@@ -23,6 +25,11 @@ inline std::string_view WithoutDamage(std::string_view pack) {
 
 // How the packs of damaged blobs begin, as the index has them.
 inline constexpr std::string_view kDamagedPacks = "!";
+
+// DATA_LOSS if the row differs from its checksum; DamagedJobOf then tells its job.
+absl::Status CheckResult(const ResultRow& result);
+// The job whose stored result is damaged, as the error of an operation says; 0: it says no such thing.
+RowId DamagedJobOf(const absl::Status& status);
 
 // Jobs whose results need the blob, or a value that holds a ref to it.
 absl::StatusOr<std::vector<RowId>> ResultsNeeding(JobReader& reader, RowId blob);

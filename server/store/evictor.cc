@@ -208,7 +208,7 @@ absl::StatusOr<EvictCounts> Evictor::Simulate(uint64_t max_bytes) {
 // ---- on the writer --------------------------------------------------------------------------------
 
 absl::Status JobStore::FlushHits() {
-  WriteHits();
+  WriteAllHits();
   return database_->WriteAndWait([](JobTransaction&) { return absl::OkStatus(); });
 }
 

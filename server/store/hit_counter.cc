@@ -4,7 +4,8 @@
 
 namespace tiffin::server {
 namespace {
-constexpr size_t kMany = 4096;
+// Rows of the same page are then written together.
+constexpr size_t kMany = 16'384;
 constexpr auto kLong = std::chrono::seconds(10);
 }  // namespace
 

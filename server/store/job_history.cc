@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_views.h"
 
 namespace tiffin::server {
@@ -109,7 +110,12 @@ absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, bool wit
   view.row = std::move(row);
   const JobRow& job = view.row;
   TIFFIN_ASSIGN_OR_RETURN(view.submitter, reader.FindSession(job.session));
-  TIFFIN_ASSIGN_OR_RETURN(view.result, FindStored(reader, job, job));
+  absl::StatusOr<std::optional<StoredResult>> result = FindStored(reader, job, job);
+  if (const RowId damaged = DamagedJobOf(result.status())) {
+    jobs_->WithdrawDamagedResult(damaged);
+  } else {
+    TIFFIN_ASSIGN_OR_RETURN(view.result, std::move(result));
+  }
   TIFFIN_ASSIGN_OR_RETURN(const JobInHand in_hand, WithLease(reader, job));
   if (in_hand.lease) {
     TIFFIN_ASSIGN_OR_RETURN(view.holder, HolderOf(reader, *in_hand.lease));

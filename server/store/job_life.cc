@@ -156,9 +156,11 @@ Transition Withdraw(const Life& life, Tombstone why, int64_t now) {
     }
     t.next.valid_from = now;
     t.next.losses = 0;
-  } else if (life.state != JobState::kDone &&
-             (why != Tombstone::kEvicted || life.state != JobState::kLinked)) {
-    return Refuse(life, Verdict::kRepeated);
+  } else {
+    const bool other = why == Tombstone::kEvicted
+                           ? life.state == JobState::kLinked
+                           : life.state == JobState::kFailed || life.state == JobState::kUnfolding;
+    if (life.state != JobState::kDone && !other) return Refuse(life, Verdict::kRepeated);
   }
   EndLease(t, Transition::Lease::kLost);
   t.drops_link = life.state == JobState::kLinked;

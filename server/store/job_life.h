@@ -86,8 +86,8 @@ Transition Lapse(const Life& life, int64_t max_lost);
 Transition Release(const Life& life);
 
 // Its result is gone: invalidated (what earlier epochs store is stale; `now` is a new number of the
-// epoch counter), evicted, or damaged. The last two take only results that are there;
-// evicting takes a link, too.
+// epoch counter), evicted, or damaged. The last two take only results that are there: evicting takes
+// values and links, damage takes values, errors and workflows.
 Transition Withdraw(const Life& life, Tombstone why, int64_t now);
 
 // The job it follows was lost or withdrawn: it is unfolding again.

@@ -6,7 +6,7 @@
 #include "absl/strings/escaping.h"
 
 #include <algorithm>
-#include <condition_variable>
+#include <future>
 #include <utility>
 
 #include "common/cbor.h"
@@ -21,6 +21,9 @@ namespace {
 
 // Jobs of one operation: others get their turn between two of a large call.
 constexpr size_t kPart = 256;
+constexpr size_t kHitsPart = 1024;
+// Damaged results that one operation may come upon.
+constexpr int kMostDamaged = 256;
 
 // The error record of a job whose holders were lost.
 Value LostRecord(int64_t losses, const std::string& hosts) {
@@ -92,10 +95,39 @@ void JobStore::WithdrawDamaged(RowId blob) {
   }
 }
 
+void JobStore::WithdrawDamagedResult(RowId job, std::function<void(const absl::Status&)> done) {
+  ChangeLater(
+      [this, job](JobTransaction& tx, Effects& effects) -> absl::Status {
+        // Somebody else may have taken it back, and another result may have come.
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> result, tx.FindResult(job));
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, tx.FindJob(job));
+        if (!row || (result ? !result->damaged : row->state != JobState::kDone)) {
+          return absl::OkStatus();
+        }
+        bool withdrawn = false;
+        TIFFIN_RETURN_IF_ERROR(
+            WithdrawIn(tx, effects, job, Tombstone::kDamaged, 0, &withdrawn));
+        if (!withdrawn) return absl::FailedPreconditionError("a damaged result that cannot be taken back");
+        effects.after_commit.push_back([this, key = row->key] {
+          ++counters_.damaged;
+          spdlog::error("event=damaged job={} error=\"its stored result differs from its checksum\"",
+                        key.ToText());
+        });
+        return absl::OkStatus();
+      },
+      [done = std::move(done)](const absl::Status& status) {
+        if (!status.ok()) {
+          spdlog::warn("event=damaged note=\"result not withdrawn\" error=\"{}\"",
+                       status.ToString());
+        }
+        if (done) done(status);
+      });
+}
+
 void JobStore::Stop() {
   blobs_->OnDamage(nullptr);
   leases_.Stop();
-  WriteHits();
+  WriteAllHits();
 }
 
 // --- Changes ---------------------------------------------------------------------------------------
@@ -118,25 +150,24 @@ void JobStore::ChangeLater(Apply apply, std::function<void(absl::Status)> done) 
                         }
                         Offer(stalled);
                       }
+                      if (const RowId damaged = DamagedJobOf(status)) WithdrawDamagedResult(damaged);
                       if (done) done(status);
                     }});
 }
 
 absl::Status JobStore::Change(Apply apply) {
-  struct Outcome {
-    std::mutex mutex;
-    std::condition_variable ready;
-    std::optional<absl::Status> status;
-  };
-  auto outcome = std::make_shared<Outcome>();
-  ChangeLater(std::move(apply), [outcome](absl::Status status) {
-    std::lock_guard lock(outcome->mutex);
-    outcome->status = std::move(status);
-    outcome->ready.notify_all();
-  });
-  std::unique_lock lock(outcome->mutex);
-  outcome->ready.wait(lock, [&] { return outcome->status.has_value(); });
-  return *outcome->status;
+  for (int damaged = 0;; ++damaged) {
+    absl::Status status = ChangeOnce(apply);
+    if (DamagedJobOf(status) == 0 || damaged == kMostDamaged) return status;
+  }
+}
+
+absl::Status JobStore::ChangeOnce(const Apply& apply) {
+  // Shared: the writer may still be inside set_value when the waiter has its answer and returns.
+  auto answer = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> fate = answer->get_future();
+  ChangeLater(apply, [answer](absl::Status status) { answer->set_value(std::move(status)); });
+  return fate.get();
 }
 
 absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& job,
@@ -339,6 +370,19 @@ absl::StatusOr<size_t> JobStore::ForceRelease(std::string_view name_space,
   return sum;
 }
 
+absl::Status JobStore::WithdrawIn(JobTransaction& tx, Effects& effects, RowId id, Tombstone why,
+                                  int64_t now, bool* withdrawn) {
+  *withdrawn = false;
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
+  if (!row) return absl::OkStatus();
+  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
+  const Transition t = server::Withdraw(job.life(), why, now);
+  if (!t.accepted()) return absl::OkStatus();
+  *withdrawn = true;
+  job.row.buried = clock_->Now();
+  return ApplyIn(tx, effects, job, t, {});
+}
+
 absl::StatusOr<size_t> JobStore::Withdraw(std::vector<RowId> jobs, Tombstone why) {
   size_t sum = 0;
   for (size_t start = 0; start < jobs.size(); start += kPart) {
@@ -347,14 +391,9 @@ absl::StatusOr<size_t> JobStore::Withdraw(std::vector<RowId> jobs, Tombstone why
       withdrawn = 0;
       TIFFIN_ASSIGN_OR_RETURN(const int64_t now, tx.NextEpoch());
       for (size_t i = start; i < std::min(start + kPart, jobs.size()); ++i) {
-        TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(jobs[i]));
-        if (!row) continue;
-        TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
-        const Transition t = server::Withdraw(job.life(), why, now);
-        if (!t.accepted()) continue;
-        ++withdrawn;
-        job.row.buried = clock_->Now();
-        TIFFIN_RETURN_IF_ERROR(ApplyIn(tx, effects, job, t, {}));
+        bool one = false;
+        TIFFIN_RETURN_IF_ERROR(WithdrawIn(tx, effects, jobs[i], why, now, &one));
+        if (one) ++withdrawn;
       }
       return absl::OkStatus();
     }));
@@ -385,6 +424,7 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
                                                   size_t max_bytes) {
   std::vector<Found> out;
   size_t bytes = 0;
+  bool damaged = false;
   const uint64_t ticket = cache_.Ticket();
   const absl::Status status = database_->Read([&](JobReader& reader) -> absl::Status {
     RowId ns = cache_.FindNamespace(name_space);
@@ -393,7 +433,7 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
       cache_.RememberNamespace(name_space, ns);
     }
     for (const JobAddress& address : addresses) {
-      out.push_back(FindIn(reader, name_space, ns, address, ticket));
+      out.push_back(FindIn(reader, ns, address, ticket, &damaged));
       if (!out.back().ok()) continue;
       CountHit((*out.back())->job);
       bytes += (*out.back())->result.row.record.size();
@@ -402,11 +442,15 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
     return absl::OkStatus();
   });
   while (!status.ok() && out.size() < addresses.size()) out.push_back(status);
+  if (damaged) {
+    // What is answered as gone is gone for all; if that cannot be written, the next reader tries again.
+    database_->WriteAndWait([](JobTransaction&) { return absl::OkStatus(); }).IgnoreError();
+  }
   return out;
 }
 
-JobStore::Found JobStore::FindIn(JobReader& reader, std::string_view, RowId ns,
-                                 const JobAddress& address, uint64_t ticket) {
+JobStore::Found JobStore::FindIn(JobReader& reader, RowId ns, const JobAddress& address,
+                                 uint64_t ticket, bool* damaged) {
   std::optional<JobRow> job;
   auto found = std::make_shared<FoundResult>();
   if (const auto* alias = std::get_if<AliasKey>(&address)) {
@@ -430,27 +474,42 @@ JobStore::Found JobStore::FindIn(JobReader& reader, std::string_view, RowId ns,
   if (!end || end->state != JobState::kDone) {
     return absl::NotFoundError(absl::StrCat(name, WhyNoResult(end ? *end : JobRow())));
   }
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(reader, *end, *job));
-  if (!stored) return absl::DataLossError(absl::StrCat(name, ": its result is missing"));
+  absl::StatusOr<std::optional<StoredResult>> stored = FindStored(reader, *end, *job);
+  if (DamagedJobOf(stored.status()) != 0 || (stored.ok() && !*stored)) {
+    WithdrawDamagedResult(end->id);
+    *damaged = true;
+    return absl::NotFoundError(absl::StrCat(name, ": its result was damaged"));
+  }
+  if (!stored.ok()) return stored.status();
   found->job = job->id;
-  found->result = *std::move(stored);
+  found->result = *std::move(*stored);
   cache_.Add(ns, found, ticket);
   return found;
 }
 
 void JobStore::CountHit(RowId job) {
-  if (hits_.Count(job)) WriteHits();
+  // In parts: others get their turn between two.
+  if (hits_.Count(job)) WriteHits(std::make_shared<std::vector<HitsRow>>(hits_.Take()), 0, kHitsPart);
 }
 
-void JobStore::WriteHits() {
-  auto rows = std::make_shared<std::vector<HitsRow>>(hits_.Take());
-  if (rows->empty()) return;
+void JobStore::WriteAllHits() {
+  WriteHits(std::make_shared<std::vector<HitsRow>>(hits_.Take()), 0, SIZE_MAX);
+}
+
+void JobStore::WriteHits(std::shared_ptr<const std::vector<HitsRow>> rows, size_t start,
+                         size_t part) {
+  if (start == rows->size()) return;
+  const size_t end = start + std::min(part, rows->size() - start);
   // Nobody waits, and nobody is told: they are approximate.
-  database_->Write({[rows](JobTransaction& tx) -> absl::Status {
-                      for (const HitsRow& row : *rows) TIFFIN_RETURN_IF_ERROR(tx.AddHits(row));
+  database_->Write({[rows, start, end](JobTransaction& tx) -> absl::Status {
+                      for (size_t i = start; i < end; ++i) {
+                        TIFFIN_RETURN_IF_ERROR(tx.AddHits((*rows)[i]));
+                      }
                       return absl::OkStatus();
                     },
-                    nullptr});
+                    [this, rows, end, part](const absl::Status& status) {
+                      if (status.ok()) WriteHits(rows, end, part);
+                    }});
 }
 
 absl::StatusOr<std::string> JobStore::Inline(std::string_view name_space, std::string_view json) {

@@ -53,6 +53,7 @@ using ParallelFor = std::function<void(size_t n, const std::function<void(size_t
 // Since the start of the process.
 struct JobCounters {
   std::atomic<uint64_t> submits{0}, retrieved{0}, granted{0}, attached{0}, stored{0}, lapsed{0};
+  std::atomic<uint64_t> damaged{0};  // results found to differ from their checksums
 };
 
 // Threads: all methods may be called from any thread but the writer's; they block until what they
@@ -114,6 +115,9 @@ class JobStore {
   // an error some are done, and it may be repeated.
   absl::StatusOr<size_t> Withdraw(std::vector<RowId> jobs, Tombstone why);
   void WithdrawDamaged(RowId blob);
+  // The stored result differs from its checksum: it is taken back, before any operation that comes later.
+  // May be called from any thread, the writer's too. `done` is told on the writer's.
+  void WithdrawDamagedResult(RowId job, std::function<void(const absl::Status&)> done = nullptr);
   // Evicts results in this order (evictor.h), in one transaction: those that may be, until blobs and
   // database would be below `max_bytes`. Nothing is told of jobs that changed meanwhile.
   struct Evicted {
@@ -159,8 +163,12 @@ class JobStore {
   struct Effects;
   struct Facts;
   using Apply = std::function<absl::Status(JobTransaction&, Effects&)>;
-  // Runs `apply` on the writer and its effects after COMMIT; waits.
+  // Runs `apply` on the writer and its effects after COMMIT; waits. It is run again after a result that it found
+  // damaged was taken back.
   absl::Status Change(Apply apply);
+  absl::Status ChangeOnce(const Apply& apply);
+  absl::Status WithdrawIn(JobTransaction& tx, Effects& effects, RowId job, Tombstone why,
+                          int64_t now, bool* withdrawn);
   void ChangeLater(Apply apply, std::function<void(absl::Status)> done = nullptr);
 
   // Writes an accepted transition and gathers what follows. A job of id 0 is inserted.
@@ -213,10 +221,13 @@ class JobStore {
   void GrantEnded(const Waiters::Candidate& candidate, const WaitKey& key, const WaitEvent& event,
                   const absl::Status& status);
 
-  Found FindIn(JobReader& reader, std::string_view name_space, RowId ns, const JobAddress& address,
-               uint64_t ticket);
+  // `*damaged`: set if a result was found damaged, which is about to be withdrawn.
+  Found FindIn(JobReader& reader, RowId ns, const JobAddress& address, uint64_t ticket,
+               bool* damaged);
   void CountHit(RowId job);
-  void WriteHits();
+  void WriteAllHits();
+  // `part` rows of an operation.
+  void WriteHits(std::shared_ptr<const std::vector<HitsRow>> rows, size_t start, size_t part);
 
   JobDatabase* const database_;
   BlobCatalogue* const blobs_;

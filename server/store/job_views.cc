@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/store/damaged.h"
 
 namespace tiffin::server {
 namespace {
@@ -63,6 +64,7 @@ absl::StatusOr<std::optional<StoredResult>> FindStored(JobReader& reader, const 
                                                        const JobRow& asked) {
   TIFFIN_ASSIGN_OR_RETURN(std::optional<ResultRow> row, reader.FindResult(job.id));
   if (!row) return std::nullopt;
+  TIFFIN_RETURN_IF_ERROR(CheckResult(*row));
   TIFFIN_ASSIGN_OR_RETURN(StoredResult result, Dress(reader, *std::move(row)));
   if (job.id != asked.id) result.linked_to = job.key;
   return result;

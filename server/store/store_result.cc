@@ -4,6 +4,7 @@
 #include "common/cbor.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_effects.h"
 #include "server/store/job_store.h"
 #include "server/store/job_views.h"
@@ -175,6 +176,7 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const Calle
   answer->key = job.row.key;
   answer->digest = result.digest;
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before, tx.FindResult(job.row.id));
+  if (before) TIFFIN_RETURN_IF_ERROR(CheckResult(*before));
   const Claim claim{
       .holds = job.lease && EqualInConstantTime(job.lease->lease_id, request.lease_id),
       .epoch = request.epoch};

@@ -52,6 +52,7 @@ class Verifier::Pass {
       return absl::OkStatus();
     }));
     paced_from_ = owner_.clock_->Steady();
+    if (*after == 0) TIFFIN_RETURN_IF_ERROR(CheckResults());
     while (true) {
       std::vector<BlobRow> page;
       TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
@@ -69,6 +70,40 @@ class Verifier::Pass {
   }
 
  private:
+  // Rows are small beside blobs, so that a pass which goes on does not look at them again.
+  absl::Status CheckResults() {
+    RowId after = 0;
+    while (true) {
+      uint64_t bytes = 0;
+      size_t rows = 0;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(const std::vector<ResultUse> page,
+                                reader.ListResultUses(after, kPage));
+        rows = page.size();
+        for (const ResultUse& use : page) {
+          after = use.job;
+          TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> result,
+                                  reader.FindResult(use.job));
+          if (!result) continue;
+          ++progress_.results;
+          bytes += result->record.size() + result->log.size();
+          if (!result->damaged) continue;
+          ++progress_.damaged_results;
+          owner_.jobs_->WithdrawDamagedResult(use.job);
+          TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(use.job));
+          if (job) progress_.found_results.push_back(job->key);
+        }
+        return absl::OkStatus();
+      }));
+      if (rows == 0) return absl::OkStatus();
+      if (!progress_.found_results.empty()) {  // told when they are taken back
+        TIFFIN_RETURN_IF_ERROR(owner_.database_->WriteAndWait(
+            [](JobTransaction&) { return absl::OkStatus(); }));
+      }
+      TIFFIN_RETURN_IF_ERROR(Pace(bytes));
+    }
+  }
+
   absl::Status CheckBlob(BlobRow row) {
     for (int attempt = 0;; ++attempt) {
       const absl::StatusOr<std::string> what = Examine(Unmarked(row));
@@ -101,6 +136,9 @@ class Verifier::Pass {
     if (options_.keys) hash = StartBlobKey(row.name.dtype, row.name.shape);
     const auto on_block = [&](std::string_view bytes) {
       if (hash) hash->Update(bytes);
+      progress_.bytes += bytes.size();
+      owner_.counters_.bytes += bytes.size();
+      progress_.total_bytes = std::max(progress_.total_bytes, progress_.bytes);
       return Pace(bytes.size());
     };
     TIFFIN_ASSIGN_OR_RETURN(
@@ -144,12 +182,10 @@ class Verifier::Pass {
 
   // Counts bytes that were read, and waits until they may have been.
   absl::Status Pace(uint64_t bytes) {
-    progress_.bytes += bytes;
-    owner_.counters_.bytes += bytes;
-    progress_.total_bytes = std::max(progress_.total_bytes, progress_.bytes);
+    paced_ += bytes;
     TIFFIN_RETURN_IF_ERROR(TellInTime());
     if (options_.bytes_per_second == 0) return absl::OkStatus();
-    const std::chrono::duration<double> due(static_cast<double>(progress_.bytes) /
+    const std::chrono::duration<double> due(static_cast<double>(paced_) /
                                             static_cast<double>(options_.bytes_per_second));
     const SteadyTime until =
         paced_from_ + std::chrono::duration_cast<SteadyTime::duration>(due);
@@ -172,6 +208,7 @@ class Verifier::Pass {
     told_ = owner_.clock_->Steady();
     const bool go_on = tell_(progress_);
     progress_.found.clear();
+    progress_.found_results.clear();
     return go_on ? absl::OkStatus() : absl::CancelledError("nobody listens any more");
   }
 
@@ -179,6 +216,7 @@ class Verifier::Pass {
   const Options options_;
   const Tell tell_;
   VerifyProgress progress_;
+  uint64_t paced_ = 0;  // bytes read, of results too
   SteadyTime told_, paced_from_;
 };
 

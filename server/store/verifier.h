@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "common/crypto.h"
 #include "server/store/blob_catalogue.h"
+#include "server/store/job_store.h"
 
 namespace tiffin::server {
 
@@ -31,6 +32,8 @@ struct VerifyProgress {
   uint64_t total_blobs = 0, total_bytes = 0;  // as it began, or more
   uint64_t damaged = 0;                       // blobs, so far
   std::vector<DamageFound> found;             // since the last progress
+  uint64_t results = 0, damaged_results = 0;  // read so far
+  std::vector<Digest> found_results;          // jobs of those damaged, since the last progress
 };
 
 // Since the start of the process, of all passes.
@@ -38,8 +41,8 @@ struct VerifyCounters {
   std::atomic<uint64_t> blobs{0}, bytes{0}, passes{0};
 };
 
-// Checks every blob against its checksums, and its key if asked to. What is damaged is set aside
-// (BlobCatalogue::ReportDamage).
+// Checks every blob against its checksums, and its key if asked to, and every result against its own. A blob
+// that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back.
 // Threads: all methods may be called from any thread.
 class Verifier {
  public:
@@ -55,13 +58,13 @@ class Verifier {
     std::chrono::milliseconds every = std::chrono::hours(24);
   };
   // All outlive the verifier.
-  Verifier(JobDatabase* database, BlobStore* store, BlobCatalogue* blobs, Clock* clock)
-      : database_(database), store_(store), blobs_(blobs), clock_(clock) {}
+  Verifier(JobDatabase* database, BlobStore* store, BlobCatalogue* blobs, JobStore* jobs, Clock* clock)
+      : database_(database), store_(store), blobs_(blobs), jobs_(jobs), clock_(clock) {}
   ~Verifier() { Stop(); }
 
   // Called a few times a second, when damage is found, and at the end; false ends the pass.
   using Tell = std::function<bool(VerifyProgress)>;
-  // One pass over all blobs of all namespaces. CANCELLED if `tell` ended it.
+  // One pass over all results and blobs of all namespaces. CANCELLED if `tell` ended it.
   absl::Status Run(const Options& options, const Tell& tell);
 
   // Begins to verify in the background. A pass that was broken off by an error goes on where it was.
@@ -77,6 +80,7 @@ class Verifier {
   JobDatabase* const database_;
   BlobStore* const store_;
   BlobCatalogue* const blobs_;
+  JobStore* const jobs_;
   Clock* const clock_;
   VerifyCounters counters_;
   std::mutex mutex_;  // guards stop_

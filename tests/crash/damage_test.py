@@ -186,7 +186,7 @@ class PacksTest(unittest.TestCase):
 
 
 class DatabaseTest(unittest.TestCase):
-    """SQLite tells damage of its own structure. What stands in a row has no checksum of its own."""
+    """SQLite tells damage of its own structure; rows of jobs and results have checksums."""
 
     @classmethod
     def setUpClass(cls):
@@ -194,10 +194,12 @@ class DatabaseTest(unittest.TestCase):
         cls.rng = random.Random(SEED)
         cls.server = CrashServer("--pin-time", "0", tape=False).start()
         cls.arrays = [random_array(cls.rng, 5000) for _ in range(100)]
+        cls.results = []
         for number, array in enumerate(cls.arrays):
             answer = submit(cls.server, job("f", number))
             batch_put(cls.server, [array])
-            store(cls.server, answer, ref_of(name_of(array)))
+            store(cls.server, answer, {"number": number, "array": ref_of(name_of(array))})
+            cls.results.append(get(cls.server, answer.key).record.json)
         cls.server.stop()
         cls.kept = cls.server.folder + "/kept"
         shutil.copytree(cls.server.data, cls.kept)
@@ -243,7 +245,11 @@ class DatabaseTest(unittest.TestCase):
         told = False
         for number, array in enumerate(self.arrays):
             try:
-                submit(self.server, job("f", number))
+                answer = submit(self.server, job("f", number))
+                if answer.outcome == jobs_pb2.RETRIEVED:
+                    self.assertEqual(answer.result.record.json, self.results[number])
+                else:
+                    told = True
                 data = read_blob(self.server, name_of(array))
                 self.assertEqual(key_of(str(array.dtype), array.shape, data), name_of(array).key)
             except grpc.RpcError as error:

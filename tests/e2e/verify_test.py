@@ -1,5 +1,5 @@
 """Damage of each kind, found by `tiffin verify` and in the background: named exactly, set aside, healed."""
-import json, os, signal, subprocess, unittest
+import contextlib, json, os, signal, sqlite3, subprocess, unittest
 
 import grpc
 import numpy
@@ -129,6 +129,30 @@ class Verify(unittest.TestCase):
         self.assertEqual(self.server.admin.Seal(admin_pb2.SealRequest()).damaged, 1)
         self.assertEqual([self.hit(key) for key in keys], [True, False, True])
 
+    def test_a_result_in_a_damaged_row_is_named_missed_and_healed(self):
+        answers = [submit(self.server, job("inline", n)) for n in range(3)]
+        for n, answer in enumerate(answers):
+            store(self.server, answer, [n, "a result"])
+        keys = [answer.key for answer in answers]
+        self.server.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(self.server.data, "tiffin.db"))) as db:
+            changed = db.execute("UPDATE results SET record = replace(record, 'a result', 'b result') "
+                                 "WHERE record LIKE '[1,%'").rowcount
+            db.commit()
+        self.assertEqual(changed, 1)
+        self.server.start()
+        code, (damaged, total) = self.tiffin("verify")
+        self.assertEqual((code, total["results"], total["total_damaged_results"]), (3, 3, 1))
+        self.assertEqual(damaged["job"], text_of(keys[1]))
+        self.assertEqual([self.hit(key) for key in keys], [True, False, True])
+        why = self.server.jobs.Explain(jobs_pb2.ExplainRequest(caller=caller(), key=keys[1]))
+        self.assertEqual(why.cause, jobs_pb2.MISS_DAMAGED)
+        self.assertEqual(self.server.admin.Stats(admin_pb2.StatsRequest()).damaged_results, 1)
+        again = submit(self.server, job("inline", 1))
+        store(self.server, again, [1, "a result"])
+        self.assertEqual(self.tiffin("verify")[0], 0)
+        self.assertEqual([self.hit(key) for key in keys], [True] * 3)
+
     def test_people_get_a_table(self):
         array = numpy.random.default_rng(2).random(1000)
         self.put(array)
@@ -138,7 +162,7 @@ class Verify(unittest.TestCase):
                                "verify"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 3)
         self.assertIn(text_of(name_of(array).key), done.stdout)
-        self.assertIn("read 1 blob, 7.8 KiB; 1 damaged", done.stdout)
+        self.assertIn("read 1 blob, 0 results, 7.8 KiB; 1 damaged", done.stdout)
 
     def test_a_slow_pass_is_ended_by_its_caller_and_by_a_stop(self):
         self.put(numpy.random.default_rng(3).random(400_000))

@@ -134,8 +134,11 @@ void Reference::Renew(int id, bool progress) {
 bool Reference::Withdraw(int id, Tombstone why) {
   ReferenceJob& job = jobs[id];
   if (!job.known) return false;
-  const bool evicts_link = why == Tombstone::kEvicted && job.state == JobState::kLinked;
-  if (why != Tombstone::kInvalidated && job.state != JobState::kDone && !evicts_link) return false;
+  const bool evicted = job.state == JobState::kDone || job.state == JobState::kLinked;
+  const bool damaged = job.state == JobState::kDone || job.state == JobState::kFailed ||
+                       job.state == JobState::kUnfolding;
+  if (why == Tombstone::kEvicted && !evicted) return false;
+  if (why == Tombstone::kDamaged && !damaged) return false;
   if (job.state == JobState::kAbsent && job.epochs.empty()) return false;
   if (why == Tombstone::kInvalidated) {
     job.epochs.clear();

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/crypto.h"
 #include "server/service/raw_messages.h"
@@ -78,19 +80,23 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer> {
         good = false;
         continue;
       }
+      std::vector<iovec> parts;
       for (const std::string_view part : chunk->parts) {
         hash.Update(part);
-        good &= pwrite(fd, part.data(), part.size(), at) == static_cast<ssize_t>(part.size());
-        at += static_cast<off_t>(part.size());
+        parts.push_back({const_cast<char*>(part.data()), part.size()});
       }
+      good &= pwritev(fd, parts.data(), static_cast<int>(parts.size()), at) ==
+              static_cast<ssize_t>(chunk->size);
+      at += static_cast<off_t>(chunk->size);
     }
     good &= fdatasync(fd) == 0;
-    close(fd);
-    unlink(path_.c_str());
     v1::PutResponse response;
     response.mutable_name()->set_key(std::string(hash.Finish().view()));
     good &= WriteMessage(response, response_).ok();
+    // What cleans up comes after the answer; OnDone waits for it.
     Finish(good ? grpc::Status::OK : grpc::Status(grpc::StatusCode::INTERNAL, "the floor failed"));
+    close(fd);
+    unlink(path_.c_str());
   }
 
   grpc::ByteBuffer* const response_;

@@ -85,6 +85,8 @@ TIFFIN_BENCH(lookup_10M) {
   std::unique_ptr<ServerProcess> server;
   Report({.name = "start_10M_clean", .value = SecondsToFirstAnswer(large, &server), .unit = "s",
           .bar = 1, .at_most = true});
+  // In the middle of its work: the log holds what the database does not have yet.
+  (void)Grants(*server->Stub(), 0, 20'000);
   server->Stop(9);
   Report({.name = "start_10M_killed", .value = SecondsToFirstAnswer(large, &server), .unit = "s",
           .bar = 1, .at_most = true});

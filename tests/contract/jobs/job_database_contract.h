@@ -149,7 +149,7 @@ class JobDatabaseContract : public ::testing::TestWithParam<JobDatabaseBackend> 
 };
 
 // The parts of the contract; each is to be instantiated.
-class JobRows : public JobDatabaseContract {};          // rows_contract.cc
+class JobRows : public JobDatabaseContract {};          // rows_contract.cc, blob_rows_contract.cc
 class JobTransactions : public JobDatabaseContract {};  // transactions_contract.cc
 class JobModel : public JobDatabaseContract {};         // model_contract.cc
 

@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <deque>
 #include <future>
 
 #include "common/base64.h"
@@ -15,35 +13,6 @@ namespace {
 
 using Outcome = SubmitAnswer::Outcome;
 using Kind = WaitEvent::Kind;
-
-// What one Await stream is told, in order.
-class Ear {
- public:
-  void Tell(WaitEvent event) {
-    std::lock_guard lock(mutex_);
-    events_.push_back(std::move(event));
-    ready_.notify_all();
-  }
-  WaitEvent Next() {
-    std::unique_lock lock(mutex_);
-    ready_.wait(lock, [this] { return !events_.empty(); });
-    WaitEvent event = std::move(events_.front());
-    events_.pop_front();
-    return event;
-  }
-  // The next event that ends the wait.
-  WaitEvent End() {
-    while (true) {
-      WaitEvent event = Next();
-      if (event.kind != Kind::kAttached && event.kind != Kind::kOpen) return event;
-    }
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<WaitEvent> events_;
-};
 
 class JobStoreTest : public StoreFixture {
  protected:
@@ -65,18 +34,6 @@ class JobStoreTest : public StoreFixture {
     request.record = record;
     request.kind = kind;
     return store_.StoreResult(Caller("a"), request, &stored_);
-  }
-  std::shared_ptr<Ear> Await(const Digest& key, uint64_t capacity, int64_t after_epoch = 0) {
-    auto ear = std::make_shared<Ear>();
-    AwaitSession session;
-    session.can_compute = capacity > 0;
-    session.term = absl::Seconds(30);
-    session.caller = Caller("waiter");
-    session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
-    const auto id = store_.OpenAwait(std::move(session));
-    store_.AddCapacity(id, capacity);
-    store_.Await(id, Caller("waiter"), {{0, key, after_epoch}});
-    return ear;
   }
   Renewal Renew(const LeaseRow& lease, bool progress = false) {
     return store_.Renew({&lease.lease_id, 1}, progress)[0];

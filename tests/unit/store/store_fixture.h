@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "common/strings.h"
@@ -15,6 +18,35 @@
 #include "tests/support/manual_clock.h"
 
 namespace tiffin::server {
+
+// What one Await stream is told, in order.
+class Ear {
+ public:
+  void Tell(WaitEvent event) {
+    std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+    ready_.notify_all();
+  }
+  WaitEvent Next() {
+    std::unique_lock lock(mutex_);
+    ready_.wait(lock, [this] { return !events_.empty(); });
+    WaitEvent event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+  }
+  // The next event that ends the wait.
+  WaitEvent End() {
+    while (true) {
+      WaitEvent event = Next();
+      if (event.kind != WaitEvent::Kind::kAttached && event.kind != WaitEvent::Kind::kOpen) return event;
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<WaitEvent> events_;
+};
 
 class StoreFixture : public testing::Test {
  protected:
@@ -61,6 +93,18 @@ class StoreFixture : public testing::Test {
     const SubmitAnswer answer = Submit("a", job);
     EXPECT_TRUE(Store(answer, record).ok());
     return answer.key;
+  }
+  std::shared_ptr<Ear> Await(const Digest& key, uint64_t capacity, int64_t after_epoch = 0) {
+    auto ear = std::make_shared<Ear>();
+    AwaitSession session;
+    session.can_compute = capacity > 0;
+    session.term = absl::Seconds(30);
+    session.caller = Caller("waiter");
+    session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
+    const auto id = store_.OpenAwait(std::move(session));
+    store_.AddCapacity(id, capacity);
+    store_.Await(id, Caller("waiter"), {{0, key, after_epoch}});
+    return ear;
   }
   RowId RowOf(const Digest& key) {
     RowId id = 0;

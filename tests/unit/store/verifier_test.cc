@@ -12,7 +12,7 @@ namespace {
 
 class VerifierTest : public StoreFixture {
  protected:
-  VerifierTest() : verifier_(database_.get(), bytes_.get(), &blobs_, &clock_) {}
+  VerifierTest() : verifier_(database_.get(), bytes_.get(), &blobs_, &store_, &clock_) {}
 
   BlobName Put(char fill, size_t size = 5000) {
     const auto outcomes =
@@ -129,7 +129,7 @@ TEST_F(VerifierTest, TheBackgroundReadsAtItsRateAgainAndAgain) {
   Put('a', 5000);
   Put('b', 5000);
   ManualClock clock;  // one thread waits on it
-  Verifier background(database_.get(), bytes_.get(), &blobs_, &clock);
+  Verifier background(database_.get(), bytes_.get(), &blobs_, &store_, &clock);
   background.Start({.bytes_per_second = 5000, .every = std::chrono::hours(1)});
   clock.Advance(std::chrono::seconds(59));
   EXPECT_EQ(background.counters().bytes, 0u) << "not at the start";
