@@ -139,6 +139,18 @@ std::string StringMember(const Object& object, std::string_view name) {
   return member != nullptr && member->if_string() != nullptr ? *member->if_string() : "";
 }
 
+// True if the hints of a job that is well-formed say that its version is null.
+bool SaysNullVersion(const Value& job, JobParts::Form form) {
+  const Object* data = job.if_object()->Find("data")->if_object();
+  if (form == JobParts::Form::kJobMessage) {
+    data = data->Find("node")->if_object()->Find("data")->if_object();
+  }
+  const Value* hints = data->Find("hints");
+  const Object* members = hints == nullptr ? nullptr : hints->if_object();
+  const Value* version = members == nullptr ? nullptr : members->Find("version");
+  return version != nullptr && version->is_null();
+}
+
 // The name of a method's owner: of a class, or of the class of an object.
 std::string OwnerName(const Value& self) {
   const Object* record = AsRecord(self);
@@ -247,6 +259,7 @@ absl::StatusOr<std::string> NoodlesProv(const Value& job, NoodlesProfile profile
   style.sort_keys = true;
   std::string printed = PrintJson(*parts.function, style) + PrintJson(*parts.arguments, style);
   if (parts.version != nullptr) printed += PrintJson(*parts.version, style);
+  if (SaysNullVersion(job, parts.form)) printed += "null";  // unlike one that is not there
   return Md5Hex(printed);
 }
 

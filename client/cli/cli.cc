@@ -96,6 +96,7 @@ int RunCli(std::vector<std::string> arguments, const Environment& environment) {
   AddCatalogueCommand(&app, &chosen);
   AddGcCommand(&app, &chosen);
   AddVerifyCommand(&app, &chosen);
+  AddImportCommand(&app, &chosen);
 
   context.rest = TakeRest(&arguments);
   ShieldKeys(&arguments);

@@ -25,6 +25,7 @@ void AddVerifyCommand(CLI::App* app, Command* chosen);  // verify
 void AddGcCommand(CLI::App* app, Command* chosen);      // gc
 void AddBackupCommand(CLI::App* app, Command* chosen);  // backup
 void AddCatalogueCommand(CLI::App* app, Command* chosen);  // catalogue
+void AddImportCommand(CLI::App* app, Command* chosen);  // import
 void AddAdminCommands(CLI::App* app, Command* chosen);  // stats, describe, seal, health
 
 // Adds `--bulk refs|inline`.

@@ -3,10 +3,12 @@ import base64
 import hashlib
 import json
 import os
+import sqlite3
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
 LARGEST = 2500  # bytes; small inputs are mutated faster
+LARGEST_DATABASE = 12000
 
 HANDMADE = [
     b"null", b"[true,false]", b"-0", b"0.0", b"-0.0", b"1e400", b"NaN", b"-Infinity", b"5e-324",
@@ -41,11 +43,47 @@ def npys():
         yield base64.b64decode(case["fortran_npy"])
 
 
-def write(target, inputs):
+def database(*changes, rows="id IN (1, 2, 6, 10, 11, 13, 24, 26, 28)", pragma="page_size = 512"):
+    """Some rows of a database that Noodles made."""
+    with open(os.path.join(DATA, "noodles-database-json.sql"), encoding="utf-8") as dump:
+        source = sqlite3.connect(":memory:")
+        source.executescript(dump.read())
+    schema, = source.execute("SELECT sql FROM sqlite_schema WHERE name = 'jobs'").fetchone()
+    out = sqlite3.connect(":memory:")
+    out.execute("PRAGMA " + pragma)
+    out.execute(schema)
+    out.execute("CREATE INDEX prov ON jobs(prov)")
+    for row in source.execute("SELECT * FROM jobs WHERE " + rows):
+        out.execute("INSERT INTO jobs VALUES (%s)" % ",".join("?" * len(row)), row)
+    for change in changes:
+        out.execute(change)
+    out.commit()
+    return out.serialize()
+
+
+def databases():
+    yield database()
+    yield database(rows="id = 1")
+    yield database(rows="id = 1", pragma="encoding = 'UTF-16le'")
+    yield database("UPDATE jobs SET version = x'00', result = NULL", rows="id = 1")
+    yield database("UPDATE jobs SET status = id, link = id + 1, result = 'null'")
+    yield database("UPDATE jobs SET function = '\"f\"', arguments = '[]', result = '1'",
+                   "CREATE VIEW v AS SELECT * FROM jobs, jobs, jobs")
+    small = "id IN (24, 26)"
+    yield database("ALTER TABLE jobs RENAME TO was", "CREATE VIEW jobs AS SELECT * FROM was", rows=small)
+    yield database("ALTER TABLE jobs ADD COLUMN more AS (hex(result))", rows=small)
+    yield database("DROP TABLE jobs", rows=small)
+    whole = database(rows=small)
+    yield whole[:1000]
+    for place in (18, 100, 520, 1030, 1540, 2060, len(whole) - 40):
+        yield whole[:place] + b"\xff\x7f" + whole[place + 2:]
+
+
+def write(target, inputs, largest=LARGEST):
     folder = os.path.join(HERE, "seeds", target)
     os.makedirs(folder, exist_ok=True)
     for data in inputs:
-        if len(data) <= LARGEST:
+        if len(data) <= largest:
             with open(os.path.join(folder, hashlib.sha256(data).hexdigest()[:16]), "wb") as out:
                 out.write(data)
 
@@ -58,3 +96,4 @@ write("json", HANDMADE + jobs[::6] + records[::4])
 write("cbor", HANDMADE + jobs[::2] + records[::4])
 write("record", records + malformed[::3] + jobs[::3])
 write("npy", list(npys())[::3])
+write("import", databases(), LARGEST_DATABASE)
