@@ -2,6 +2,7 @@
 // answers each call in time with a code that is the client's to deal with and says why, its replies
 // parse, and it serves on. It leaves nothing outside of its folders.
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,8 +27,13 @@ constexpr uint64_t kInputsOfOneServer = 2000;  // then its state is large enough
 
 uint64_t inputs = 0;
 
+std::unique_ptr<Served>& Slot() {
+  static auto& slot = *new std::unique_ptr<Served>;
+  return slot;
+}
+
 Served& TheServer() {
-  static std::unique_ptr<Served> served;
+  std::unique_ptr<Served>& served = Slot();
   if (inputs++ % kInputsOfOneServer == 0) {
     served.reset();  // before the next: both would need their memory
     served = std::make_unique<Served>();
@@ -84,6 +90,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Run(tiffin::fuzzing::ReadFrames(tiffin::fuzzing::Text(data, size)), served);
   CheckServing(served);
   served.CheckFolder();
+  // Only now, so that at exit the server stops before what the libraries it uses made for the first input goes.
+  static const bool stops = std::atexit([] { Slot().reset(); }) == 0;
+  FUZZ_CHECK(stops);
   return 0;
 }
 
