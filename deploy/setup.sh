@@ -23,11 +23,13 @@ packages=(
 
 usage() {
   cat <<USAGE
-usage: deploy/setup.sh [--help]
+usage: deploy/setup.sh [--fuzz]
 
 Installs the Debian packages that tiffin's build, tests and demo need (only those missing), and
 unpacks BoringSSL's source, from the Debian source package $boringssl_package, to
   $boringssl
+
+--fuzz  also clang with libFuzzer, for deploy/fuzz.sh
 
 TIFFIN_BORINGSSL_SOURCE  another folder for that source; a tree that is already there is used as
                          it is and nothing is fetched
@@ -44,6 +46,7 @@ fail() {
 
 case ${1:-} in
   '') ;;
+  --fuzz) packages+=(clang-14 libclang-rt-14-dev) ;;
   -h | --help)
     usage
     exit 0

@@ -20,6 +20,8 @@
   } while (false)
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+// For a target's own mutator: libFuzzer's, or that of run_files.cc.
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
 namespace tiffin::fuzzing {
 

@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import sqlite3
+import struct
+
+from message_seeds import sequences
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
@@ -79,6 +82,24 @@ def databases():
         yield whole[:place] + b"\xff\x7f" + whole[place + 2:]
 
 
+def slabs():
+    """Item, rank, whether another number of dimensions is selected from, shape, then start, count, stride of each."""
+    top = b"\xf0\x7f" + b"\xff" * 7
+    for item, shape, dimensions in (
+            (1, [], []), (8, [10], [(0, 10, 1)]), (8, [10], [(1, 3, 3)]), (3, [4, 5], [(1, 2, 2), (0, 5, 1)]),
+            (2, [9, 5, 7], [(0, 9, 1), (1, 2, 1), (0, 7, 1)]), (1, [3, 0], [(0, 3, 1), (0, 0, 1)]),
+            (8, [10], [(10, 1, 1)]), (8, [10], [(0, 0, 15)]), (8, [2] * 12, [(0, 2, 1)] * 12),
+            (8, [3] * 5, [(0, 2, 2)] * 5), (4, [15, 15], [(14, 1, 1), (0, 5, 3)])):
+        yield (bytes([item - 1, len(shape), 0, *shape]) + bytes(n for d in dimensions for n in d) +
+               bytes(range(1, 9)))
+    for extent in (top, b"\xe8\x3f", b"\xe8\x2f", b"\xe7\x2f", b"\xe8\x10"):  # 2^63 - 1, 2^63, 2^47, one less, 2^16
+        for numbers in ((extent, b"\x01", b"\x01"), (b"\x01", extent, b"\x01"), (b"\x00", b"\x02", extent),
+                        (b"\x00", extent, b"\x02"), (extent, extent, extent)):
+            yield b"\x00\x01\x00" + extent + b"".join(numbers) + struct.pack("<4Q", 1, 2, 3, 4)
+    yield b"\x00\x03\x00\xe8\x0f\xe8\x0f\xe8\x0f" + b"\x02\xe8\x0d\x02" * 3 + b"\xe8\x20" * 8  # [2^15] * 3
+    yield b"\x00\x02\x0f\x05" + b"\x03\x03" + b"\x00\x01\x01" * 5
+
+
 def write(target, inputs, largest=LARGEST):
     folder = os.path.join(HERE, "seeds", target)
     os.makedirs(folder, exist_ok=True)
@@ -97,3 +118,5 @@ write("cbor", HANDMADE + jobs[::2] + records[::4])
 write("record", records + malformed[::3] + jobs[::3])
 write("npy", list(npys())[::3])
 write("import", databases(), LARGEST_DATABASE)
+write("slab", slabs())
+write("message", sequences())
