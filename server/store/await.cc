@@ -40,15 +40,16 @@ void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
         return absl::OkStatus();
       },
       [this, session, caller, all, rest, errors, tell_error](const absl::Status& status) {
-        for (const auto& [index, error] : *errors) {
-          const RowId damaged = DamagedJobOf(error);
+        for (const auto& error : *errors) {
+          const RowId damaged = DamagedJobOf(error.second);
           if (!status.ok() || damaged == 0) {
-            tell_error(index, error);
+            tell_error(error.first, error.second);
             continue;
           }
           // It is looked at again when that result is gone.
           const AwaitItem item = *std::find_if(
-              all->begin(), all->end(), [&](const AwaitItem& each) { return each.index == index; });
+              all->begin(), all->end(),
+              [&](const AwaitItem& each) { return each.index == error.first; });
           WithdrawDamagedResult(damaged, [=, this](const absl::Status& withdrawn) {
             if (withdrawn.ok()) {
               Await(session, caller, {item});
