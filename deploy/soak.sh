@@ -46,6 +46,6 @@ for ((round = 1; ; ++round)); do
   export TIFFIN_CRASH_SEED=$((seed + round - 1))
   echo "round $round: TIFFIN_CRASH_SEED=$TIFFIN_CRASH_SEED"
   ctest --preset "$preset" --label-regex crash --verbose --stop-on-failure --timeout 3600 |
-    { grep -E 'TIFFIN_CRASH_SEED|kills|killed|faults|noticed|Passed|Failed|Broken|tests passed' || true; }
+    { grep --line-buffered -E 'TIFFIN_CRASH_SEED|kills|killed|faults|noticed|Passed|Failed|Broken|tests passed' || true; }
   ((SECONDS < end)) || break
 done
