@@ -287,12 +287,14 @@ absl::Status NoodlesImport::FlushItems(std::vector<Item>* items) {
     TIFFIN_RETURN_IF_ERROR(Submit(items, true));
     const absl::Status stored =
         ForEach<Item>(those(open), [&](Item* item) { return StoreItem(item); });
-    TIFFIN_RETURN_IF_ERROR(stored);  // the server is lost: leases lapse
+    // Also when it ends here, so that the next import need not wait for them; if the server is lost they lapse.
     for (Item* item : those([](const Item& item) { return item.lease.has_value(); })) {
       const absl::Status released = client_.Release(*item->lease);
+      if (!stored.ok() && IsLost(released)) break;
       if (IsLost(released)) return released;
       if (!released.ok()) StrAppend(&item->reason, "; its lease lapses: ", released.message());
     }
+    TIFFIN_RETURN_IF_ERROR(stored);
   }
   std::vector<Item*> nameless;
   for (Item& item : *items) {

@@ -118,7 +118,7 @@ TEST_F(Import, GoesOnWhereTheServerWasLost) {
   EXPECT_EQ(Run(), kUnreachable);
   const int64_t stored = Count("stored");
   EXPECT_LT(stored, 15);
-  EXPECT_EQ(Run(), kDone) << err_;
+  EXPECT_EQ(Run(), kDone) << err_ << PrintJson(Value(List(lines_)));
   EXPECT_EQ(Count("stored") + stored, 15);
   EXPECT_EQ(RowsTold(), 28);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/convert.h"
+#include "common/cbor.h"
 #include "common/job.h"
 #include "common/json.h"
 #include "common/status.h"
@@ -16,7 +17,7 @@ v1::Result ResultOf(const std::string& json, v1::ResultKind kind) {
   v1::Result result;
   result.set_kind(kind);
   result.mutable_record()->set_json(json);
-  result.set_digest(std::string(Sha256::Of(json).view()));
+  result.set_digest(std::string(ResultDigest(*ParseJson(json))->view()));
   return result;
 }
 

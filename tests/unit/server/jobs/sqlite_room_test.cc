@@ -50,13 +50,13 @@ TEST(SqliteRoom, AFullDiskRefusesGrowthAndLetsGo) {
     (void)tx.PutAlias({ns, "p", "n", job});  // whatever it returns, the operation is lost
     return absl::OkStatus();
   }));
-  EXPECT_EQ(room.met, 4);
   // A hit, and what frees space.
   Must(database->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
     EXPECT_EQ(Must(tx.EnsureNamespace("a")), ns);
     Must(tx.AddUse(job, blob, BlobUse::kResult));
     return absl::OkStatus();
   }));
+  EXPECT_EQ(room.met, 4);  // told behind the answer
   Must(database->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
     Must(tx.UpdateJob(*Must(tx.FindJob(job))));
     Must(tx.DeleteResult(job));
