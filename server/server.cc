@@ -129,12 +129,12 @@ class ServerImpl : public Server {
     for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
       builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
     }
-    // What a stream may send ahead of its reader. By itself gRPC lets that grow with the speed of the
-    // connection, outside of every limit.
+    // What a stream may send ahead of its reader, beside what waits for the disk. By itself gRPC lets that
+    // grow with the speed of the connection, outside of every limit.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     builder.AddChannelArgument(
         GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
-        static_cast<int>(std::clamp<uint64_t>(config_.stream_memory, 64 << 10, 1 << 30)));
+        static_cast<int>(std::clamp<uint64_t>(2 * config_.stream_memory, 64 << 10, 1 << 30)));
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, config_.max_streams);
     // Two servers on one port would each get half of the calls.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
