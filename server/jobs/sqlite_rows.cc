@@ -55,7 +55,7 @@ JobRow ReadJob(const Query& query) {
   row.tombstone = static_cast<Tombstone>(query.Int(13));
   row.buried = query.Time(14);
   if (Differs(query.Int(15), row)) {
-    throw SQLite::Exception("the row of a job differs from its checksum", SQLITE_CORRUPT);
+    throw SQLite::Exception("the row of a job differs from its checksum", kRowDamaged);
   }
   return row;
 }

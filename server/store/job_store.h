@@ -165,7 +165,7 @@ class JobStore {
   using Apply = std::function<absl::Status(JobTransaction&, Effects&)>;
   // Runs `apply` on the writer and its effects after COMMIT; waits. It is run again after a result that it found
   // damaged was taken back.
-  absl::Status Change(Apply apply);
+  absl::Status Change(const Apply& apply);
   absl::Status ChangeOnce(const Apply& apply);
   absl::Status WithdrawIn(JobTransaction& tx, Effects& effects, RowId job, Tombstone why,
                           int64_t now, bool* withdrawn);

@@ -87,6 +87,18 @@ TEST_F(SqliteChecksums, EachColumnOfAJobCounts) {
   }
 }
 
+TEST_F(SqliteChecksums, ADamagedJobStopsNoOtherWrite) {
+  Write();
+  Execute("UPDATE jobs SET state = 5 - state");
+  const auto database = Open();
+  const absl::Status met = database->WriteAndWait(
+      [](JobTransaction& tx) { return tx.FindJob(1).status(); });
+  EXPECT_EQ(met.code(), absl::StatusCode::kDataLoss) << met;
+  Must(database->WriteAndWait([](JobTransaction& tx) {
+    return tx.InsertJob(TestJob(Must(tx.EnsureNamespace("n")), 8)).status();
+  }));
+}
+
 TEST_F(SqliteChecksums, RowsOfTheFirstSchemaHaveNone) {
   {
     SqliteConnection connection({.file = folder_.file()}, SqliteConnection::Role::kWriter);
