@@ -3,6 +3,7 @@
 #include "client/objects.h"  // Encode and Decode
 
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 
 #include "client/object_array.h"
@@ -57,14 +58,16 @@ absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class
 
 absl::StatusOr<Value> Codec<BigInteger>::Encode(const BigInteger& i, const Encoder&) {
   // Those of 64 bits are plain: a Value has one form for each number.
-  errno = 0;
-  char* end = nullptr;
-  const long long small = std::strtoll(i.digits.c_str(), &end, 10);
-  if (i.digits.empty() || *end != '\0') {
+  const std::string_view digits(i.digits);
+  const std::string_view unsigned_digits = digits.substr(digits.starts_with('-') ? 1 : 0);
+  const bool zero_first = unsigned_digits.size() > 1 && unsigned_digits[0] == '0';
+  if (unsigned_digits.empty() || zero_first ||
+      unsigned_digits.find_first_not_of("0123456789") != std::string_view::npos) {
     return absl::InvalidArgumentError(StrCat("\"", i.digits, "\" is no integer"));
   }
-  if (errno != ERANGE) return Value(static_cast<int64_t>(small));
-  return Value(i);
+  int64_t small = 0;
+  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), small);
+  return read.ec == std::errc() ? Value(small) : Value(i);
 }
 
 absl::StatusOr<BigInteger> Codec<BigInteger>::Decode(const Value& value, const PathLink& where,

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <list>
 #include <map>
 #include <optional>
 #include <set>
@@ -81,6 +82,7 @@ struct Codec<T> {
 };
 
 template <std::floating_point T>
+  requires(sizeof(T) <= sizeof(double))  // a long double would lose digits
 struct Codec<T> {
   static absl::StatusOr<Value> Encode(T d, const Encoder&) { return Value(static_cast<double>(d)); }
   // Takes integers that a double holds exactly.
@@ -160,6 +162,20 @@ absl::StatusOr<Value> EncodeList(const Items& items, const Encoder& encoder) {
   return Value(std::move(list));
 }
 
+template <typename Items>
+absl::StatusOr<Items> DecodeList(const Value& value, const PathLink& where,
+                                 const Decoder& decoder) {
+  const List* list = value.if_list();
+  if (list == nullptr) return ExpectedError(where, "a list", value);
+  Items items;
+  for (size_t i = 0; i < list->size(); ++i) {
+    TIFFIN_ASSIGN_OR_RETURN(typename Items::value_type item,
+                            decoder.Decode<typename Items::value_type>((*list)[i], PathLink(where, i)));
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
 template <typename T>
 struct Codec<std::vector<T>> {
   static absl::StatusOr<Value> Encode(const std::vector<T>& items, const Encoder& encoder) {
@@ -167,15 +183,18 @@ struct Codec<std::vector<T>> {
   }
   static absl::StatusOr<std::vector<T>> Decode(const Value& value, const PathLink& where,
                                                const Decoder& decoder) {
-    const List* list = value.if_list();
-    if (list == nullptr) return ExpectedError(where, "a list", value);
-    std::vector<T> items;
-    items.reserve(list->size());
-    for (size_t i = 0; i < list->size(); ++i) {
-      TIFFIN_ASSIGN_OR_RETURN(T item, decoder.Decode<T>((*list)[i], PathLink(where, i)));
-      items.push_back(std::move(item));
-    }
-    return items;
+    return DecodeList<std::vector<T>>(value, where, decoder);
+  }
+};
+
+template <typename T>
+struct Codec<std::list<T>> {
+  static absl::StatusOr<Value> Encode(const std::list<T>& items, const Encoder& encoder) {
+    return EncodeList(items, encoder);
+  }
+  static absl::StatusOr<std::list<T>> Decode(const Value& value, const PathLink& where,
+                                             const Decoder& decoder) {
+    return DecodeList<std::list<T>>(value, where, decoder);
   }
 };
 

@@ -4,8 +4,8 @@
 //   tiffin::Registry MyRegistry() { … }
 //   TIFFIN_PLUGIN(MyRegistry)
 //
-// A plug-in links tiffin::common, has the same compiler and tiffin version as the server (checked
-// when it is loaded), and stays loaded until the process ends. It runs in the server's process with
+// A plug-in links tiffin::common, has the same compiler and the same version of what it shares with the
+// server (TIFFIN_PLUGIN_ABI_VERSION, checked when it is loaded), and stays loaded until the process ends. It runs in the server's process with
 // the server's rights: load none you do not trust.
 #ifndef TIFFIN_COMMON_PLUGIN_H_
 #define TIFFIN_COMMON_PLUGIN_H_
@@ -44,7 +44,7 @@ namespace tiffin {
 // Loads a plug-in and returns its registry, which tells what is wrong as statuses: an exception
 // that a plug-in throws, at any time, becomes INTERNAL naming the plug-in. Errors: NOT_FOUND if
 // there is no such file; FAILED_PRECONDITION if it is no plug-in, cannot be loaded, or was built
-// for another tiffin or compiler.
+// for another version of the interface or another compiler.
 absl::StatusOr<Registry> LoadPlugin(const std::string& file);
 
 namespace plugin_internal {

@@ -83,7 +83,9 @@ class Star {
     star.spectral_type_ = text[0];
     const auto number =
         std::from_chars(text.data() + 1, end, star.number_, std::chars_format::fixed);
-    if (number.ec != std::errc() || star.number_ < 0 || star.number_ >= 10) {
+    // from_chars would take a sign, and "nan".
+    const bool digit = text.size() > 1 && text[1] >= '0' && text[1] <= '9';
+    if (!digit || number.ec != std::errc() || star.number_ >= 10) {
       return absl::InvalidArgumentError("expected a number from 0 to below 10");
     }
     const std::string_view luminosity(number.ptr, end);

@@ -28,7 +28,9 @@ class MemoryJobDatabase final : public JobDatabase {
  public:
   MemoryJobDatabase()
       : queue_(
-            kMaxBatch, [this](std::span<WriteOp> ops) { return RunBatch(ops); }, [] {}) {}
+            kMaxBatch,
+            [this](std::span<WriteOp> ops, const WriteQueue::Refill&) { return RunBatch(ops); },
+            [] {}) {}
 
   void Write(WriteOp op) override { queue_.Push(std::move(op)); }
   absl::Status Read(const std::function<absl::Status(JobReader&)>& look) override;

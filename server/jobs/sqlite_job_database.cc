@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
-#include <span>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -49,7 +48,9 @@ class SqliteJobDatabase final : public JobDatabase {
         readers_(std::move(readers)),
         transaction_(writer_.get(), counters, options.room),
         queue_(
-            options.max_batch, [this](std::span<WriteOp> ops) { return RunBatch(ops); },
+            options.max_batch, [this](std::vector<WriteOp>& ops, const WriteQueue::Refill& refill) {
+              return RunBatch(ops, refill);
+            },
             [this] { CheckpointAtEnd(); }) {}
 
   void Write(WriteOp op) override { queue_.Push(std::move(op)); }
@@ -70,8 +71,9 @@ class SqliteJobDatabase final : public JobDatabase {
 
  private:
   // All on the writer's thread.
-  size_t RunBatch(std::span<WriteOp> ops);
-  absl::Status RunTransaction(std::span<WriteOp> ops, std::vector<absl::Status>& fates);
+  size_t RunBatch(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill);
+  absl::Status RunTransaction(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill,
+                              std::vector<absl::Status>& fates);
   void CheckpointIfDue();
   void CheckpointAtEnd();
   void TellIfFatal();
@@ -93,7 +95,8 @@ class SqliteJobDatabase final : public JobDatabase {
 };
 
 // Returns the transaction's fate; `fates` has that of each operation it took.
-absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
+absl::Status SqliteJobDatabase::RunTransaction(std::vector<WriteOp>& ops,
+                                               const WriteQueue::Refill& refill,
                                                std::vector<absl::Status>& fates) {
   if (fatal_) {
     fates.resize(ops.size());
@@ -110,9 +113,9 @@ absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
     fates.resize(ops.size());
     return status;
   }
-  for (WriteOp& op : ops) {
-    fates.push_back(transaction_.RunOperation(op.apply));
-    op.apply = nullptr;  // a record it holds need not wait for the sync
+  for (size_t i = 0; i < ops.size(); ++i) {
+    fates.push_back(transaction_.RunOperation(ops[i].apply));
+    ops[i].apply = nullptr;  // a record it holds need not wait for the sync
     if (!transaction_.open()) {
       const absl::Status& cause = fates.back();
       const absl::StatusCode code = absl::IsResourceExhausted(cause)
@@ -122,14 +125,16 @@ absl::Status SqliteJobDatabase::RunTransaction(std::span<WriteOp> ops,
                                              cause.message()));
     }
     if (transaction_.bytes() >= options_.max_batch_bytes) break;
+    // What came meanwhile shares this sync.
+    if (i + 1 == ops.size()) refill(ops);
   }
   return transaction_.Commit();
 }
 
-size_t SqliteJobDatabase::RunBatch(std::span<WriteOp> ops) {
+size_t SqliteJobDatabase::RunBatch(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill) {
   std::vector<absl::Status> fates;
   fates.reserve(ops.size());
-  const absl::Status transaction = RunTransaction(ops, fates);
+  const absl::Status transaction = RunTransaction(ops, refill, fates);
   bool full = absl::IsResourceExhausted(transaction);
   for (size_t i = 0; i < fates.size(); ++i) {
     full = full || absl::IsResourceExhausted(fates[i]);

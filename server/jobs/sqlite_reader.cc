@@ -49,9 +49,12 @@ absl::StatusOr<Counters> LoadCounters(SqliteConnection& connection) {
 
 template <typename I>
 absl::StatusOr<RowId> SqliteLookups<I>::FindNamespace(std::string_view name) {
+  if (const RowId known = known_.FindNamespace(name)) return known;
   return connection_.Guard("looking up a namespace", [&]() -> absl::StatusOr<RowId> {
     Query query(connection_.Prepared("SELECT id FROM namespaces WHERE name = ?"));
-    return First(query.BindName(name), ReadId).value_or(0);
+    const RowId id = First(query.BindName(name), ReadId).value_or(0);
+    if (id != 0) known_.AddNamespace(name, id);
+    return id;
   });
 }
 
@@ -168,20 +171,26 @@ absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::JobsLinkedTo(RowId job) {
 
 template <typename I>
 absl::StatusOr<std::optional<SessionRow>> SqliteLookups<I>::FindSession(RowId id) {
+  if (const SessionRow* known = known_.FindSession(id)) return *known;
   using Found = absl::StatusOr<std::optional<SessionRow>>;
   return connection_.Guard("looking up a session", [&]() -> Found {
     Query query(connection_.Prepared(TIFFIN_SELECT_SESSION "WHERE id = ?"));
-    return First(query.Bind(id), ReadSession);
+    std::optional<SessionRow> session = First(query.Bind(id), ReadSession);
+    if (session) known_.AddSession(*session);
+    return session;
   });
 }
 
 template <typename I>
 absl::StatusOr<std::optional<SessionRow>> SqliteLookups<I>::FindSession(RowId namespace_id,
                                                                         std::string_view token) {
+  if (const SessionRow* known = known_.FindSession(namespace_id, token)) return *known;
   using Found = absl::StatusOr<std::optional<SessionRow>>;
   return connection_.Guard("looking up a session", [&]() -> Found {
     Query query(connection_.Prepared(TIFFIN_SELECT_SESSION "WHERE token = ? AND namespace = ?"));
-    return First(query.BindName(token).Bind(namespace_id), ReadSession);
+    std::optional<SessionRow> session = First(query.BindName(token).Bind(namespace_id), ReadSession);
+    if (session) known_.AddSession(*session);
+    return session;
   });
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/jobs/counters.h"
+#include "server/jobs/known_rows.h"
 #include "server/jobs/sqlite_connection.h"
 
 namespace tiffin::server {
@@ -72,6 +73,7 @@ class SqliteLookups : public Interface {
 
  protected:
   SqliteConnection& connection_;
+  KnownRows known_;
 };
 
 extern template class SqliteLookups<JobReader>;

@@ -67,6 +67,7 @@ absl::Status SqliteTransaction::RunOperation(const Apply& apply) {
   if (status.ok()) return status;
 
   counters_ = before;
+  known_.Forget();
   // If not even the savepoint can be had back, nothing of the transaction can be kept.
   if (open() && !Undo().ok()) connection_.database().tryExec("ROLLBACK");
   return status;
@@ -90,6 +91,7 @@ absl::Status SqliteTransaction::Commit() {
     committed_ = counters_;
     return status;
   }
+  known_.Forget();
   if (open()) connection_.database().tryExec("ROLLBACK");
   return Lost(status);
 }
@@ -145,24 +147,28 @@ absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
 absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
   return Change("changing a job", [&]() -> absl::Status {
     JobRow row = job;
+    bool indexed = false;  // a column that an index holds changes, too
     {
-      Query old(connection_.Prepared("SELECT state, namespace, key, created FROM jobs WHERE id = ?"));
+      Query old(connection_.Prepared(
+          "SELECT state, namespace, key, created, link, session, function FROM jobs WHERE id = ?"));
       if (!old.Bind(job.id).Step()) return absl::NotFoundError("the job to change is not there");
       counters_.CountState(static_cast<JobState>(old.Int(0)), -1);
       counters_.CountState(job.state, +1);
       row.namespace_id = old.Int(1);
       row.key = old.Hash(2);
       row.created = old.Time(3);
+      indexed = old.Int(4) != job.link || old.Int(5) != job.session || old.Text(6) != job.function;
     }
     Query query(connection_.Prepared(
         "UPDATE jobs SET state = ?, epoch = ?, valid_from = ?, losses = ?, lost_hosts = ?, "
-        "link = ?, session = ?, function = ?, version = ?, tombstone = ?, buried = ?, checksum = ? "
-        "WHERE id = ?"));
+        "version = ?, tombstone = ?, buried = ?, checksum = ? WHERE id = ?"));
     query.Bind(static_cast<int64_t>(job.state)).Bind(job.epoch).Bind(job.valid_from);
-    query.Bind(job.losses).BindText(job.lost_hosts).Bind(job.link).Bind(job.session);
-    query.BindText(job.function).BindText(job.version);
+    query.Bind(job.losses).BindText(job.lost_hosts).BindText(job.version);
     query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(ChecksumOf(row));
     query.Bind(job.id).Run();
+    if (!indexed) return absl::OkStatus();
+    Query more(connection_.Prepared("UPDATE jobs SET link = ?, session = ?, function = ? WHERE id = ?"));
+    more.Bind(job.link).Bind(job.session).BindText(job.function).Bind(job.id).Run();
     return absl::OkStatus();
   });
 }

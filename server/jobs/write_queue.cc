@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 
@@ -41,20 +40,29 @@ void WriteQueue::Close() {
   if (thread_.joinable()) thread_.join();
 }
 
+void WriteQueue::RefillLocked(std::vector<WriteOp>& batch) {
+  if (batch.size() >= max_batch_) return;
+  const size_t room = std::min(max_batch_ - batch.size(), queue_.size());
+  const auto end = queue_.begin() + static_cast<ptrdiff_t>(room);
+  std::move(queue_.begin(), end, std::back_inserter(batch));
+  queue_.erase(queue_.begin(), end);
+}
+
 void WriteQueue::Run() {
   std::vector<WriteOp> batch;
+  const Refill refill = [this](std::vector<WriteOp>& more) {
+    std::lock_guard lock(mutex_);
+    RefillLocked(more);
+  };
   while (true) {
     {
       std::unique_lock lock(mutex_);
       // What the last batch left over goes first; it is never longer than a batch.
       if (batch.empty()) changed_.wait(lock, [&] { return closed_ || !queue_.empty(); });
-      const size_t room = max_batch_ - batch.size();
-      const auto end = queue_.begin() + static_cast<ptrdiff_t>(std::min(room, queue_.size()));
-      std::move(queue_.begin(), end, std::back_inserter(batch));
-      queue_.erase(queue_.begin(), end);
+      RefillLocked(batch);
     }
     if (batch.empty()) break;  // closed, and nothing is left
-    const size_t finished = run_(batch);
+    const size_t finished = run_(batch, refill);
     batch.erase(batch.begin(), batch.begin() + static_cast<ptrdiff_t>(finished));
   }
   last_();

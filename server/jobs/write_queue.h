@@ -7,21 +7,24 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <span>
 #include <thread>
+#include <vector>
 
 #include "server/jobs/job_database.h"
 
 namespace tiffin::server {
 
 // Hands operations to one thread in the order they came, in batches: what queued while the last
-// batch ran is the next one. No timers: a lone operation starts at once.
+// batch ran is the next one, and what comes meanwhile may join it. No timers: a lone operation starts
+// at once.
 // Threads: Push and Close from any; Close not from the queue's own.
 class WriteQueue {
  public:
+  // Appends to the batch what has come since, up to its limit.
+  using Refill = std::function<void(std::vector<WriteOp>& batch)>;
   // Runs operations on the writer's thread and returns how many from the front it finished, at
   // least one. Those have had their `done`; the others come again, first in the next batch.
-  using RunBatch = std::function<size_t(std::span<WriteOp>)>;
+  using RunBatch = std::function<size_t(std::vector<WriteOp>& batch, const Refill& refill)>;
 
   // `last` runs on the writer's thread when everything is finished. Both outlive the queue.
   WriteQueue(size_t max_batch, RunBatch run, std::function<void()> last);
@@ -37,6 +40,7 @@ class WriteQueue {
 
  private:
   void Run();
+  void RefillLocked(std::vector<WriteOp>& batch);
 
   const size_t max_batch_;
   const RunBatch run_;

@@ -11,7 +11,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -50,12 +49,13 @@ class Calls {
   // Reads never queue behind writes, nor pushes behind uploads: they have threads of their own.
   explicit Calls(const CallLimits& limits = {})
       : stream_bytes_(limits.stream_bytes), memory_(limits.max_memory), reads_(8), writes_(64),
-        streams_(16), uploads_(16), chores_(4) {}
+        streams_(16), uploads_(16), answers_(4), chores_(4) {}
 
   Executor& reads() { return reads_; }
   Executor& writes() { return writes_; }
   Executor& streams() { return streams_; }  // what goes out
   Executor& uploads() { return uploads_; }
+  Executor& answers() { return answers_; }  // of what became durable; nothing blocks here
   Executor& chores() { return chores_; }  // what an operator asks for, which may take long
   ByteBudget& memory() { return memory_; }
   uint64_t stream_bytes() const { return stream_bytes_; }
@@ -92,60 +92,46 @@ class Calls {
     return idle_.wait_for(lock, limit, [this] { return running_ == 0; });
   }
 
-  // Runs `work` on `executor` and finishes the call with what it returns. `at_once`, which must not
-  // block, is asked first, on gRPC's thread.
+  // Ends a call with its status, once, from any thread. Writes to the connection, which takes a while.
+  using Finish = std::function<void(const grpc::Status&)>;
+
+  // Runs `work` on `executor` and finishes the call with what it returns.
   template <typename Request>
   grpc::ServerUnaryReactor* Unary(
       grpc::CallbackServerContext* context, const char* name, const Request* request,
-      Executor& executor, std::function<grpc::Status()> work,
-      const std::function<std::optional<grpc::Status>()>& at_once = nullptr) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (!Begin()) {
-      reactor->Finish(DrainingStatus());
-      return reactor;
-    }
-    if (at_once) {
-      const absl::Time start = absl::Now();
-      if (const std::optional<grpc::Status> status = at_once()) {
-        End(reactor, name, *request, *status, start);
-        return reactor;
-      }
-    }
-    executor.Add([this, reactor, context, name, request, work = std::move(work),
-                  start = absl::Now()] {
-      const ByteBudget::Share share = ShareOf(*request);
-      const grpc::Status status = context->IsCancelled() ? grpc::Status::CANCELLED
-                                  : share                ? work()
-                                                         : TooMuchInFlight();
-      End(reactor, name, *request, status, start);
-    });
-    return reactor;
+      Executor& executor, std::function<grpc::Status()> work) {
+    return UnaryLater(
+        context, name, request, &executor,
+        [work = std::move(work)](const Finish& finish) { finish(work()); });
   }
 
-  // The same in two steps: `look`, among the reads, finishes the call or leaves it to `change`, among the
-  // writes.
+  // The same where `work` finishes the call itself, maybe after it returned. Without an executor it runs on
+  // gRPC's thread and must not block.
   template <typename Request>
-  grpc::ServerUnaryReactor* UnaryInTwo(grpc::CallbackServerContext* context, const char* name,
-                                       const Request* request,
-                                       std::function<std::optional<grpc::Status>()> look,
-                                       std::function<grpc::Status()> change) {
+  grpc::ServerUnaryReactor* UnaryLater(
+      grpc::CallbackServerContext* context, const char* name, const Request* request,
+      Executor* executor, std::function<void(Finish)> work) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     if (!Begin()) {
       reactor->Finish(DrainingStatus());
       return reactor;
     }
-    reads_.Add([=, this, look = std::move(look), change = std::move(change),
-                start = absl::Now()]() mutable {
-      auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
-      const std::optional<grpc::Status> status = context->IsCancelled() ? grpc::Status::CANCELLED
-                                                 : *share               ? look()
-                                                                        : TooMuchInFlight();
-      if (status) return End(reactor, name, *request, *status, start);
-      writes_.Add([=, this, share = std::move(share), change = std::move(change)] {
-        End(reactor, name, *request,
-            context->IsCancelled() ? grpc::Status::CANCELLED : change(), start);
-      });
-    });
+    const absl::Time start = absl::Now();
+    const auto begin = [=, this, work = std::move(work)] {
+      const auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
+      Finish finish = [=, this](const grpc::Status& status) {
+        End(reactor, name, *request, status, start);
+      };
+      if (context->IsCancelled()) return finish(grpc::Status::CANCELLED);
+      if (!*share) return finish(TooMuchInFlight());
+      // The bytes count until the call ends.
+      work([share, finish = std::move(finish)](const grpc::Status& status) { finish(status); });
+    };
+    if (executor == nullptr) {
+      begin();
+    } else {
+      executor->Add(begin);
+    }
     return reactor;
   }
 
@@ -190,7 +176,7 @@ class Calls {
   int running_ = 0;
   std::set<std::shared_ptr<OpenStream>> open_;
   std::atomic<bool> draining_{false};
-  Executor reads_, writes_, streams_, uploads_, chores_;
+  Executor reads_, writes_, streams_, uploads_, answers_, chores_;
 };
 
 }  // namespace tiffin::server

@@ -31,11 +31,9 @@ class Executor {
   }
 
   void Add(std::function<void()> task) {
-    {
-      std::lock_guard lock(mutex_);
-      tasks_.push_back(std::move(task));
-    }
-    wake_.notify_one();  // unlocked: who wakes up would only wait for the mutex
+    std::unique_lock lock(mutex_);
+    tasks_.push_back(std::move(task));
+    WakeOne(lock);
   }
 
   // Calls `work(i)` for each i below n, from this thread and others that are free; returns when all
@@ -64,14 +62,28 @@ class Executor {
   }
 
  private:
+  // One thread wakes up at a time, and wakes the next one if there is more to do: many tasks that come at
+  // once and are done soon cost few switches. Unlocks, as who wakes up would only wait for the mutex.
+  void WakeOne(std::unique_lock<std::mutex>& lock) {
+    const bool wake = !tasks_.empty() && asleep_ > 0 && !waking_;
+    waking_ = waking_ || wake;
+    lock.unlock();
+    if (wake) wake_.notify_one();
+  }
+
   void Run() {
     std::unique_lock lock(mutex_);
     while (true) {
-      wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
+      while (!stop_ && tasks_.empty()) {
+        ++asleep_;
+        wake_.wait(lock);
+        --asleep_;
+        waking_ = false;
+      }
       if (tasks_.empty()) return;
       std::function<void()> task = std::move(tasks_.front());
       tasks_.pop_front();
-      lock.unlock();
+      WakeOne(lock);
       task();
       task = nullptr;
       lock.lock();
@@ -81,6 +93,8 @@ class Executor {
   std::mutex mutex_;  // guards all below but threads_
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
+  size_t asleep_ = 0;
+  bool waking_ = false;  // a thread was woken that has not looked yet
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

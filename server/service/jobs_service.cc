@@ -10,6 +10,8 @@ namespace tiffin::server {
 namespace {
 
 constexpr uint32_t kDefaultPage = 100, kMaxPage = 1000;
+// Calls of so many bytes are read on gRPC's thread: handing them over would cost more.
+constexpr size_t kSmallCall = 16 << 10;
 
 // Page tokens: profile NUL name of the last entry told, so that pages stay right whatever is set or
 // deleted meanwhile.
@@ -114,31 +116,43 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
   const auto answer = [=, this](const SubmitAnswer& found) {
     return Answer(*store_, parsed->caller, found, request->options().bulk(), response);
   };
-  const auto look = [=, this]() -> std::optional<grpc::Status> {
-    bool hit = false;
-    const absl::Status status = [&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(parsed->caller, FromProto(request->caller()));
-      TIFFIN_ASSIGN_OR_RETURN(parsed->options,
-                              OptionsFromProto(request->options(), store_->limits()));
-      TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request->job(), "job"));
-      TIFFIN_ASSIGN_OR_RETURN(parsed->job, store_->Prepare(json));
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<SubmitAnswer> found,
-                              store_->SubmitHit(parsed->caller, parsed->job));
-      hit = found.has_value();
-      return hit ? answer(*found) : absl::OkStatus();
-    }();
-    if (status.ok() && !hit) return std::nullopt;
-    return ToGrpc(status);
+  // A hit is found among the reads and never waits for a write.
+  const auto look = [=, this]() -> absl::StatusOr<bool> {
+    TIFFIN_ASSIGN_OR_RETURN(parsed->caller, FromProto(request->caller()));
+    TIFFIN_ASSIGN_OR_RETURN(parsed->options,
+                            OptionsFromProto(request->options(), store_->limits()));
+    TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request->job(), "job"));
+    TIFFIN_ASSIGN_OR_RETURN(parsed->job, store_->Prepare(json));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<SubmitAnswer> found,
+                            store_->SubmitHit(parsed->caller, parsed->job));
+    if (!found) return false;
+    TIFFIN_RETURN_IF_ERROR(answer(*found));
+    return true;
   };
-  const auto change = [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(
-          const SubmitAnswer found,
-          store_->SubmitMiss(parsed->caller, std::move(parsed->job), parsed->options));
-      return answer(found);
-    }());
+  const auto change = [=, this](const Calls::Finish& finish) {
+    store_->SubmitMiss(parsed->caller, std::move(parsed->job), parsed->options, Blocking(),
+                       [=, this](absl::StatusOr<SubmitAnswer> found) {
+                         Answers(request->options().bulk()).Add([=, found = std::move(found)] {
+                           finish(ToGrpc(found.ok() ? answer(*found) : found.status()));
+                         });
+                       });
   };
-  return calls_->UnaryInTwo(context, "Submit", request, look, change);
+  return calls_->UnaryLater(
+      context, "Submit", request, &calls_->reads(), [=, this](const Calls::Finish& finish) {
+        const absl::StatusOr<bool> hit = look();
+        if (!hit.ok() || *hit) return finish(ToGrpc(hit.status()));
+        change(finish);
+      });
+}
+
+// Bulk goes to the disk before the row that names it.
+JobStore::Blocking JobsService::Blocking() {
+  return [this](std::function<void()> wait) { calls_->writes().Add(std::move(wait)); };
+}
+
+// Bulk that goes back inline is read from the disk.
+Executor& JobsService::Answers(v1::Bulk bulk) {
+  return bulk == v1::BULK_INLINE ? calls_->streams() : calls_->answers();
 }
 
 grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* context,
@@ -148,28 +162,34 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
     response->set_key(std::string(found.key.view()));
     ToProto(found.result, response->mutable_result());
   };
-  // What is hot is answered on gRPC's thread: it costs less than handing it over.
-  const auto at_once = [=, this]() -> std::optional<grpc::Status> {
-    if (request->job().by_case() != v1::JobName::kKey || request->bulk() == v1::BULK_INLINE) {
-      return std::nullopt;
-    }
-    const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
-    const absl::StatusOr<Digest> key = Digest::FromBytes(request->job().key());
-    if (!caller.ok() || !key.ok()) return std::nullopt;
-    const auto found = store_->FindHot(caller->name_space, *key);
-    if (!found) return std::nullopt;
-    answer(*found);
-    return grpc::Status::OK;
-  };
-  return calls_->Unary(context, "GetResult", request, calls_->reads(), [=, this] {
-    return ToGrpc([&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
-      TIFFIN_ASSIGN_OR_RETURN(const auto found, store_->GetResult(caller.name_space, address));
-      answer(*found);
-      return ApplyBulk(*store_, caller.name_space, request->bulk(), response->mutable_result());
-    }());
-  }, at_once);
+  if (request->bulk() == v1::BULK_INLINE) {
+    return calls_->Unary(context, "GetResult", request, calls_->reads(), [=, this] {
+      return ToGrpc([&]() -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
+        TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
+        TIFFIN_ASSIGN_OR_RETURN(const auto found, store_->GetResult(caller.name_space, address));
+        answer(*found);
+        return ApplyBulk(*store_, caller.name_space, request->bulk(), response->mutable_result());
+      }());
+    });
+  }
+  return calls_->UnaryLater(
+      context, "GetResult", request, nullptr, [=, this](const Calls::Finish& finish) {
+        const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
+        if (!caller.ok()) return finish(ToGrpc(caller.status()));
+        const absl::StatusOr<JobAddress> address = FromProto(request->job(), "job");
+        if (!address.ok()) return finish(ToGrpc(address.status()));
+        // What is hot is answered on gRPC's thread: it costs less than handing it over.
+        const auto* key = std::get_if<Digest>(&*address);
+        if (const auto hot = key ? store_->FindHot(caller->name_space, *key) : nullptr) {
+          answer(*hot);
+          return finish(grpc::Status::OK);
+        }
+        gets_->Add({caller->name_space, *address, [=](const JobStore::Found& found) {
+                     if (found.ok()) answer(**found);
+                     finish(ToGrpc(found.status()));
+                   }});
+      });
 }
 
 grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* context,
@@ -222,20 +242,28 @@ grpc::ServerUnaryReactor* JobsService::Release(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* JobsService::StoreResult(grpc::CallbackServerContext* context,
                                                    const v1::StoreResultRequest* request,
                                                    v1::StoreResultResponse* response) {
-  return calls_->Unary(context, "StoreResult", request, calls_->writes(), [=, this] {
-    StoreAnswer answer;
-    const absl::Status status = [&]() -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_ASSIGN_OR_RETURN(StoreRequest store, FromProto(*request));
-      return store_->StoreResult(caller, std::move(store), &answer);
-    }();
+  const auto answered = [=](const absl::Status& status, const StoreAnswer& answer) {
     if (!status.ok()) return ToGrpc(status, answer.missing);
     response->set_key(std::string(answer.key.view()));
     response->set_digest(std::string(answer.digest.view()));
     response->set_repeated_store(answer.repeated);
     for (const BlobName& blob : answer.blobs) ToProto(blob, response->add_stored_blobs());
     return grpc::Status::OK;
-  });
+  };
+  const bool small = request->ByteSizeLong() <= kSmallCall;
+  return calls_->UnaryLater(
+      context, "StoreResult", request, small ? nullptr : &calls_->writes(), [=, this](const Calls::Finish& finish) {
+        const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
+        if (!caller.ok()) return finish(ToGrpc(caller.status()));
+        absl::StatusOr<StoreRequest> store = FromProto(*request);
+        if (!store.ok()) return finish(ToGrpc(store.status()));
+        store_->StoreResult(*caller, *std::move(store), Blocking(),
+                            [=, this](const absl::Status& status, StoreAnswer answer) {
+                              calls_->answers().Add([=, answer = std::move(answer)] {
+                                finish(answered(status, answer));
+                              });
+                            });
+      });
 }
 
 grpc::ServerUnaryReactor* JobsService::Link(grpc::CallbackServerContext* context,

@@ -4,6 +4,7 @@
 
 #include "server/service/bidi_stream.h"
 #include "server/service/calls.h"
+#include "server/service/grouped_gets.h"
 #include "server/service/methods.h"
 #include "server/store/job_history.h"
 #include "server/store/job_store.h"
@@ -33,7 +34,8 @@ class JobsService : public JobsMethods {
  public:
   // All outlive the service.
   JobsService(JobStore* store, JobHistory* history, Calls* calls)
-      : store_(store), history_(history), calls_(calls) {}
+      : store_(store), history_(history), calls_(calls),
+        gets_(std::make_shared<GroupedGets>(store, &calls->reads())) {}
 
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
                                    const v1::SubmitRequest* request,
@@ -73,9 +75,15 @@ class JobsService : public JobsMethods {
                                   v1::AliasResponse* response) override;
 
  private:
+  // Where a write may wait for the disk.
+  JobStore::Blocking Blocking();
+  // Where the answer of a write is finished once it is durable.
+  Executor& Answers(v1::Bulk bulk);
+
   JobStore* const store_;
   JobHistory* const history_;
   Calls* const calls_;
+  const std::shared_ptr<GroupedGets> gets_;
 };
 
 // Puts the bulk of a result back if the caller asked for that.

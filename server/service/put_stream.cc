@@ -14,8 +14,8 @@
 namespace tiffin::server {
 namespace {
 
-// Messages are read while earlier ones are hashed and written: by a worker, a piece at a time, from a queue
-// of bounded bytes.
+// Messages are read while earlier ones are hashed and written: by a worker, a whole piece at a time, from a
+// queue of bounded bytes. What has come when the connection breaks is written, too: it need not come again.
 class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
                    public OpenStream,
                    public std::enable_shared_from_this<PutReactor> {
@@ -43,6 +43,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
     if (ok) {
       queued_bytes_ += message_.Length();
+      waiting_bytes_ += message_.Length();
       queue_.push_back(std::move(message_));
       message_.Clear();
     } else {
@@ -50,10 +51,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     }
     reading_ = false;
     Read(lock);
-    if (!working_) {
-      working_ = true;
-      calls_->uploads().Add([self = self_, this] { Work(); });
-    }
+    StartWork();
   }
 
   void OnDone() override {
@@ -78,26 +76,48 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     Next(lock);
   }
 
+  // Whether there is something to be done: a piece is whole, or no more of it comes now.
+  bool Ready() const {
+    if (queue_.empty()) return half_closed_ && !ended_;
+    return waiting_bytes_ >= room_ || half_closed_ || ended_ ||
+           queued_bytes_ >= calls_->stream_bytes();
+  }
+  // Under the mutex.
+  void StartWork() {
+    if (working_ || finished_ || !Ready()) return;
+    working_ = true;
+    ++holds_;
+    calls_->uploads().Add([self = self_, this] { Work(); });
+  }
+
   void Work() {
     std::unique_lock lock(mutex_);
-    ++holds_;
-    while (!ended_ && (!queue_.empty() || half_closed_)) {
+    while (Ready()) {
+      if (ended_ && !upload_) {  // nothing was begun
+        queue_.clear();
+        break;
+      }
       const bool over = queue_.empty();
       std::vector<grpc::ByteBuffer> messages;
       size_t bytes = 0;
-      const uint64_t room = upload_ ? kPiece - upload_->written() % kPiece : 1;
-      while (!queue_.empty() && bytes < room) {
+      while (!queue_.empty() && bytes < room_) {
         bytes += queue_.front().Length();
         messages.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
+      waiting_bytes_ -= bytes;
       lock.unlock();
       bool answered = over;
       const absl::Status status = over ? Finish() : Take(messages, &answered);
       messages.clear();
       lock.lock();
       queued_bytes_ -= bytes;
-      if ((!status.ok() || answered) && !ended_) ended_ = ToGrpc(status);
+      room_ = upload_ ? kPiece - upload_->written() % kPiece : 1;
+      if (!status.ok() || answered) {
+        if (!ended_) ended_ = ToGrpc(status);
+        queue_.clear();  // what else came is not wanted
+        break;
+      }
       Read(lock);
     }
     working_ = false;
@@ -187,6 +207,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   void End(grpc::Status status) {
     std::unique_lock lock(mutex_);
     if (!ended_) ended_ = std::move(status);
+    StartWork();
     Next(lock);
   }
   void Next(std::unique_lock<std::mutex>& lock) {
@@ -199,7 +220,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     lock.lock();
   }
 
-  // Written at once, if as much has come: pieces of a huge page stay whole in the page cache.
+  // Written at once: pieces of a huge page stay whole in the page cache, and are mapped as such.
   static constexpr uint64_t kPiece = uint64_t{2} << 20;
 
   Calls* const calls_;
@@ -219,7 +240,9 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   std::mutex mutex_;  // guards all below
   std::deque<grpc::ByteBuffer> queue_;
-  size_t queued_bytes_ = 0;  // of the queue, and of what the worker has in hand
+  size_t waiting_bytes_ = 0;  // of the queue
+  size_t queued_bytes_ = 0;   // and of what the worker has in hand
+  uint64_t room_ = 1;         // bytes to the end of the piece
   bool reading_ = true, working_ = false, half_closed_ = false, finished_ = false;
   int holds_ = 0;
   std::optional<grpc::Status> ended_;

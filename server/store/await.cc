@@ -29,7 +29,7 @@ void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
   const auto tell_error = [this, session](uint64_t index, const absl::Status& status) {
     waiters_.TellOne(session, index, WaitEvent{.kind = WaitEvent::Kind::kError, .error = status});
   };
-  ChangeLater(
+  ChangeOnce(
       [this, session, caller, all, errors](JobTransaction& tx, Effects& effects) -> absl::Status {
         errors->clear();
         TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
@@ -128,7 +128,7 @@ void JobStore::GrantWaiter(const WaitKey& key, bool news) {
   std::optional<Waiters::Candidate> candidate = waiters_.TakeCandidate(key);
   if (!candidate) return;
   auto event = std::make_shared<WaitEvent>();
-  ChangeLater(
+  ChangeOnce(
       [this, key, event, candidate = *candidate](JobTransaction& tx, Effects& effects)
           -> absl::Status {
         *event = WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key};
@@ -167,7 +167,7 @@ void JobStore::GrantEnded(const Waiters::Candidate& candidate, const WaitKey& ke
   ++counters_.granted;
   if (waiters_.EndOne(candidate.session, candidate.index, key, event)) return;
   // It has heard another ending, or its stream is gone: nobody knows of the lease.
-  ChangeLater([this, id = event.lease->lease_id](JobTransaction& tx, Effects& effects)
+  ChangeOnce([this, id = event.lease->lease_id](JobTransaction& tx, Effects& effects)
                   -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(id));
     size_t released = 0;

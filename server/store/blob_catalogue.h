@@ -247,6 +247,8 @@ class BlobCatalogue : private PackJournal {
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
+  size_t full_packs_ = 0;       // open ones, since the last sealing; about
+  std::chrono::steady_clock::time_point last_small_ = {};  // when a blob was appended to one
   std::function<void(RowId)> on_damage_;
   std::thread sealer_;
 };

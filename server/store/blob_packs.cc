@@ -16,6 +16,9 @@ namespace {
 constexpr int kPage = 1000;  // rows looked at, or changed, at a time
 // A pack with less of its bytes alive is rewritten.
 constexpr double kSparse = 0.5;
+// Sealing takes a processor from those who put: it waits for a pause of theirs, unless so many packs are due.
+constexpr auto kPause = std::chrono::seconds(1);
+constexpr size_t kMostDue = 16;
 
 }  // namespace
 
@@ -57,7 +60,14 @@ void BlobCatalogue::SealInBackground() {
     // What it finds damaged must reach those whose results need it.
     wake_.wait(lock, [this] { return stop_ || (work_ && on_damage_); });
     if (stop_) return;
+    // Real time, whatever the clock says: it is about processors.
+    const auto paused = last_small_ + kPause;
+    if (full_packs_ < kMostDue && std::chrono::steady_clock::now() < paused) {
+      wake_.wait_until(lock, paused);
+      continue;
+    }
     work_ = false;
+    full_packs_ = 0;
     lock.unlock();
     const absl::StatusOr<SealCounts> counts = Seal(false);
     if (!counts.ok()) spdlog::warn("event=seal error=\"{}\"", counts.status().ToString());
@@ -70,6 +80,7 @@ absl::Status BlobCatalogue::Announce(std::string_view pack, bool open) {
     // A new open pack follows a full one, mostly.
     std::lock_guard lock(mutex_);
     work_ = true;
+    ++full_packs_;
     wake_.notify_all();
   }
   const PackRow row{std::string(pack), open ? PackState::kOpen : PackState::kPending};

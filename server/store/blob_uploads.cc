@@ -111,6 +111,10 @@ absl::StatusOr<std::vector<NewBlob>> BlobCatalogue::MakeDurable(std::vector<Take
     out.push_back(std::move(blob));
   }
   if (small.empty()) return out;
+  {
+    std::lock_guard lock(mutex_);
+    last_small_ = std::chrono::steady_clock::now();
+  }
   TIFFIN_ASSIGN_OR_RETURN(std::vector<StoredBlob> stored, store_->Store(small));
   for (size_t i = 0; i < stored.size(); ++i) out[small_at[i]].stored = Pending(std::move(stored[i]));
   return out;

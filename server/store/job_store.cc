@@ -21,8 +21,6 @@ namespace {
 
 // Jobs of one operation: others get their turn between two of a large call.
 constexpr size_t kPart = 256;
-// Damaged results that one operation may come upon.
-constexpr int kMostDamaged = 256;
 
 // The error record of a job whose holders were lost.
 Value LostRecord(int64_t losses, const std::string& hosts) {
@@ -47,7 +45,7 @@ absl::Status JobStore::Start() {
     return absl::OkStatus();
   }));
   leases_.Start([this](RowId job, const std::string& lease) {
-    ChangeLater([this, job, lease](JobTransaction& tx, Effects& effects) {
+    ChangeOnce([this, job, lease](JobTransaction& tx, Effects& effects) {
       return LapseIn(tx, effects, job, lease);
     }, [this, lease](absl::Status status) {
       // Not committed: the lease lives on, and is looked at again after a term.
@@ -72,7 +70,7 @@ void JobStore::WithdrawDamaged(RowId blob) {
 }
 
 void JobStore::WithdrawDamagedResult(RowId job, std::function<void(const absl::Status&)> done) {
-  ChangeLater(
+  ChangeOnce(
       [this, job](JobTransaction& tx, Effects& effects) -> absl::Status {
         // Somebody else may have taken it back, and another result may have come.
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> result, tx.FindResult(job));
@@ -108,13 +106,13 @@ void JobStore::Stop() {
 
 // --- Changes ---------------------------------------------------------------------------------------
 
-void JobStore::ChangeLater(Apply apply, std::function<void(absl::Status)> done) {
+void JobStore::ChangeOnce(Apply apply, Done done) {
   auto effects = std::make_shared<Effects>();
   database_->Write({[apply = std::move(apply), effects](JobTransaction& tx) {
                       *effects = Effects();
                       return apply(tx, *effects);
                     },
-                    [this, effects, done = std::move(done)](absl::Status status) {
+                    [this, effects, done = std::move(done)](const absl::Status& status) {
                       if (status.ok()) {
                         for (const auto& effect : effects->after_commit) effect();
                         for (const WaitKey& key : effects->free) GrantWaiter(key, true);
@@ -131,18 +129,21 @@ void JobStore::ChangeLater(Apply apply, std::function<void(absl::Status)> done) 
                     }});
 }
 
-absl::Status JobStore::Change(const Apply& apply) {
-  for (int damaged = 0;; ++damaged) {
-    absl::Status status = ChangeOnce(apply);
-    if (DamagedJobOf(status) == 0 || damaged == kMostDamaged) return status;
-  }
+void JobStore::Change(Apply apply, Done done, int damaged_left) {
+  // Shared by this try and the next.
+  auto shared = std::make_shared<const Apply>(std::move(apply));
+  ChangeOnce([shared](JobTransaction& tx, Effects& effects) { return (*shared)(tx, effects); },
+             [this, shared, done = std::move(done), damaged_left](const absl::Status& status) {
+               if (DamagedJobOf(status) == 0 || damaged_left == 0) return done(status);
+               Change(*shared, done, damaged_left - 1);
+             });
 }
 
-absl::Status JobStore::ChangeOnce(const Apply& apply) {
+absl::Status JobStore::Change(Apply apply) {
   // Shared: the writer may still be inside set_value when the waiter has its answer and returns.
   auto answer = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> fate = answer->get_future();
-  ChangeLater(apply, [answer](absl::Status status) { answer->set_value(std::move(status)); });
+  Change(std::move(apply), [answer](const absl::Status& status) { answer->set_value(status); });
   return fate.get();
 }
 
@@ -150,6 +151,7 @@ absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& 
                                const Transition& t, const Facts& facts) {
   TIFFIN_RETURN_IF_ERROR(DropCached(tx, effects, job.row, t));
   JobRow& row = job.row;
+  const bool had_result = row.state != JobState::kAbsent && row.state != JobState::kLeased;
   row.state = t.next.state;
   row.epoch = t.next.epoch;
   row.valid_from = t.next.valid_from;
@@ -177,7 +179,7 @@ absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& 
         [this, id = job.lease->lease_id, why] { leases_.Remove(id, why); });
     job.lease.reset();
   }
-  if (t.result != Transition::Result::kSame) {
+  if (t.result != Transition::Result::kSame && had_result) {
     TIFFIN_RETURN_IF_ERROR(tx.DropUses(row.id, BlobUse::kResult));
   }
   if (t.result == Transition::Result::kPut) {

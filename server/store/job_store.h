@@ -44,7 +44,7 @@ struct AwaitItem {
 struct PreparedJob {
   JobRow row;
   Value value;  // until its bulk is taken out
-  TakenIn in;   // from then on: the bulk is durable
+  TakenIn in;   // from then on
 };
 
 // Calls a function for each number below n, maybe from several threads.
@@ -57,7 +57,8 @@ struct JobCounters {
 };
 
 // Threads: all methods may be called from any thread but the writer's; they block until what they
-// answer is durable. Reads never wait for the writer.
+// answer is durable. Those with a `done` do not: it is called on the writer's thread, or on the caller's
+// or `blocking`'s if they got no further, and must not block. Reads never wait for the writer.
 class JobStore {
  public:
   struct Options {
@@ -82,8 +83,11 @@ class JobStore {
   // The stored result, which no write is waited for; else nullopt.
   absl::StatusOr<std::optional<SubmitAnswer>> SubmitHit(const CallerInfo& caller,
                                                         const PreparedJob& job);
-  absl::StatusOr<SubmitAnswer> SubmitMiss(const CallerInfo& caller, PreparedJob job,
-                                          const SubmitOptions& options);
+  // Runs a function where it may wait for the disk; called if bulk has to be made durable first.
+  using Blocking = std::function<void(std::function<void()>)>;
+  using SubmitDone = std::function<void(absl::StatusOr<SubmitAnswer>)>;
+  void SubmitMiss(const CallerInfo& caller, PreparedJob job, const SubmitOptions& options,
+                  const Blocking& blocking, SubmitDone done);
   // Each job its own answer, in order. `first` is the place of the first one in its batch: with the
   // caller's request id it names each job's Submit. At most `*grants` leases are granted, and taken off
   // it. Others get their turn between parts of a large batch. `for_each` takes the bulk out of jobs.
@@ -102,6 +106,9 @@ class JobStore {
 
   // On FAILED_PRECONDITION for absent blobs, `answer->missing` lists them.
   absl::Status StoreResult(const CallerInfo& caller, StoreRequest request, StoreAnswer* answer);
+  using StoreDone = std::function<void(const absl::Status&, const StoreAnswer&)>;
+  void StoreResult(const CallerInfo& caller, StoreRequest request, const Blocking& blocking,
+                   StoreDone done);
   std::vector<Renewal> Renew(std::span<const std::string> leases, bool progress = false) {
     return leases_.Renew(leases, progress);
   }
@@ -159,17 +166,23 @@ class JobStore {
   size_t waiting() { return waiters_.waiting(); }
 
  private:
+  // Damaged results that one operation may come upon.
+  static constexpr int kMostDamaged = 256;
+
   // What to do after COMMIT, gathered while the transaction runs.
   struct Effects;
   struct Facts;
   using Apply = std::function<absl::Status(JobTransaction&, Effects&)>;
-  // Runs `apply` on the writer and its effects after COMMIT; waits. It is run again after a result that it found
-  // damaged was taken back.
-  absl::Status Change(const Apply& apply);
-  absl::Status ChangeOnce(const Apply& apply);
+  using Done = std::function<void(const absl::Status&)>;
+  // Runs `apply` on the writer and its effects after COMMIT, then `done`. It is run again after a result that it
+  // found damaged was taken back, at most so many times.
+  void Change(Apply apply, Done done, int damaged_left = kMostDamaged);
+  // The same, and waits.
+  absl::Status Change(Apply apply);
   absl::Status WithdrawIn(JobTransaction& tx, Effects& effects, RowId job, Tombstone why,
                           int64_t now, bool* withdrawn);
-  void ChangeLater(Apply apply, std::function<void(absl::Status)> done = nullptr);
+  // Once, whatever it finds.
+  void ChangeOnce(Apply apply, Done done = nullptr);
 
   // Writes an accepted transition and gathers what follows. A job of id 0 is inserted.
   absl::Status ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& job, const Transition& t,
@@ -183,6 +196,7 @@ class JobStore {
                           const Transition& t);
 
   absl::Status TakeJobIn(PreparedJob* job);
+  absl::Status MakeJobDurable(PreparedJob* job);
   static SubmitAnswer Retrieved(const FoundResult& found, bool with_result);
   struct Miss {
     PreparedJob* job;
@@ -190,9 +204,11 @@ class JobStore {
     SubmitAnswer* answer;
     size_t place = 0;  // in its batch
   };
-  // One operation of the writer.
-  absl::Status SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
-                          const std::vector<Miss>& part, std::optional<uint64_t>* grants);
+  // One operation of the writer, which leaves in `grants` what is left, and what its answers mean once its
+  // fate is known. What `part` and `grants` point to must last until then.
+  Apply SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
+                   std::span<const Miss> part, std::optional<uint64_t>* grants);
+  void PartEnded(const absl::Status& status, std::span<const Miss> part);
   struct SubmitContext;
   absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
                         const PreparedJob& prepared, const std::string& request_id,
@@ -204,10 +220,10 @@ class JobStore {
                        LeaseRow lease, std::optional<StoredResult>* workflow);
   LeaseRow MakeLease(RowId session, absl::Duration term, bool keep, const std::string& request_id);
 
-  absl::Status StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
-                       const StoreRequest& request, const TakenIn& in, const ResultRow& result,
-                       const std::optional<PreparedJob>& fresh, StoreAnswer* answer,
-                       absl::Status* refused);
+  struct Storing;
+  absl::Status PrepareStore(Storing& store);
+  absl::Status MakeStoreDurable(Storing& store);
+  absl::Status StoreIn(JobTransaction& tx, Effects& effects, Storing& store);
   absl::StatusOr<JobInHand> JobToStore(JobTransaction& tx, RowId ns, RowId session,
                                        const StoreRequest& request,
                                        const std::optional<PreparedJob>& fresh);

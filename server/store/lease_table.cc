@@ -63,6 +63,12 @@ void LeaseTable::Remove(std::string_view lease_id, Renewal why) {
   }
 }
 
+RowId LeaseTable::JobOf(std::string_view lease_id) {
+  std::lock_guard lock(mutex_);
+  const auto it = live_.find(std::string(lease_id));
+  return it == live_.end() ? 0 : it->second.job;
+}
+
 Renewal LeaseTable::RenewLocked(const std::string& id, bool progress) {
   if (auto it = live_.find(id); it != live_.end()) {
     if (it->second.ending) return Renewal::kLost;

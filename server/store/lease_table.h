@@ -44,6 +44,8 @@ class LeaseTable {
   Renewal Renew(std::string_view lease_id, bool progress = false);
   // Of many, in order. With `progress` they are held from now on.
   std::vector<Renewal> Renew(std::span<const std::string> lease_ids, bool progress);
+  // The job of a live one; 0: none.
+  RowId JobOf(std::string_view lease_id);
   // Their holder got on.
   void NoteProgress(std::string_view lease_id);
   // True if the lease is known and its term is over now.

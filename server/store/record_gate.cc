@@ -6,7 +6,7 @@
 
 namespace tiffin::server {
 
-absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs) {
+absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits) {
   BulkOptions options;
   options.inline_limit = limits.inline_limit;
   options.registry = limits.registry.get();
@@ -20,8 +20,15 @@ absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue&
                                                limits.json.max_text_bytes));
   }
   in.refs = std::move(taken.refs);
-  TIFFIN_ASSIGN_OR_RETURN(in.blobs, blobs.MakeDurable(std::move(taken.taken)));
+  in.bulk = std::move(taken.taken);
   return in;
+}
+
+absl::Status MakeDurable(BlobCatalogue& blobs, TakenIn* in) {
+  if (in->bulk.empty()) return absl::OkStatus();
+  TIFFIN_ASSIGN_OR_RETURN(in->blobs, blobs.MakeDurable(std::move(in->bulk)));
+  in->bulk.clear();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> Inlined(std::string_view json, RowId namespace_id, const Limits& limits,

@@ -30,16 +30,19 @@ struct Limits {
   int max_lost = 3;  // lapsed leases of a job in a row after which it fails
 };
 
-// A record that came in: small, its bulk durable.
+// A record that came in, without its bulk.
 struct TakenIn {
-  std::string json;              // with refs
-  std::vector<NewBlob> blobs;    // to be entered in the transaction that stores the record
-  std::vector<RecordRef> refs;         // refs the sender had put in
+  std::string json;             // with refs
+  std::vector<RecordRef> refs;  // that the sender had put in
+  std::vector<TakenBulk> bulk;  // until it is durable
+  std::vector<NewBlob> blobs;   // from then on: to be entered in the transaction that stores the record
 };
 
-// Checks a value against the Registry, takes its bulk out and makes that durable.
+// Checks a value against the Registry and takes its bulk out.
 // INVALID_ARGUMENT naming the path of a malformed record.
-absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits, BlobCatalogue& blobs);
+absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits);
+// Makes the bulk durable. Waits for the disk if there is any.
+absl::Status MakeDurable(BlobCatalogue& blobs, TakenIn* in);
 
 // The record with its bulk as it was sent. `namespace_id` must see the blobs.
 absl::StatusOr<std::string> Inlined(std::string_view json, RowId namespace_id, const Limits& limits,

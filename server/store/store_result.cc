@@ -1,4 +1,5 @@
 // StoreResult: who may store what, when (DESIGN.md 5).
+#include <future>
 #include <utility>
 
 #include "common/cbor.h"
@@ -78,8 +79,21 @@ Transition Judge(const Life& life, const Claim& claim, const ResultRow& result,
 
 }  // namespace
 
-absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
-                                   StoreAnswer* answer) {
+// One call, from its arrival to its answer.
+struct JobStore::Storing {
+  CallerInfo caller;
+  StoreRequest request;
+  TakenIn in;
+  std::vector<TakenBulk> more;  // bulk that came beside the record
+  ResultRow result;
+  std::optional<PreparedJob> fresh;  // the job that came along
+  StoreAnswer answer;
+  absl::Status refused;  // a refusal that leaves evidence is committed all the same
+};
+
+absl::Status JobStore::PrepareStore(Storing& store) {
+  StoreRequest& request = store.request;
+  ResultRow& result = store.result;
   if (request.log.size() > options_.limits.max_log_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("log: more than ",
                                                    options_.limits.max_log_bytes, " bytes"));
@@ -87,7 +101,6 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
   absl::StatusOr<Value> value = ParseJson(request.record, options_.limits.json);
   if (!value.ok()) return Annotate(value.status(), "record");
   const bool workflow = IsWorkflow(*value);
-  ResultRow result;
   result.kind = request.kind.value_or(workflow ? ResultKind::kWorkflow : ResultKind::kValue);
   if (result.kind == ResultKind::kWorkflow && !workflow) {
     return absl::InvalidArgumentError(
@@ -96,41 +109,84 @@ absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest reques
   absl::StatusOr<Digest> digest = ResultDigest(*value);
   if (!digest.ok()) return Annotate(digest.status(), "record");
   result.digest = *digest;
-  absl::StatusOr<TakenIn> in = TakeIn(*std::move(value), options_.limits, *blobs_);
+  absl::StatusOr<TakenIn> in = TakeIn(*std::move(value), options_.limits);
   if (!in.ok()) return Annotate(in.status(), "record");
-  absl::StatusOr<std::vector<NewBlob>> extra = blobs_->MakeDurable(AsBulk(std::move(request.blobs)));
-  if (!extra.ok()) return Annotate(extra.status(), "blobs");
-  in->blobs.insert(in->blobs.end(), extra->begin(), extra->end());
-  result.record = in->json;
+  store.in = *std::move(in);
+  store.more = AsBulk(std::move(request.blobs));
+  result.record = std::move(store.in.json);
   result.stored = clock_->Now();
   result.retryable = request.retryable;
   result.compute_seconds = request.compute_seconds;
   result.exit_status = request.exit_status;
   result.log = std::move(request.log);
+  if (request.job.empty()) return absl::OkStatus();
 
-  std::optional<PreparedJob> fresh;
-  if (!request.job.empty()) {
-    TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(request.job));
-    if (request.key && *request.key != job.row.key) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("key: the job's key is ", job.row.key.ToText()));
-    }
-    request.key = job.row.key;
-    TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
-    fresh = std::move(job);
+  TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(request.job));
+  if (request.key && *request.key != job.row.key) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("key: the job's key is ", job.row.key.ToText()));
   }
-  // A refusal that leaves evidence is committed all the same.
-  absl::Status refused;
-  const absl::Status committed = Change([&](JobTransaction& tx, Effects& effects) {
-    *answer = StoreAnswer();
-    refused = absl::OkStatus();
-    return StoreIn(tx, effects, caller, request, *in, result, fresh, answer, &refused);
-  });
-  BlobCatalogue::Settle(committed, in->blobs);
-  if (fresh) BlobCatalogue::Settle(committed, fresh->in.blobs);
-  TIFFIN_RETURN_IF_ERROR(committed);
-  if (refused.ok()) ++counters_.stored;
-  return refused;
+  request.key = job.row.key;
+  TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
+  store.fresh = std::move(job);
+  return absl::OkStatus();
+}
+
+absl::Status JobStore::MakeStoreDurable(Storing& store) {
+  if (absl::Status status = MakeDurable(*blobs_, &store.in); !status.ok()) {
+    return Annotate(status, "record");
+  }
+  if (!store.more.empty()) {
+    absl::StatusOr<std::vector<NewBlob>> more = blobs_->MakeDurable(std::move(store.more));
+    if (!more.ok()) return Annotate(more.status(), "blobs");
+    store.in.blobs.insert(store.in.blobs.end(), more->begin(), more->end());
+  }
+  return store.fresh ? MakeJobDurable(&*store.fresh) : absl::OkStatus();
+}
+
+void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
+                           const Blocking& blocking, StoreDone done) {
+  const auto store = std::make_shared<Storing>();
+  store->caller = caller;
+  store->request = std::move(request);
+  if (const absl::Status status = PrepareStore(*store); !status.ok()) {
+    return done(status, store->answer);
+  }
+  const bool bulk = !store->in.bulk.empty() || !store->more.empty() ||
+                    (store->fresh && !store->fresh->in.bulk.empty());
+  const auto change = [this, store, done = std::move(done)] {
+    if (const absl::Status status = MakeStoreDurable(*store); !status.ok()) {
+      return done(status, store->answer);
+    }
+    Change([this, store](JobTransaction& tx, Effects& effects) {
+             store->answer = StoreAnswer();
+             store->refused = absl::OkStatus();
+             return StoreIn(tx, effects, *store);
+           },
+           [this, store, done](const absl::Status& committed) {
+             BlobCatalogue::Settle(committed, store->in.blobs);
+             if (store->fresh) BlobCatalogue::Settle(committed, store->fresh->in.blobs);
+             const absl::Status& status = committed.ok() ? store->refused : committed;
+             if (status.ok()) ++counters_.stored;
+             done(status, store->answer);
+           });
+  };
+  if (!bulk) return change();
+  blocking(change);
+}
+
+absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
+                                   StoreAnswer* answer) {
+  using Fate = std::pair<absl::Status, StoreAnswer>;
+  const auto told = std::make_shared<std::promise<Fate>>();
+  std::future<Fate> fate = told->get_future();
+  StoreResult(caller, std::move(request), [](const std::function<void()>& wait) { wait(); },
+              [told](const absl::Status& status, const StoreAnswer& given) {
+                told->set_value({status, given});
+              });
+  Fate got = fate.get();
+  *answer = std::move(got.second);
+  return std::move(got.first);
 }
 
 // The job that a result is stored for; inserted if it came along and is not there.
@@ -139,7 +195,14 @@ absl::StatusOr<JobInHand> JobStore::JobToStore(JobTransaction& tx, RowId ns, Row
                                                const std::optional<PreparedJob>& fresh) {
   std::optional<JobRow> row;
   if (request.key) {
-    TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(ns, *request.key));
+    // Most stores hold the job's lease, which knows its row: one look-up by a hash less.
+    if (const RowId held = request.lease_id.empty() ? 0 : leases_.JobOf(request.lease_id)) {
+      TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(held));
+      if (row && (row->namespace_id != ns || row->key != *request.key)) row.reset();
+    }
+    if (!row) {
+      TIFFIN_ASSIGN_OR_RETURN(row, tx.FindJob(ns, *request.key));
+    }
     if (!row && fresh) {
       row = fresh->row;
       row->namespace_id = ns;
@@ -164,17 +227,17 @@ absl::StatusOr<JobInHand> JobStore::JobToStore(JobTransaction& tx, RowId ns, Row
   return WithLease(tx, *std::move(row));
 }
 
-absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const CallerInfo& caller,
-                               const StoreRequest& request, const TakenIn& in,
-                               const ResultRow& result, const std::optional<PreparedJob>& fresh,
-                               StoreAnswer* answer, absl::Status* refused) {
-  TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
-  SessionRow session = caller.session;
+absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& store) {
+  const StoreRequest& request = store.request;
+  ResultRow& result = store.result;
+  StoreAnswer& answer = store.answer;
+  TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(store.caller.name_space));
+  SessionRow session = store.caller.session;
   session.namespace_id = ns;
   TIFFIN_ASSIGN_OR_RETURN(const RowId session_id, tx.EnsureSession(session));
-  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, JobToStore(tx, ns, session_id, request, fresh));
-  answer->key = job.row.key;
-  answer->digest = result.digest;
+  TIFFIN_ASSIGN_OR_RETURN(JobInHand job, JobToStore(tx, ns, session_id, request, store.fresh));
+  answer.key = job.row.key;
+  answer.digest = result.digest;
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before, tx.FindResult(job.row.id));
   if (before) TIFFIN_RETURN_IF_ERROR(CheckResult(*before));
   const Claim claim{
@@ -183,36 +246,35 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, const Calle
   const Life life = job.life();
   const Transition t = Judge(life, claim, result, before);
   if (t.verdict == Verdict::kRepeated) {
-    answer->repeated = true;
+    answer.repeated = true;
     return absl::OkStatus();
   }
   if (t.verdict == Verdict::kOtherValue) {
     TIFFIN_RETURN_IF_ERROR(
         tx.AddEvidence({job.row.id, result.digest, session_id, clock_->Now()}));
-    *refused = Refusal(t.verdict, life, request, result, before);
+    store.refused = Refusal(t.verdict, life, request, result, before);
     return absl::OkStatus();
   }
   if (!t.accepted()) return Refusal(t.verdict, life, request, result, before);
 
   std::vector<RowId> blobs;
-  for (const NewBlob& blob : in.blobs) {
+  for (const NewBlob& blob : store.in.blobs) {
     TIFFIN_ASSIGN_OR_RETURN(const RowId id, BlobCatalogue::Enter(tx, ns, blob, clock_->Now()));
     blobs.push_back(id);
-    answer->blobs.push_back(blob.name);
+    answer.blobs.push_back(blob.name);
   }
-  TIFFIN_ASSIGN_OR_RETURN(answer->missing, BlobCatalogue::FindMissing(tx, ns, in.refs, &blobs));
-  if (!answer->missing.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("record: ", answer->missing.ToText()));
+  TIFFIN_ASSIGN_OR_RETURN(answer.missing, BlobCatalogue::FindMissing(tx, ns, store.in.refs, &blobs));
+  if (!answer.missing.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("record: ", answer.missing.ToText()));
   }
-  ResultRow row = result;
-  row.job = job.row.id;
-  row.session = session_id;
-  row.epoch = claim.holds ? job.lease->epoch : request.epoch;
+  result.job = job.row.id;
+  result.session = session_id;
+  result.epoch = claim.holds ? job.lease->epoch : request.epoch;
   if (t.next.leased) {  // a workflow: its holder got on
     effects.after_commit.push_back(
         [this, id = job.lease->lease_id] { leases_.NoteProgress(id); });
   }
-  return ApplyIn(tx, effects, job, t, {.result = &row, .blobs = &blobs});
+  return ApplyIn(tx, effects, job, t, {.result = &result, .blobs = &blobs});
 }
 
 }  // namespace tiffin::server

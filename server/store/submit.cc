@@ -1,5 +1,6 @@
 // Submit: jobs in, results or leases out.
 #include <algorithm>
+#include <future>
 #include <utility>
 
 #include "common/json.h"
@@ -51,11 +52,15 @@ absl::StatusOr<PreparedJob> JobStore::Prepare(std::string_view json) {
 }
 
 absl::Status JobStore::TakeJobIn(PreparedJob* job) {
-  absl::StatusOr<TakenIn> in = TakeIn(std::move(job->value), options_.limits, *blobs_);
+  absl::StatusOr<TakenIn> in = TakeIn(std::move(job->value), options_.limits);
   if (!in.ok()) return Annotate(in.status(), "job");
   job->in = *std::move(in);
-  job->row.record = job->in.json;
+  job->row.record = std::move(job->in.json);
   return absl::OkStatus();
+}
+
+absl::Status JobStore::MakeJobDurable(PreparedJob* job) {
+  return Annotate(MakeDurable(*blobs_, &job->in), "job");
 }
 
 absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::string_view job_json,
@@ -63,7 +68,11 @@ absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::str
   TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(job_json));
   TIFFIN_ASSIGN_OR_RETURN(std::optional<SubmitAnswer> hit, SubmitHit(caller, job));
   if (hit) return *std::move(hit);
-  return SubmitMiss(caller, std::move(job), options);
+  const auto told = std::make_shared<std::promise<absl::StatusOr<SubmitAnswer>>>();
+  std::future<absl::StatusOr<SubmitAnswer>> answer = told->get_future();
+  SubmitMiss(caller, std::move(job), options, [](const std::function<void()>& wait) { wait(); },
+             [told](absl::StatusOr<SubmitAnswer> given) { told->set_value(std::move(given)); });
+  return answer.get();
 }
 
 absl::StatusOr<std::optional<SubmitAnswer>> JobStore::SubmitHit(const CallerInfo& caller,
@@ -76,17 +85,34 @@ absl::StatusOr<std::optional<SubmitAnswer>> JobStore::SubmitHit(const CallerInfo
   return Retrieved(**found, true);
 }
 
-absl::StatusOr<SubmitAnswer> JobStore::SubmitMiss(const CallerInfo& caller, PreparedJob job,
-                                                  const SubmitOptions& options) {
+void JobStore::SubmitMiss(const CallerInfo& caller, PreparedJob job, const SubmitOptions& options,
+                          const Blocking& blocking, SubmitDone done) {
   ++counters_.submits;
-  TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
-  std::optional<uint64_t> grants;
-  SubmitAnswer answer;
+  if (absl::Status status = TakeJobIn(&job); !status.ok()) return done(std::move(status));
+  struct Call {
+    PreparedJob job;
+    SubmitAnswer answer;
+    std::optional<uint64_t> grants;
+    Miss miss;
+  };
+  const auto call = std::make_shared<Call>();
+  call->job = std::move(job);
   // Alone, the request id is the job's.
-  const absl::Status status =
-      SubmitPart(caller, options, {{&job, caller.request_id, &answer}}, &grants);
-  if (!status.ok()) return status;
-  return answer;
+  call->miss = {&call->job, caller.request_id, &call->answer};
+  const auto change = [=, this, done = std::move(done)] {
+    if (absl::Status status = MakeJobDurable(&call->job); !status.ok()) {
+      return done(std::move(status));
+    }
+    Change([call, apply = SubmitPart(caller, options, {&call->miss, 1}, &call->grants)](
+               JobTransaction& tx, Effects& effects) { return apply(tx, effects); },
+           [this, call, done](const absl::Status& status) {
+             PartEnded(status, {&call->miss, 1});
+             if (!status.ok()) return done(status);
+             done(std::move(call->answer));
+           });
+  };
+  if (call->job.in.bulk.empty()) return change();
+  blocking(change);
 }
 
 std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
@@ -124,7 +150,11 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
     }
   }
   std::vector<absl::Status> taken(misses.size());
-  for_each(misses.size(), [&](size_t m) { taken[m] = TakeJobIn(&*jobs[misses[m]]); });
+  for_each(misses.size(), [&](size_t m) {
+    PreparedJob* job = &*jobs[misses[m]];
+    taken[m] = TakeJobIn(job);
+    if (taken[m].ok()) taken[m] = MakeJobDurable(job);
+  });
   std::vector<Miss> part;
   for (size_t m = 0; m < misses.size(); ++m) {
     const size_t i = misses[m];
@@ -137,7 +167,10 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
       answers[i] = taken[m];
     }
     if (part.size() < kPart && m + 1 < misses.size()) continue;
-    const absl::Status status = SubmitPart(caller, options, part, grants);
+    const std::optional<uint64_t> before = *grants;
+    const absl::Status status = Change(SubmitPart(caller, options, part, grants));
+    PartEnded(status, part);
+    if (!status.ok()) *grants = before;
     for (const Miss& miss : part) {
       if (!status.ok()) answers[miss.place] = status;
     }
@@ -155,12 +188,10 @@ SubmitAnswer JobStore::Retrieved(const FoundResult& found, bool with_result) {
   return answer;
 }
 
-absl::Status JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
-                                  const std::vector<Miss>& part, std::optional<uint64_t>* grants) {
-  if (part.empty()) return absl::OkStatus();
-  std::optional<uint64_t> left;
-  const absl::Status status = Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
-    left = *grants;
+JobStore::Apply JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
+                                     std::span<const Miss> part, std::optional<uint64_t>* grants) {
+  return [=, this, left = *grants](JobTransaction& tx, Effects& effects) -> absl::Status {
+    *grants = left;
     SubmitContext context{&options};
     TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
     SessionRow session = caller.session;
@@ -169,12 +200,15 @@ absl::Status JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions&
     for (const Miss& miss : part) {
       *miss.answer = SubmitAnswer();
       TIFFIN_RETURN_IF_ERROR(SubmitIn(tx, effects, context, *miss.job, miss.request_id,
-                                      options.can_compute && (!left || *left > 0), miss.answer));
-      if (left && miss.answer->outcome == Outcome::kGranted) --*left;
+                                      options.can_compute && (!*grants || **grants > 0),
+                                      miss.answer));
+      if (*grants && miss.answer->outcome == Outcome::kGranted) --**grants;
     }
     return absl::OkStatus();
-  });
-  if (status.ok()) *grants = left;
+  };
+}
+
+void JobStore::PartEnded(const absl::Status& status, std::span<const Miss> part) {
   for (const Miss& miss : part) {
     BlobCatalogue::Settle(status, miss.job->in.blobs);
     if (!status.ok()) continue;
@@ -182,7 +216,6 @@ absl::Status JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions&
     if (miss.answer->outcome == Outcome::kGranted) ++counters_.granted;
     if (miss.answer->outcome == Outcome::kAttached) ++counters_.attached;
   }
-  return status;
 }
 
 absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,

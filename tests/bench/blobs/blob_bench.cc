@@ -94,10 +94,11 @@ class OwnServer {
 
 // Once to warm up, then in turns.
 void Compare(const char* name, const char* unit, double bar, bool at_most,
-             const std::function<double()>& thing, const std::function<double()>& floor) {
+             const std::function<double()>& thing, const std::function<double()>& floor,
+             int rounds = kRounds) {
   (void)floor();
   (void)thing();
-  const auto [value, least] = Interleaved(kRounds, thing, floor);
+  const auto [value, least] = Interleaved(rounds, thing, floor);
   Report({.name = name, .value = value, .unit = unit, .floor = least, .bar = bar,
           .at_most = at_most});
 }
@@ -245,7 +246,7 @@ TIFFIN_BENCH(deref_local) {
               if (stat(path.c_str(), &file) != 0) throw std::runtime_error(path);
               return *MappedBlob::Map(path, 0, kGiB, kGiB, file.st_ino);
             });
-          });
+          }, 15);
 }
 
 TIFFIN_BENCH(slab_100x100) {
@@ -399,7 +400,13 @@ TIFFIN_BENCH(put_small) {
   std::atomic<uint64_t> seed{0};
   const auto put = [&] {
     WarmPageCache(floor.folder(), kSmallTotal * kSmallBytes * 5 / 4);
-    return PutSmallTiffin(stubs, seed);
+    const double rate = PutSmallTiffin(stubs, seed);
+    // Sealing waits for a pause: now, so that the floor is not measured beside it.
+    grpc::ClientContext context;
+    v1::SealResponse sealed;
+    const auto admin = v1::Admin::NewStub(clients[0]->channel());
+    if (!admin->Seal(&context, {}, &sealed).ok()) throw std::runtime_error("sealing failed");
+    return rate;
   };
   Compare("put_small", "arrays/s", 0.4, false, put,
           [&] { return PutSmallFloor(floor.folder(), seed); });

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "common/crypto.h"
 #include "server/service/raw_messages.h"
 #include "tiffin/v1/admin.grpc.pb.h"
@@ -176,6 +177,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
     return 2;
   }
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as tiffin-server
   tiffin::bench::FloorBlobs blobs(argv[1]);
   tiffin::bench::FloorAdmin admin;
   grpc::ServerBuilder builder;

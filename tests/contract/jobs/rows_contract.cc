@@ -57,6 +57,37 @@ TEST_P(JobRows, SessionsAreFoundByIdAndByToken) {
   EXPECT_EQ(Counts().sessions, 2);
 }
 
+TEST_P(JobRows, NamesOfAnOperationThatFailedAreNotKnownAfterwards) {
+  const SessionRow session = TestSession(1, 1);
+  const auto add = [&](JobTransaction& tx, SessionRow row) {
+    row.namespace_id = Must(tx.EnsureNamespace("a"));
+    row.id = Must(tx.EnsureSession(row));
+    // Looked up, too, as whoever uses them does.
+    EXPECT_EQ(Must(tx.FindNamespace("a")), row.namespace_id);
+    EXPECT_EQ(Text(Must(tx.FindSession(row.id))), Text(row));
+    EXPECT_EQ(Text(Must(tx.FindSession(row.namespace_id, row.token))), Text(row));
+    return row;
+  };
+  SessionRow lost;
+  EXPECT_TRUE(absl::IsAborted(database().WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+    lost = add(tx, session);
+    return absl::AbortedError("no");
+  })));
+  SessionRow kept;
+  Write([&](JobTransaction& tx) {
+    EXPECT_EQ(Must(tx.FindNamespace("a")), 0);
+    EXPECT_FALSE(Must(tx.FindSession(lost.id)));
+    EXPECT_FALSE(Must(tx.FindSession(lost.namespace_id, lost.token)));
+    kept = add(tx, session);
+  });
+  Look([&](JobReader& reader) {
+    for (int again = 0; again < 2; ++again) {
+      EXPECT_EQ(Must(reader.FindNamespace("a")), kept.namespace_id);
+      EXPECT_EQ(Text(Must(reader.FindSession(kept.id))), Text(kept));
+    }
+  });
+}
+
 TEST_P(JobRows, JobsAreFoundByKeyAndById) {
   JobRow job;
   Write([&](JobTransaction& tx) {

@@ -59,6 +59,7 @@ TEST(Table, PlainJson) {
   Both(nullptr, "null");
   Both(std::vector<int>{1, 2, 3}, "[1, 2, 3]");
   Both(std::vector<bool>{true, false}, "[true, false]");
+  Both(std::list<std::string>{"a", "b"}, R"(["a", "b"])");
   Both(std::array<double, 2>{0.5, -0.0}, "[0.5, -0.0]");
   Both(std::map<std::string, std::vector<int>>{{"a", {1}}, {"b", {}}}, R"({"a": [1], "b": []})");
   Both(std::optional<int>(), "null");
@@ -71,7 +72,10 @@ TEST(Table, IntegersBeyond64BitsSurvive) {
   Both(BigInteger{digits}, digits);
   EXPECT_EQ(Back<BigInteger>("7"), BigInteger{"7"});
   EXPECT_EQ(Json(BigInteger{"7"}), "7");
-  EXPECT_FALSE(to_json(BigInteger{"seven"}).ok());
+  EXPECT_EQ(Json(BigInteger{"-0"}), "0");
+  for (const char* none : {"seven", "", "-", "+123456789012345678901234567890", " 7", "007", "7.0", "1e30"}) {
+    EXPECT_FALSE(to_json(BigInteger{none}).ok()) << none;
+  }
 }
 
 TEST(Table, NanAndInfinitiesSurvive) {

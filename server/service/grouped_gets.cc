@@ -1,0 +1,52 @@
+#include "server/service/grouped_gets.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace tiffin::server {
+
+void GroupedGets::Add(Get get) {
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(get));
+    if (lookers_ == kLookers) return;  // one of them comes to it
+    ++lookers_;
+  }
+  executor_->Add([self = shared_from_this()] { self->LookUp(); });
+}
+
+std::vector<GroupedGets::Get> GroupedGets::TakeGroup() {
+  std::vector<Get> group;
+  std::lock_guard lock(mutex_);
+  const size_t share = std::min(kMost, (waiting_.size() + lookers_ - 1) / lookers_);
+  while (group.size() < share) {
+    if (!group.empty() && waiting_.front().name_space != group[0].name_space) break;
+    group.push_back(std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+  if (group.empty()) --lookers_;
+  return group;
+}
+
+void GroupedGets::GiveBack(std::vector<Get> rest) {
+  std::lock_guard lock(mutex_);
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(rest.begin()),
+                  std::make_move_iterator(rest.end()));
+}
+
+void GroupedGets::LookUp() {
+  std::vector<Get> group = TakeGroup();
+  if (group.empty()) return;
+  std::vector<JobAddress> jobs;
+  for (const Get& get : group) jobs.push_back(get.job);
+  std::vector<JobStore::Found> found = store_->GetResults(group[0].name_space, jobs, kBytes);
+  const auto rest = group.begin() + static_cast<ptrdiff_t>(found.size());
+  if (rest != group.end()) {
+    GiveBack({std::make_move_iterator(rest), std::make_move_iterator(group.end())});
+  }
+  for (size_t i = 0; i < found.size(); ++i) group[i].done(std::move(found[i]));
+  executor_->Add([self = shared_from_this()] { self->LookUp(); });  // other reads get their turn
+}
+
+}  // namespace tiffin::server

@@ -1,0 +1,50 @@
+// Look-ups of results that come at the same time are made together, on one snapshot: beginning and ending one
+// costs as much as a look-up.
+#ifndef TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
+#define TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "server/service/executor.h"
+#include "server/store/job_store.h"
+
+namespace tiffin::server {
+
+// Threads: Add may be called from any.
+class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
+ public:
+  // Both outlive what is asked. Its tasks hold the object itself alive.
+  GroupedGets(JobStore* store, Executor* executor) : store_(store), executor_(executor) {}
+
+  struct Get {
+    std::string name_space;
+    JobAddress job;
+    std::function<void(JobStore::Found)> done;  // called on a thread of the executor
+  };
+  void Add(Get get);
+
+ private:
+  // Looks for some of what waits; the rest is left to the others.
+  void LookUp();
+  std::vector<Get> TakeGroup();
+  void GiveBack(std::vector<Get> rest);
+
+  static constexpr size_t kMost = 16;        // in a group
+  static constexpr size_t kBytes = 1 << 20;  // of their records, and at most one more
+  static constexpr size_t kLookers = 6;      // at the same time: some threads are left to other reads
+
+  JobStore* const store_;
+  Executor* const executor_;
+  std::mutex mutex_;  // guards all below
+  std::deque<Get> waiting_;
+  size_t lookers_ = 0;
+};
+
+}  // namespace tiffin::server
+
+#endif  // TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
