@@ -9,6 +9,7 @@
 #include "common/cbor.h"
 #include "common/json.h"
 #include "common/path.h"
+#include "common/shape_check.h"
 #include "common/status.h"
 #include "common/strings.h"
 
@@ -95,6 +96,7 @@ class Taker {
     const absl::StatusOr<const RecordSerialiser*> found = options_.registry->Find(record);
     if (!found.ok()) return Annotate(found.status(), where.text());
     if (*found == nullptr) return absl::OkStatus();
+    TIFFIN_RETURN_IF_ERROR(CheckFrame(record, where));
     TIFFIN_RETURN_IF_ERROR((*found)->Check(record, ref, where));
     if (ref.has_value()) return absl::OkStatus();
     const absl::StatusOr<std::vector<const Object*>> leaving = (*found)->LeavingAtAnySize(record);

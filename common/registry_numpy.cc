@@ -35,7 +35,6 @@ class ArraySerialiser : public RecordSerialiser {
     if (data == nullptr) return BadRecord(data_path, "is missing");
     if (ref.has_value()) return absl::OkStatus();
     if (!NamesFiles(record)) return InlineNpy(*data, data_path);
-    TIFFIN_RETURN_IF_ERROR(CheckFiles(record, where));
     if (data->if_string()) return absl::OkStatus();
     TIFFIN_RETURN_IF_ERROR(CheckMembers(*data, data_path, {{"filename", AnyString}}));
     const bool by_seed = data->if_object()->Find("hdf5_path") != nullptr;
@@ -43,14 +42,6 @@ class ArraySerialiser : public RecordSerialiser {
   }
 
   std::string Keeps() const override { return "a readable .npy from inline_limit on as an array"; }
-
- private:
-  static absl::Status CheckFiles(const Object& record, const PathLink& where) {
-    TIFFIN_RETURN_IF_ERROR(CheckItems(*record.Find("files"), PathLink(where, "files"), AnyString));
-    const Value* host = record.Find("host");
-    if (host == nullptr) return absl::OkStatus();
-    return StringOrNull(*host, PathLink(where, "host"));
-  }
 };
 
 absl::Status BytesRecord(const Value& value, const PathLink& where) {

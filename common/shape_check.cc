@@ -103,6 +103,16 @@ absl::Status CheckRecordOf(const Value& value, std::string_view class_name, cons
   return Unexpected(value, StrCat("a record ", kObjectType, " ", class_name), where);
 }
 
+absl::Status CheckFrame(const Object& record, const PathLink& where) {
+  for (const char* name : {"class", "host"}) {
+    const Value* member = record.Find(name);
+    if (member != nullptr) TIFFIN_RETURN_IF_ERROR(StringOrNull(*member, PathLink(where, name)));
+  }
+  const Value* files = record.Find("files");
+  if (files == nullptr || files->is_null()) return absl::OkStatus();
+  return CheckItems(*files, PathLink(where, "files"), AnyString);
+}
+
 absl::Status CheckMembers(const Value& value, const PathLink& where,
                           std::initializer_list<MemberCheck> members) {
   TIFFIN_RETURN_IF_ERROR(AnyMap(value, where));

@@ -10,7 +10,7 @@ void GroupedGets::Add(Get get) {
   {
     std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(get));
-    if (lookers_ == kLookers) return;  // one of them comes to it
+    if (lookers_ == most_lookers_) return;  // one of them comes to it
     ++lookers_;
   }
   executor_->Add([self = shared_from_this()] { self->LookUp(); });

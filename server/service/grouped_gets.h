@@ -3,11 +3,13 @@
 #ifndef TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
 #define TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/service/executor.h"
@@ -36,10 +38,12 @@ class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
 
   static constexpr size_t kMost = 16;        // in a group
   static constexpr size_t kBytes = 1 << 20;  // of their records, and at most one more
-  static constexpr size_t kLookers = 6;      // at the same time: some threads are left to other reads
 
   JobStore* const store_;
   Executor* const executor_;
+  // At the same time: one a processor makes large groups, more wait for the disk together. Some threads are left
+  // to other reads.
+  const size_t most_lookers_ = std::clamp<size_t>(std::thread::hardware_concurrency(), 2, 6);
   std::mutex mutex_;  // guards all below
   std::deque<Get> waiting_;
   size_t lookers_ = 0;

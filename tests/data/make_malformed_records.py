@@ -197,6 +197,40 @@ bad("too few bytes", obj("numpy.float64", {"dtype": "complex128", "bytes": eight
 bad("bytes that are text", obj("numpy.generic", {"dtype": "float64", "bytes": "AAAAAAAAAAA="}),
     ".data.bytes: expected a record <object> builtins.bytes, found string")
 
+for name in ["builtins.bytes", "builtins.slice", "builtins.complex", "builtins.dict", "collections.OrderedDict",
+             "enum.Enum", "pathlib.PosixPath", "numpy.ndarray", "numpy.matrix", "numpy.float64",
+             KIND, ADDRESS, NODE, WORKFLOW, PROMISED, QUOTE, FAIL, JOB, RESULT]:
+    bad("no data", {**NOODLES, "type": "<object>", "class": name}, ".data: is missing")
+for kind in ["<importable>", "<unwrapped>", "<ufunc>", "<method>", "<boundmethod>", "<dataclass>", "<namedtuple>"]:
+    bad("no data", {**NOODLES, "type": kind, "class": "m.A"}, ".data: is missing")
+bad("no real", obj("builtins.complex", {"imag": 1.0}), ".data.real: is missing")
+bad("no class", rec("<method>", "builtins.function", {"method": "f"}), ".data.class: is missing")
+bad("no name", rec("<boundmethod>", "builtins.method", {"self": 1}), ".data.name: is missing")
+bad("no fields", rec("<namedtuple>", "m.A", {"name": "m.A"}), ".data.data: is missing")
+bad("files that are a number", rec("<automagic>", "m.A", "a.dat", ref=True, host="n", files=5),
+    ".files: expected a list, found integer")
+bad("a file that is no name", rec("<automagic>", "m.A", "a.dat", ref=True, host="n", files=["a.dat", 1]),
+    ".files[1]: expected a string, found integer")
+bad("a host that is a number", rec("<automagic>", "m.A", "a.dat", ref=True, host=7, files=["a.dat"]),
+    ".host: expected a string or null, found integer")
+bad("a host that is a list", rec("<dataclass>", "m.A", {}, host=[]),
+    ".host: expected a string or null, found list")
+bad("a host that is a number", obj("numpy.ndarray", "a.npy", ref=True, host=7, files=["a.npy"]),
+    ".host: expected a string or null, found integer")
+bad("a class that is a number", rec("<automagic>", 5, "x"), ".class: expected a string or null, found integer")
+structured = npy(numpy.zeros(3, [("a", "<i4"), ("b", "<f8", (2,))]))
+bad("cut, structured", obj("numpy.ndarray", text(structured[:-1])), ".data: npy: 59 bytes of data instead of 60")
+bad("cut, unicode", obj("numpy.ndarray", text(npy(numpy.array(["ab", "c"]))[:-4])),
+    ".data: npy: 12 bytes of data instead of 16")
+bad("cut, datetime", obj("numpy.ndarray", text(npy(numpy.zeros(1, "datetime64[ns]"))[:-1])),
+    ".data: npy: 7 bytes of data instead of 8")
+bad("cut, 0-d", obj("numpy.ndarray", text(npy(numpy.float64(1))[:-1])),
+    ".data: npy: 7 bytes of data instead of 8")
+bad("cut, Fortran", obj("numpy.ndarray", text(npy(numpy.asfortranarray(numpy.zeros((2, 3))))[:-1])),
+    ".data: npy: 47 bytes of data instead of 48")
+bad("more than empty", obj("numpy.ndarray", text(npy(numpy.zeros((1, 0), int)) + b"x")),
+    ".data: npy: 1 bytes of data instead of 0")
+
 with open("malformed-records.jsonl", "w") as out:
     for case in CASES:
         out.write(json.dumps(case) + "\n")
