@@ -6,7 +6,8 @@
 //
 // A plug-in links tiffin::common, has the same compiler and the same version of what it shares with the
 // server (TIFFIN_PLUGIN_ABI_VERSION, checked when it is loaded), and stays loaded until the process ends. It runs in the server's process with
-// the server's rights: load none you do not trust.
+// the server's rights: load none you do not trust. Its serialisers are called from any thread, gRPC's own too, and
+// must not block.
 #ifndef TIFFIN_COMMON_PLUGIN_H_
 #define TIFFIN_COMMON_PLUGIN_H_
 

@@ -138,7 +138,9 @@ size_t SqliteJobDatabase::RunBatch(std::vector<WriteOp>& ops, const WriteQueue::
   bool full = absl::IsResourceExhausted(transaction);
   for (size_t i = 0; i < fates.size(); ++i) {
     full = full || absl::IsResourceExhausted(fates[i]);
-    if (ops[i].done) ops[i].done(fates[i].ok() ? transaction : fates[i]);
+    // What it holds goes with its answer, not after the checkpoint.
+    const auto done = std::exchange(ops[i].done, nullptr);
+    if (done) done(fates[i].ok() ? transaction : fates[i]);
   }
   if (full && options_.room != nullptr) options_.room->MetFull();
   // After the answers: nobody waits for it.

@@ -36,17 +36,26 @@ void GroupedGets::GiveBack(std::vector<Get> rest) {
 }
 
 void GroupedGets::LookUp() {
-  std::vector<Get> group = TakeGroup();
-  if (group.empty()) return;
-  std::vector<JobAddress> jobs;
-  for (const Get& get : group) jobs.push_back(get.job);
-  std::vector<JobStore::Found> found = store_->GetResults(group[0].name_space, jobs, kBytes);
-  const auto rest = group.begin() + static_cast<ptrdiff_t>(found.size());
-  if (rest != group.end()) {
-    GiveBack({std::make_move_iterator(rest), std::make_move_iterator(group.end())});
+  // Its share of what waits now; then other reads get their turn.
+  size_t left;
+  {
+    std::lock_guard lock(mutex_);
+    left = waiting_.size() / lookers_ + 1;
   }
-  for (size_t i = 0; i < found.size(); ++i) group[i].done(std::move(found[i]));
-  executor_->Add([self = shared_from_this()] { self->LookUp(); });  // other reads get their turn
+  while (left > 0) {
+    std::vector<Get> group = TakeGroup();
+    if (group.empty()) return;
+    std::vector<JobAddress> jobs;
+    for (const Get& get : group) jobs.push_back(get.job);
+    std::vector<JobStore::Found> found = store_->GetResults(group[0].name_space, jobs, kBytes);
+    const auto rest = group.begin() + static_cast<ptrdiff_t>(found.size());
+    if (rest != group.end()) {
+      GiveBack({std::make_move_iterator(rest), std::make_move_iterator(group.end())});
+    }
+    for (size_t i = 0; i < found.size(); ++i) group[i].done(std::move(found[i]));
+    left -= std::min(left, found.size());
+  }
+  executor_->Add([self = shared_from_this()] { self->LookUp(); });
 }
 
 }  // namespace tiffin::server

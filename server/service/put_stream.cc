@@ -66,7 +66,10 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   // Reads the next message if there is room for it. `lock` is given up meanwhile: gRPC may call back
   // from within.
   void Read(std::unique_lock<std::mutex>& lock) {
-    if (reading_ || half_closed_ || ended_ || queued_bytes_ >= calls_->stream_bytes()) return;
+    if (reading_ || half_closed_ || ended_ || queued_bytes_ >= calls_->stream_bytes() ||
+        queue_.size() >= kMostQueued) {
+      return;
+    }
     reading_ = true;
     ++holds_;  // a read must not be started on a call that has finished
     lock.unlock();
@@ -79,8 +82,8 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   // Whether there is something to be done: a piece is whole, or no more of it comes now.
   bool Ready() const {
     if (queue_.empty()) return half_closed_ && !ended_;
-    return waiting_bytes_ >= room_ || half_closed_ || ended_ ||
-           queued_bytes_ >= calls_->stream_bytes();
+    return !begun_ || waiting_bytes_ >= room_ || half_closed_ || ended_ ||
+           queued_bytes_ >= calls_->stream_bytes() || queue_.size() >= kMostQueued;
   }
   // Under the mutex.
   void StartWork() {
@@ -112,7 +115,8 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       messages.clear();
       lock.lock();
       queued_bytes_ -= bytes;
-      room_ = upload_ ? kPiece - upload_->written() % kPiece : 1;
+      begun_ = upload_ != nullptr;
+      room_ = begun_ ? kPiece - upload_->written() % kPiece : 1;
       if (!status.ok() || answered) {
         if (!ended_) ended_ = ToGrpc(status);
         queue_.clear();  // what else came is not wanted
@@ -222,6 +226,8 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   // Written at once: pieces of a huge page stay whole in the page cache, and are mapped as such.
   static constexpr uint64_t kPiece = uint64_t{2} << 20;
+  // Messages that wait: one takes memory even if it is empty.
+  static constexpr size_t kMostQueued = 1024;
 
   Calls* const calls_;
   BlobCatalogue* const blobs_;
@@ -242,6 +248,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   std::deque<grpc::ByteBuffer> queue_;
   size_t waiting_bytes_ = 0;  // of the queue
   size_t queued_bytes_ = 0;   // and of what the worker has in hand
+  bool begun_ = false;        // the header was taken
   uint64_t room_ = 1;         // bytes to the end of the piece
   bool reading_ = true, working_ = false, half_closed_ = false, finished_ = false;
   int holds_ = 0;

@@ -83,7 +83,7 @@ class JobStore {
   // The stored result, which no write is waited for; else nullopt.
   absl::StatusOr<std::optional<SubmitAnswer>> SubmitHit(const CallerInfo& caller,
                                                         const PreparedJob& job);
-  // Runs a function where it may wait for the disk; called if bulk has to be made durable first.
+  // Runs a function where it may wait for the disk; called for bulk, before the answer and after it.
   using Blocking = std::function<void(std::function<void()>)>;
   using SubmitDone = std::function<void(absl::StatusOr<SubmitAnswer>)>;
   void SubmitMiss(const CallerInfo& caller, PreparedJob job, const SubmitOptions& options,
@@ -197,6 +197,7 @@ class JobStore {
 
   absl::Status TakeJobIn(PreparedJob* job);
   absl::Status MakeJobDurable(PreparedJob* job);
+  static void LetGo(std::vector<NewBlob> blobs, const Blocking& blocking);
   static SubmitAnswer Retrieved(const FoundResult& found, bool with_result);
   struct Miss {
     PreparedJob* job;

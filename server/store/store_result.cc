@@ -100,6 +100,7 @@ absl::Status JobStore::PrepareStore(Storing& store) {
   }
   absl::StatusOr<Value> value = ParseJson(request.record, options_.limits.json);
   if (!value.ok()) return Annotate(value.status(), "record");
+  request.record = {};  // many calls may wait for the disk: each holds its texts once
   const bool workflow = IsWorkflow(*value);
   result.kind = request.kind.value_or(workflow ? ResultKind::kWorkflow : ResultKind::kValue);
   if (result.kind == ResultKind::kWorkflow && !workflow) {
@@ -129,6 +130,7 @@ absl::Status JobStore::PrepareStore(Storing& store) {
   request.key = job.row.key;
   TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
   store.fresh = std::move(job);
+  request.job = {};
   return absl::OkStatus();
 }
 
@@ -154,7 +156,7 @@ void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
   }
   const bool bulk = !store->in.bulk.empty() || !store->more.empty() ||
                     (store->fresh && !store->fresh->in.bulk.empty());
-  const auto change = [this, store, done = std::move(done)] {
+  const auto change = [this, store, blocking, done = std::move(done)] {
     if (const absl::Status status = MakeStoreDurable(*store); !status.ok()) {
       return done(status, store->answer);
     }
@@ -163,9 +165,13 @@ void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
              store->refused = absl::OkStatus();
              return StoreIn(tx, effects, *store);
            },
-           [this, store, done](const absl::Status& committed) {
+           [this, store, blocking, done](const absl::Status& committed) {
              BlobCatalogue::Settle(committed, store->in.blobs);
-             if (store->fresh) BlobCatalogue::Settle(committed, store->fresh->in.blobs);
+             LetGo(std::move(store->in.blobs), blocking);
+             if (store->fresh) {
+               BlobCatalogue::Settle(committed, store->fresh->in.blobs);
+               LetGo(std::move(store->fresh->in.blobs), blocking);
+             }
              const absl::Status& status = committed.ok() ? store->refused : committed;
              if (status.ok()) ++counters_.stored;
              done(status, store->answer);

@@ -59,6 +59,11 @@ absl::Status JobStore::TakeJobIn(PreparedJob* job) {
   return absl::OkStatus();
 }
 
+// What the index did not take is removed from the disk with its last copy.
+void JobStore::LetGo(std::vector<NewBlob> blobs, const Blocking& blocking) {
+  if (!blobs.empty()) blocking([blobs = std::move(blobs)] {});
+}
+
 absl::Status JobStore::MakeJobDurable(PreparedJob* job) {
   return Annotate(MakeDurable(*blobs_, &job->in), "job");
 }
@@ -105,8 +110,9 @@ void JobStore::SubmitMiss(const CallerInfo& caller, PreparedJob job, const Submi
     }
     Change([call, apply = SubmitPart(caller, options, {&call->miss, 1}, &call->grants)](
                JobTransaction& tx, Effects& effects) { return apply(tx, effects); },
-           [this, call, done](const absl::Status& status) {
+           [this, call, blocking, done](const absl::Status& status) {
              PartEnded(status, {&call->miss, 1});
+             LetGo(std::move(call->job.in.blobs), blocking);
              if (!status.ok()) return done(status);
              done(std::move(call->answer));
            });
@@ -166,7 +172,7 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
     } else {
       answers[i] = taken[m];
     }
-    if (part.size() < kPart && m + 1 < misses.size()) continue;
+    if (part.empty() || (part.size() < kPart && m + 1 < misses.size())) continue;
     const std::optional<uint64_t> before = *grants;
     const absl::Status status = Change(SubmitPart(caller, options, part, grants));
     PartEnded(status, part);

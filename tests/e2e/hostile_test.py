@@ -198,6 +198,31 @@ class HostileTest(unittest.TestCase):
             self.assertIn(call.exception().code(), (grpc.StatusCode.INVALID_ARGUMENT,
                                                     grpc.StatusCode.RESOURCE_EXHAUSTED))
 
+    def test_uploads_of_empty_messages(self):
+        # They have no bytes that a limit of bytes would count, and no end.
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+        before = self.anonymous()
+
+        def requests(*first):
+            yield from first
+            for _ in range(20_000):
+                yield blobs_pb2.PutRequest()
+            gone.wait(120)
+        for first in [], [self.header(64 * MIB)]:
+            with self.assertRaises(grpc.RpcError) as caught:
+                self.server.blobs.Put(requests(*first), timeout=60)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+
+        def crumbs():
+            yield self.header(64 * MIB)
+            for _ in range(20_000):
+                yield blobs_pb2.PutRequest(chunk=b"x")
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.server.blobs.Put(crumbs(), timeout=60)
+        self.assertIn("20000 of", caught.exception.details())
+        self.assertLess(self.anonymous() - before, 128 * MIB)
+
     def test_more_in_flight_than_the_cap_is_told_to_come_back(self):
         big = json.dumps({"function": "big", "arguments": ["x" * (15 * MIB)]}).encode()
         before = self.anonymous()
