@@ -162,41 +162,32 @@ absl::StatusOr<Value> EncodeList(const Items& items, const Encoder& encoder) {
   return Value(std::move(list));
 }
 
+// Lists of any length.
 template <typename Items>
-absl::StatusOr<Items> DecodeList(const Value& value, const PathLink& where,
-                                 const Decoder& decoder) {
-  const List* list = value.if_list();
-  if (list == nullptr) return ExpectedError(where, "a list", value);
-  Items items;
-  for (size_t i = 0; i < list->size(); ++i) {
-    TIFFIN_ASSIGN_OR_RETURN(typename Items::value_type item,
-                            decoder.Decode<typename Items::value_type>((*list)[i], PathLink(where, i)));
-    items.push_back(std::move(item));
-  }
-  return items;
-}
-
-template <typename T>
-struct Codec<std::vector<T>> {
-  static absl::StatusOr<Value> Encode(const std::vector<T>& items, const Encoder& encoder) {
+struct ListCodec {
+  static absl::StatusOr<Value> Encode(const Items& items, const Encoder& encoder) {
     return EncodeList(items, encoder);
   }
-  static absl::StatusOr<std::vector<T>> Decode(const Value& value, const PathLink& where,
-                                               const Decoder& decoder) {
-    return DecodeList<std::vector<T>>(value, where, decoder);
+  static absl::StatusOr<Items> Decode(const Value& value, const PathLink& where,
+                                      const Decoder& decoder) {
+    using T = typename Items::value_type;
+    const List* list = value.if_list();
+    if (list == nullptr) return ExpectedError(where, "a list", value);
+    Items items;
+    if constexpr (requires { items.reserve(1); }) items.reserve(list->size());
+    for (size_t i = 0; i < list->size(); ++i) {
+      TIFFIN_ASSIGN_OR_RETURN(T item, decoder.Decode<T>((*list)[i], PathLink(where, i)));
+      items.push_back(std::move(item));
+    }
+    return items;
   }
 };
 
 template <typename T>
-struct Codec<std::list<T>> {
-  static absl::StatusOr<Value> Encode(const std::list<T>& items, const Encoder& encoder) {
-    return EncodeList(items, encoder);
-  }
-  static absl::StatusOr<std::list<T>> Decode(const Value& value, const PathLink& where,
-                                             const Decoder& decoder) {
-    return DecodeList<std::list<T>>(value, where, decoder);
-  }
-};
+struct Codec<std::vector<T>> : ListCodec<std::vector<T>> {};
+
+template <typename T>
+struct Codec<std::list<T>> : ListCodec<std::list<T>> {};
 
 template <typename T, size_t N>
 struct Codec<std::array<T, N>> {

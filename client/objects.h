@@ -36,8 +36,8 @@ struct IsRef<Ref<T>> : std::true_type {};
 
 // What JSON has itself: never looked up, so that numbers and text stay what they are.
 template <typename T>
-concept PlainJson = std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
-    std::is_same_v<T, std::nullptr_t> || std::is_same_v<T, BigInteger> ||
+concept PlainJson = (std::is_arithmetic_v<T> && !std::is_same_v<T, long double>) ||
+    std::is_same_v<T, std::string> || std::is_same_v<T, std::nullptr_t> || std::is_same_v<T, BigInteger> ||
     std::is_convertible_v<const T&, const char*>;
 
 template <typename T>

@@ -121,6 +121,7 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
     TIFFIN_ASSIGN_OR_RETURN(parsed->caller, FromProto(request->caller()));
     TIFFIN_ASSIGN_OR_RETURN(parsed->options,
                             OptionsFromProto(request->options(), store_->limits()));
+    parsed->options.gone = [context] { return context->IsCancelled(); };
     TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request->job(), "job"));
     TIFFIN_ASSIGN_OR_RETURN(parsed->job, store_->Prepare(json));
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<SubmitAnswer> found,
@@ -252,7 +253,8 @@ grpc::ServerUnaryReactor* JobsService::StoreResult(grpc::CallbackServerContext* 
   };
   const bool small = request->ByteSizeLong() <= kSmallCall;
   return calls_->UnaryLater(
-      context, "StoreResult", request, small ? nullptr : &calls_->writes(), [=, this](const Calls::Finish& finish) {
+      context, "StoreResult", request, small ? nullptr : &calls_->writes(),
+      [=, this](const Calls::Finish& finish) {
         const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
         if (!caller.ok()) return finish(ToGrpc(caller.status()));
         absl::StatusOr<StoreRequest> store = FromProto(*request);

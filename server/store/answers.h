@@ -2,6 +2,7 @@
 #ifndef TIFFIN_SERVER_STORE_ANSWERS_H_
 #define TIFFIN_SERVER_STORE_ANSWERS_H_
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -48,6 +49,8 @@ struct SubmitOptions {
   bool discard_result = false;
   // A failure stored less than this ago is the answer, instead of another try.
   absl::Duration answer_failures;
+  // Whether nobody waits for the answer any more: asked on the writer's thread, must not block. Null: somebody does.
+  std::function<bool()> gone;
 };
 
 struct SubmitAnswer {

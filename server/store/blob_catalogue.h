@@ -227,6 +227,8 @@ class BlobCatalogue : private PackJournal {
   absl::Status RemovePack(const std::string& pack);
   absl::StatusOr<BlobView> Find(JobReader& reader, RowId namespace_id, const BlobAddress& address);
   void SealInBackground();
+  // A blob is appended to an open pack: sealing in the background waits for a pause.
+  void NoteSmallPut();
   // Pins the blobs that are there and sound; of the others the row is 0.
   absl::StatusOr<std::vector<RowId>> PinKnown(const std::vector<BlobName>& names);
   std::shared_ptr<PendingBlob> Pending(StoredBlob blob) {
@@ -247,7 +249,7 @@ class BlobCatalogue : private PackJournal {
   std::mutex mutex_;       // guards what is below
   std::condition_variable wake_;
   bool work_ = false, stop_ = false;
-  size_t full_packs_ = 0;       // open ones, since the last sealing; about
+  size_t full_packs_ = 0;  // open ones, since the last sealing; about
   std::chrono::steady_clock::time_point last_small_ = {};  // when a blob was appended to one
   std::function<void(RowId)> on_damage_;
   std::thread sealer_;

@@ -75,6 +75,11 @@ void BlobCatalogue::SealInBackground() {
   }
 }
 
+void BlobCatalogue::NoteSmallPut() {
+  std::lock_guard lock(mutex_);
+  last_small_ = std::chrono::steady_clock::now();
+}
+
 absl::Status BlobCatalogue::Announce(std::string_view pack, bool open) {
   if (open) {
     // A new open pack follows a full one, mostly.

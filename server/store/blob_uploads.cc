@@ -111,10 +111,7 @@ absl::StatusOr<std::vector<NewBlob>> BlobCatalogue::MakeDurable(std::vector<Take
     out.push_back(std::move(blob));
   }
   if (small.empty()) return out;
-  {
-    std::lock_guard lock(mutex_);
-    last_small_ = std::chrono::steady_clock::now();
-  }
+  NoteSmallPut();
   TIFFIN_ASSIGN_OR_RETURN(std::vector<StoredBlob> stored, store_->Store(small));
   for (size_t i = 0; i < stored.size(); ++i) out[small_at[i]].stored = Pending(std::move(stored[i]));
   return out;
@@ -231,6 +228,7 @@ absl::StatusOr<PutOutcome> BlobCatalogue::FinishPut(std::string_view name_space,
   NewBlob blob{name, upload->size_, {}, {}, nullptr};
   if (known[0] == 0) {
     TIFFIN_RETURN_IF_ERROR(CheckRoom());
+    if (blob.size < kSmallBlob) NoteSmallPut();
     TIFFIN_ASSIGN_OR_RETURN(StoredBlob stored, upload->writer_->Commit(key));
     blob.stored = Pending(std::move(stored));
   } else {

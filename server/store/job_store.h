@@ -77,13 +77,10 @@ class JobStore {
   void Stop();
 
   absl::StatusOr<PreparedJob> Prepare(std::string_view job_json);
-  // Both steps below.
-  absl::StatusOr<SubmitAnswer> Submit(const CallerInfo& caller, std::string_view job_json,
-                                      const SubmitOptions& options);
-  // The stored result, which no write is waited for; else nullopt.
+  // Submit, first step: the stored result, which no write is waited for; else nullopt.
   absl::StatusOr<std::optional<SubmitAnswer>> SubmitHit(const CallerInfo& caller,
                                                         const PreparedJob& job);
-  // Runs a function where it may wait for the disk; called for bulk, before the answer and after it.
+  // Second step. Runs a function where it may wait for the disk; called for bulk, before the answer and after it.
   using Blocking = std::function<void(std::function<void()>)>;
   using SubmitDone = std::function<void(absl::StatusOr<SubmitAnswer>)>;
   void SubmitMiss(const CallerInfo& caller, PreparedJob job, const SubmitOptions& options,
@@ -104,8 +101,7 @@ class JobStore {
   std::vector<Found> GetResults(std::string_view name_space, std::span<const JobAddress> addresses,
                                 size_t max_bytes = SIZE_MAX);
 
-  // On FAILED_PRECONDITION for absent blobs, `answer->missing` lists them.
-  absl::Status StoreResult(const CallerInfo& caller, StoreRequest request, StoreAnswer* answer);
+  // On FAILED_PRECONDITION for absent blobs, the answer's `missing` lists them.
   using StoreDone = std::function<void(const absl::Status&, const StoreAnswer&)>;
   void StoreResult(const CallerInfo& caller, StoreRequest request, const Blocking& blocking,
                    StoreDone done);

@@ -1,5 +1,4 @@
 // StoreResult: who may store what, when (DESIGN.md 5).
-#include <future>
 #include <utility>
 
 #include "common/cbor.h"
@@ -179,20 +178,6 @@ void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
   };
   if (!bulk) return change();
   blocking(change);
-}
-
-absl::Status JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
-                                   StoreAnswer* answer) {
-  using Fate = std::pair<absl::Status, StoreAnswer>;
-  const auto told = std::make_shared<std::promise<Fate>>();
-  std::future<Fate> fate = told->get_future();
-  StoreResult(caller, std::move(request), [](const std::function<void()>& wait) { wait(); },
-              [told](const absl::Status& status, const StoreAnswer& given) {
-                told->set_value({status, given});
-              });
-  Fate got = fate.get();
-  *answer = std::move(got.second);
-  return std::move(got.first);
 }
 
 // The job that a result is stored for; inserted if it came along and is not there.

@@ -1,6 +1,5 @@
 // Submit: jobs in, results or leases out.
 #include <algorithm>
-#include <future>
 #include <utility>
 
 #include "common/json.h"
@@ -66,18 +65,6 @@ void JobStore::LetGo(std::vector<NewBlob> blobs, const Blocking& blocking) {
 
 absl::Status JobStore::MakeJobDurable(PreparedJob* job) {
   return Annotate(MakeDurable(*blobs_, &job->in), "job");
-}
-
-absl::StatusOr<SubmitAnswer> JobStore::Submit(const CallerInfo& caller, std::string_view job_json,
-                                              const SubmitOptions& options) {
-  TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(job_json));
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<SubmitAnswer> hit, SubmitHit(caller, job));
-  if (hit) return *std::move(hit);
-  const auto told = std::make_shared<std::promise<absl::StatusOr<SubmitAnswer>>>();
-  std::future<absl::StatusOr<SubmitAnswer>> answer = told->get_future();
-  SubmitMiss(caller, std::move(job), options, [](const std::function<void()>& wait) { wait(); },
-             [told](absl::StatusOr<SubmitAnswer> given) { told->set_value(std::move(given)); });
-  return answer.get();
 }
 
 absl::StatusOr<std::optional<SubmitAnswer>> JobStore::SubmitHit(const CallerInfo& caller,
@@ -198,6 +185,8 @@ JobStore::Apply JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptio
                                      std::span<const Miss> part, std::optional<uint64_t>* grants) {
   return [=, this, left = *grants](JobTransaction& tx, Effects& effects) -> absl::Status {
     *grants = left;
+    // A lease that nobody hears of would hold the job for its term.
+    if (options.gone && options.gone()) return absl::CancelledError("the caller is gone");
     SubmitContext context{&options};
     TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
     SessionRow session = caller.session;

@@ -173,7 +173,7 @@ class Client:
 
     def left_half_way(self):
         self.new_job()
-        array = self.array(3 << 19, 5 << 19)
+        array = self.array(5 << 19, 7 << 19)
         self.broken_off = self.namespace, array
         break_off_upload(self.server, array, self.namespace)
 

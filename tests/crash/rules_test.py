@@ -38,7 +38,7 @@ class RulesTest(unittest.TestCase):
 
     def begun_upload(self):
         """Its first half has come, and the server was restarted since."""
-        array = self.array()
+        array = self.array(3 * MIB)
         break_off_upload(self.server, array)
         self.assertGreater(received(self.server, array), 0)
         self.server.kill()

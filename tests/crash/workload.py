@@ -1,9 +1,9 @@
 """What clients send: arrays, their names and refs, and the calls that tests make of them."""
-import base64, threading
+import base64, threading, time
 
 import grpc
 import numpy
-from blob_support import name_of
+from blob_support import PIECE, name_of
 from support import batch, caller
 from tiffin.v1 import blobs_pb2
 
@@ -51,19 +51,20 @@ def received(server, array, namespace="default"):
 
 
 def break_off_upload(server, array, namespace="default"):
-    """The first part of an upload, then the connection breaks."""
+    """The first part of an upload, a piece and a bit, then the connection breaks."""
+    assert array.nbytes > PIECE + CHUNK
     done = threading.Event()
     parts = put_parts(array, namespace)
 
     def some():
         yield next(parts)
-        for _ in range(3):
+        for _ in range(PIECE // CHUNK + 1):
             yield next(parts)
         done.wait()
     call = server.blobs.stub.Put.future(some())
     try:
-        while received(server, array, namespace) < 3 * CHUNK and not call.done():
-            pass
+        while received(server, array, namespace) < PIECE and not call.done():
+            time.sleep(0.005)
     finally:
         call.cancel()
         done.set()

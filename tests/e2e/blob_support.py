@@ -7,6 +7,7 @@ from support import Server, caller
 from tiffin.v1 import blobs_pb2, common_pb2
 
 CHUNK = 300_000
+PIECE = 2 << 20  # an open upload is written, and told of, in pieces of so many bytes
 
 
 def text_of(key):

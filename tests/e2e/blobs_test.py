@@ -1,12 +1,12 @@
 """Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
 and damage that heals."""
-import glob, io, os, random, signal, threading, unittest
+import glob, io, os, random, signal, threading, time, unittest
 
 import grpc
 import h5py
 import numpy
 
-from blob_support import CHUNK, BlobsCase, header, name_of, parts, refer
+from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
@@ -76,8 +76,8 @@ class BlobsTest(BlobsCase):
         array = numpy.random.default_rng(1).integers(0, 1 << 60, 600_000)
         name, data = name_of(array), array.tobytes()
 
-        def broken(offset, stop, server):
-            """Sends up to byte `stop`, then breaks off."""
+        def broken(offset, stop, told):
+            """Sends up to byte `stop`, waits until `told` bytes are told to have come, breaks off."""
             sent = threading.Event()
 
             def some():
@@ -85,22 +85,34 @@ class BlobsTest(BlobsCase):
                 for at in range(offset, stop, CHUNK):
                     yield blobs_pb2.PutRequest(chunk=data[at:min(at + CHUNK, stop)])
                 sent.wait()
-            call = server.blobs.Put.future(some())
-            query = lambda: server.blobs.QueryPut(
+            call = self.server.blobs.Put.future(some())
+            query = lambda: self.server.blobs.QueryPut(
                 blobs_pb2.QueryPutRequest(caller=caller(), name=name)).received
-            while query() < stop:
-                pass
+            while query() < told:
+                self.assertFalse(call.done())
+                time.sleep(0.01)
+            if told == 0:
+                time.sleep(0.2)
             call.cancel()
             sent.set()
-            return query()
-        at = broken(0, 1_000_000, self.server)
-        self.assertEqual(at, 1_000_000)
-        at = broken(at, 2_500_000, self.server)
-        self.assertEqual(at, 2_500_000)
+            # What came is written once the server knows that the connection broke.
+            at = query()
+            for _ in range(100):
+                if at > told:
+                    break
+                time.sleep(0.01)
+                at = query()
+            return at
+        # Less than a piece is told after the break.
+        at = next(filter(None, (broken(0, 1_000_000, 0) for _ in range(20))))
+        self.assertLessEqual(at, 1_000_000)
+        # Whole pieces are while it is open.
+        at = broken(at, 2_500_000, PIECE)
+        self.assertLessEqual(at, 2_500_000)
         self.server.stop(signal.SIGKILL)
         self.server.start()
         state = self.server.blobs.QueryPut(blobs_pb2.QueryPutRequest(caller=caller(), name=name))
-        self.assertEqual((state.exists, state.received), (False, 2_500_000))
+        self.assertEqual((state.exists, state.received), (False, at))
         # Another namespace has nothing to go on from.
         self.fails(grpc.StatusCode.FAILED_PRECONDITION, ["offset", "first 0 bytes"],
                    lambda: self.server.blobs.Put(iter([header(name, 1000, "elsewhere")])))

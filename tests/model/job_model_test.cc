@@ -14,6 +14,7 @@
 #include "server/store/job_store.h"
 #include "tests/model/reference.h"
 #include "tests/support/manual_clock.h"
+#include "tests/support/store_calls.h"
 
 namespace tiffin::server {
 namespace {
@@ -133,7 +134,7 @@ class JobModelTest : public testing::Test {
     CallerInfo caller = Caller(client);
     // Clients that count their calls have the same ids: only their own are the same call.
     if (Below(3) == 0) caller.request_id = StrCat("r", Below(3));
-    const auto answer = store_->Submit(caller, Json(job), options);
+    const auto answer = SubmitAndWait(*store_, caller, Json(job), options);
     ASSERT_TRUE(answer.ok()) << answer.status();
     using Outcome = SubmitAnswer::Outcome;
     ReferenceJob& ref = reference_.jobs[job];
@@ -194,7 +195,7 @@ class JobModelTest : public testing::Test {
     request.record = kind == Reference::Kind::kWorkflow ? Workflow(n) : std::to_string(n);
     if (kind == Reference::Kind::kError) request.kind = ResultKind::kError;
     StoreAnswer answer;
-    const absl::Status status = store_->StoreResult(Caller(0), request, &answer);
+    const absl::Status status = StoreAndWait(*store_, Caller(0), request, &answer);
     EXPECT_EQ(status.code(), reference_.Store(job, kind, request.lease_id, request.epoch,
                                               request.record))
         << status;
@@ -436,14 +437,14 @@ TEST_F(JobModelTest, TheStoreDoesWhatTheReferenceSays) {
   Advance(Reference::kMaxHold);
   Check();
   for (int job = 0; job < kJobs && !HasFailure(); ++job) {
-    const auto answer = store_->Submit(Caller(0), Json(job), {.can_compute = true});
+    const auto answer = SubmitAndWait(*store_, Caller(0), Json(job), {.can_compute = true});
     ASSERT_TRUE(answer.ok());
     if (answer->outcome == SubmitAnswer::Outcome::kRetrieved) continue;
     ASSERT_EQ(answer->outcome, SubmitAnswer::Outcome::kGranted);
     StoreRequest request{.key = keys_[job], .lease_id = answer->lease->lease_id,
                          .epoch = answer->lease->epoch, .record = "0"};
     StoreAnswer stored;
-    EXPECT_TRUE(store_->StoreResult(Caller(0), request, &stored).ok());
+    EXPECT_TRUE(StoreAndWait(*store_, Caller(0), request, &stored).ok());
   }
 }
 

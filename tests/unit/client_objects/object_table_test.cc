@@ -78,6 +78,8 @@ TEST(Table, IntegersBeyond64BitsSurvive) {
   }
 }
 
+TEST(Table, LongDoublesAreRefusedAsTheyWouldLoseDigits) { EXPECT_FALSE(to_json(1.0L).ok()); }
+
 TEST(Table, NanAndInfinitiesSurvive) {
   EXPECT_EQ(Json(std::nan("")), "NaN");
   EXPECT_TRUE(std::isnan(Back<double>("NaN")));

@@ -93,7 +93,7 @@ TEST_F(DamagedResults, AnErrorIsNotAnswered) {
   const SubmitAnswer first = Submit("a", Job(1));
   ASSERT_TRUE(Store(first, R"({"error": "x"})", ResultKind::kError).ok());
   Damage(first.key);
-  const auto again = store_.Submit(Caller("b"), Job(1),
+  const auto again = SubmitAndWait(store_, Caller("b"), Job(1),
                                    {.can_compute = true, .answer_failures = absl::Hours(1)});
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->outcome, Outcome::kGranted);

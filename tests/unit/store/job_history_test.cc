@@ -58,7 +58,7 @@ TEST_F(JobHistoryTest, OfTwoThatDifferInOnePlaceBothAreTold) {
 
 TEST_F(JobHistoryTest, EachCauseOfAMissIsTold) {
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kNeverSeen);
-  ASSERT_TRUE(store_.Submit(Caller("a"), Job(1), {}).ok());
+  ASSERT_TRUE(SubmitAndWait(store_, Caller("a"), Job(1), {}).ok());
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kNeverComputed);
   const SubmitAnswer answer = Submit("a", Job(1));
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kLeased);
@@ -173,7 +173,7 @@ TEST_F(JobHistoryTest, ListsFindTheLeasedTheFailedAndTheNondeterministic) {
   ASSERT_TRUE(Store(failed, "{}", ResultKind::kError).ok());
   StoreRequest other{.key = done, .record = "2"};
   StoreAnswer stored;
-  EXPECT_TRUE(absl::IsAlreadyExists(store_.StoreResult(Caller("c"), other, &stored)));
+  EXPECT_TRUE(absl::IsAlreadyExists(StoreAndWait(store_, Caller("c"), other, &stored)));
   const auto only = [&](const JobFilter& filter) {
     const auto page = history_.List("default", filter, 0, true, 10);
     EXPECT_EQ(page->jobs.size(), 1u);

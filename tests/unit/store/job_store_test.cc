@@ -19,7 +19,7 @@ class JobStoreTest : public StoreFixture {
   SubmitAnswer Submit(const std::string& host, const std::string& job, std::string request = "") {
     CallerInfo caller = Caller(host);
     caller.request_id = std::move(request);
-    auto answer = store_.Submit(caller, job, {.can_compute = true});
+    auto answer = SubmitAndWait(store_, caller, job, {.can_compute = true});
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? *answer : SubmitAnswer();
   }
@@ -33,7 +33,7 @@ class JobStoreTest : public StoreFixture {
     }
     request.record = record;
     request.kind = kind;
-    return store_.StoreResult(Caller("a"), request, &stored_);
+    return StoreAndWait(store_, Caller("a"), request, &stored_);
   }
   Renewal Renew(const LeaseRow& lease, bool progress = false) {
     return store_.Renew({&lease.lease_id, 1}, progress)[0];
@@ -88,7 +88,7 @@ TEST_F(JobStoreTest, HitsAndReadsDoNotWaitForTheWriter) {
   const SubmitAnswer first = Submit("a", job);
   ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
   const BusyWriter busy(*database_);
-  const auto again = store_.Submit(Caller("b"), job, {.can_compute = true});
+  const auto again = SubmitAndWait(store_, Caller("b"), job, {.can_compute = true});
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->outcome, Outcome::kRetrieved);
   EXPECT_EQ((*store_.GetResult("default", first.key))->result.row.record, "42");
@@ -108,7 +108,7 @@ TEST_F(JobStoreTest, NamespacesAreApart) {
   ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
   CallerInfo other = Caller("a");
   other.name_space = "other";
-  auto answer = store_.Submit(other, Job(1), {.can_compute = true});
+  auto answer = SubmitAndWait(store_, other, Job(1), {.can_compute = true});
   ASSERT_TRUE(answer.ok());
   EXPECT_EQ(answer->outcome, Outcome::kGranted);
 }
@@ -289,7 +289,7 @@ TEST_F(JobStoreTest, TwoSchedulersShareABatch) {
 TEST_F(JobStoreTest, CapacityThatComesLaterIsUsedForWhatIsOpen) {
   std::vector<AwaitItem> items;
   for (uint64_t i = 0; i < 600; ++i) {
-    const auto answer = store_.Submit(Caller("a"), Job(static_cast<int>(i)), {});
+    const auto answer = SubmitAndWait(store_, Caller("a"), Job(static_cast<int>(i)), {});
     ASSERT_TRUE(answer.ok());
     items.push_back({i, answer->key, 0});
   }
@@ -309,9 +309,9 @@ TEST_F(JobStoreTest, AFailureIsAnsweredForTheTimeAskedFor) {
   const SubmitAnswer first = Submit("a", Job(1));
   ASSERT_TRUE(Store(first.key, first.lease, R"({"error": "x"})", ResultKind::kError).ok());
   const SubmitOptions options{.can_compute = true, .answer_failures = absl::Seconds(10)};
-  EXPECT_EQ(store_.Submit(Caller("b"), Job(1), options)->outcome, Outcome::kFailed);
+  EXPECT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), options)->outcome, Outcome::kFailed);
   clock_.Advance(std::chrono::seconds(11));
-  EXPECT_EQ(store_.Submit(Caller("b"), Job(1), options)->outcome, Outcome::kGranted);
+  EXPECT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), options)->outcome, Outcome::kGranted);
 }
 
 TEST_F(JobStoreTest, ALeaseHeldWithoutProgressLapsesAlthoughItIsRenewed) {
@@ -328,6 +328,16 @@ TEST_F(JobStoreTest, ALeaseHeldWithoutProgressLapsesAlthoughItIsRenewed) {
   EXPECT_TRUE(Store(idle.key, idle.lease, "1").ok()) << "late, but welcome";
 }
 
+TEST_F(JobStoreTest, NobodyThatIsGoneGetsALease) {
+  SubmitOptions options{.can_compute = true};
+  bool gone = true;
+  options.gone = [&gone] { return gone; };
+  EXPECT_TRUE(absl::IsCancelled(SubmitAndWait(store_, Caller("a"), Job(1), options).status()));
+  EXPECT_EQ(store_.Counts()->leases, 0);
+  gone = false;
+  EXPECT_EQ(SubmitAndWait(store_, Caller("a"), Job(1), options)->outcome, Outcome::kGranted);
+}
+
 TEST_F(JobStoreTest, AThousandLeasesAreRenewedInOneCall) {
   std::vector<std::string> ids;
   for (int i = 0; i < 1000; ++i) ids.push_back(Submit("a", Job(i)).lease->lease_id);
@@ -341,7 +351,7 @@ TEST_F(JobStoreTest, AJobThatNobodyHadSentGoesToItsWaiter) {
   const Digest key = store_.Prepare(Job(1))->row.key;
   const auto ear = Await(key, 1);
   EXPECT_EQ(ear->Next().kind, Kind::kOpen);
-  ASSERT_EQ(store_.Submit(Caller("b"), Job(1), {})->outcome, Outcome::kOpen);
+  ASSERT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), {})->outcome, Outcome::kOpen);
   EXPECT_EQ(ear->End().kind, Kind::kGranted);
 }
 

@@ -16,6 +16,7 @@
 #include "server/store/job_history.h"
 #include "server/store/job_store.h"
 #include "tests/support/manual_clock.h"
+#include "tests/support/store_calls.h"
 
 namespace tiffin::server {
 
@@ -73,7 +74,7 @@ class StoreFixture : public testing::Test {
     return StrCat(R"({"function": "f", "arguments": [)", n, "]}");
   }
   SubmitAnswer Submit(const std::string& host, const std::string& job) {
-    auto answer = store_.Submit(Caller(host), job, {.can_compute = true});
+    auto answer = SubmitAndWait(store_, Caller(host), job, {.can_compute = true});
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? *answer : SubmitAnswer();
   }
@@ -86,7 +87,7 @@ class StoreFixture : public testing::Test {
     request.record = record;
     request.kind = kind;
     StoreAnswer stored;
-    return store_.StoreResult(Caller("a"), request, &stored);
+    return StoreAndWait(store_, Caller("a"), request, &stored);
   }
   // Submitted and stored.
   Digest Done(const std::string& job, const std::string& record = "1") {
