@@ -66,6 +66,13 @@ Object* AsRecord(Value& value) {
   return object != nullptr && IsRecord(*object) ? object : nullptr;
 }
 
+// Whether `ref` stands where TakeBulk puts its own: directly before the data.
+bool LooksOurs(const Object& record) {
+  const auto ref = std::find_if(record.begin(), record.end(),
+                                [](const Object::Member& m) { return m.first == "ref"; });
+  return ref != record.end() && ref + 1 != record.end() && (ref + 1)->first == "data";
+}
+
 class Taker {
  public:
   explicit Taker(const BulkOptions& options) : options_(options) {}
@@ -163,10 +170,15 @@ class Taker {
   static void MakeRef(Object* record, const RecordRef& ref) {
     DropFiles(record);
     *record->Find("data") = RefData(ref);
-    if (HasRef(*record)) {
+    const bool marked = HasRef(*record);
+    if (marked && !LooksOurs(*record)) {
       *record->Find("ref") = true;
+      return;
+    }
+    record->Erase("ref");
+    if (marked) {
+      record->Set("ref", true);  // the sender's, out of the place of ours
     } else {
-      record->Erase("ref");
       record->InsertBefore("data", "ref", true);
     }
   }
@@ -248,15 +260,10 @@ class Putter {
     return CheckSize(0, where);
   }
 
-  // True if TakeBulk added the `ref`: it puts its own directly before the data, and only where
-  // bulk leaves unmarked, which is text in an <object>.
+  // True if TakeBulk added the `ref`: only where bulk leaves unmarked, which is text in an <object>.
   static bool RefIsOurs(const Object& record) {
-    if (RecordType(record) != kObjectType || record.Find("data")->if_string() == nullptr) {
-      return false;
-    }
-    const auto ref = std::find_if(record.begin(), record.end(),
-                                  [](const Object::Member& m) { return m.first == "ref"; });
-    return ref != record.end() && ref + 1 != record.end() && (ref + 1)->first == "data";
+    return RecordType(record) == kObjectType && record.Find("data")->if_string() != nullptr &&
+           LooksOurs(record);
   }
 
   // RESOURCE_EXHAUSTED if there is no room for `more` bytes.

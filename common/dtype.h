@@ -16,19 +16,20 @@ namespace tiffin {
 struct DTypeField;
 
 // One dtype. `kind` is numpy's letter: b bool, i int, u uint, f float, c complex, S bytes, U text,
-// M datetime64, m timedelta64, V void or structured (when it has fields), O object.
+// M datetime64, m timedelta64, V void or structured, O object.
 struct DType {
   char kind = 'V';
   char order = '|';                 // '<', '>', or '|' where it does not count
   uint64_t item_size = 0;           // bytes of one element, subarray not counted
   std::string unit;                 // of M and m: "ns", "25s", or empty
   std::vector<DTypeField> fields;   // structured: in the order of their offsets, padding included
+  bool fieldless = false;           // structured, and there are none: `[]`, of no bytes
   std::vector<uint64_t> sub_shape;  // of a field: its subarray's shape, else empty
   // Of a subarray whose elements are subarrays themselves, `('<f8', (2,)), (3,)`: their shapes,
   // outer ones first, here {{2}}. Mostly empty.
   std::vector<std::vector<uint64_t>> inner_shapes;
 
-  bool structured() const { return kind == 'V' && !fields.empty(); }
+  bool structured() const { return kind == 'V' && (fieldless || !fields.empty()); }
   // Bytes of one element with its subarray.
   uint64_t total_size() const;
   // True if an object ('O') is at any depth: the bytes are pointers or pickles.
@@ -55,8 +56,7 @@ inline constexpr size_t kMaxDTypeName = 64 << 10;
 // '<i4')]`) or the `descr` of an `.npy` header (`'<i8'` without the quotes, or a list).
 // Neighbouring padding becomes one field, '|' on a number means the machine's order, as in numpy.
 // INVALID_ARGUMENT for anything else, saying what and where. Nesting up to 32, names up to
-// kMaxDTypeName, elements below 2 GiB (numpy's limit). A structured dtype without any field is
-// refused.
+// kMaxDTypeName, elements below 2 GiB (numpy's limit).
 absl::StatusOr<DType> ParseDType(std::string_view text);
 
 // The one name of DESIGN.md 3: str(dtype) for plain and packed structured dtypes, the header's

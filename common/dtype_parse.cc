@@ -199,7 +199,7 @@ class FieldReader {
       Append(std::move(field), &d);
       if (!r_.Take(',') && !r_.Sees(']')) return r_.Error("expected ',' or ']'");
     }
-    if (names.empty()) return r_.Error("a structured dtype without fields");
+    d.fieldless = d.fields.empty();
     return d;
   }
 

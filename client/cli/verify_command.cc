@@ -43,6 +43,7 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   request.set_bytes_per_second(static_cast<uint64_t>(std::ceil(command.rate * (1 << 20))));
   Table table({"damaged blob", "dtype", "shape", "pack", "offset", "what", "jobs that miss now"});
   Table results({"job with a damaged result"});
+  Table jobs({"damaged row of a job", "its key, as it reads"});
   v1::VerifyResponse last;
   std::optional<Progress> progress;
   uint64_t shown = 0;
@@ -63,32 +64,48 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
           results.Add({Base64UrlEncode(key)});
         }
       }
+      for (const auto& job : response.damaged_jobs()) {
+        if (context.globals.json) {
+          PrintLine(Object{{"row", Value(static_cast<int64_t>(job.row()))},
+                           {"key", Value(Base64UrlEncode(job.key()))},
+                           {"what", Value("the row of this job differs from its checksum")}},
+                    context.out());
+        } else {
+          jobs.Add({StrCat(job.row()), Base64UrlEncode(job.key())});
+        }
+      }
       last = response;
       return true;
     });
   }));
   progress.reset();
+  const uint64_t damaged =
+      last.damaged_blobs() + last.total_damaged_results() + last.total_damaged_jobs();
   if (context.globals.json) {
     Object total = MessageObject(last);
     total.Erase("damaged");
     total.Erase("damaged_results");
+    total.Erase("damaged_jobs");
     PrintLine(total, context.out());
   } else {
     if (!table.empty()) table.Print(context.out());
     if (!results.empty()) results.Print(context.out());
-    const uint64_t damaged = last.damaged_blobs() + last.total_damaged_results();
-    context.out() << "read " << last.blobs() << (last.blobs() == 1 ? " blob, " : " blobs, ")
+    if (!jobs.empty()) {
+      jobs.Print(context.out());
+      context.out() << "jobs of damaged rows are answered again after tiffin-server --rebuild, as new ones\n";
+    }
+    context.out() << "read " << last.jobs() << (last.jobs() == 1 ? " job, " : " jobs, ") << last.blobs() << (last.blobs() == 1 ? " blob, " : " blobs, ")
                   << last.results() << (last.results() == 1 ? " result, " : " results, ")
                   << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
-  return last.damaged_blobs() + last.total_damaged_results() > 0 ? kRefused : kDone;
+  return damaged > 0 ? kRefused : kDone;
 }
 
 }  // namespace
 
 void AddVerifyCommand(CLI::App* app, Command* chosen) {
   CLI::App* verify = app->add_subcommand(
-      "verify", "Reads every stored blob and result and checks it; damaged ones are set aside (exit code 3)");
+      "verify", "Reads and checks every stored job, result and blob; damaged ones are set aside (exit code 3)");
   auto command = std::make_shared<VerifyCommand>();
   verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
   verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")

@@ -28,9 +28,10 @@ std::mutex& Hdf5Mutex() {
 
 H5::DataType Opaque(const DType& type) {
   H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
-  // h5py takes the tag as the name of a numpy type; plain void it writes without one.
+  // h5py takes the tag as the name of a numpy type; plain void it writes without one, and one of no bytes it
+  // cannot read.
   std::string tag;
-  if (type.kind != 'V') {
+  if (type.kind != 'V' && type.item_size > 0) {
     tag = DTypeDescr(type);
     tag = "NUMPY:" + tag.substr(1, tag.size() - 2);
   }

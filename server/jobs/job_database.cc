@@ -4,7 +4,26 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/cord.h"
+
 namespace tiffin::server {
+namespace {
+
+constexpr char kDamagedRow[] = "tiffin/damaged-job-row";  // a payload of statuses
+
+}  // namespace
+
+absl::Status DamagedJobRow() {
+  absl::Status status = absl::DataLossError(
+      "the row of this job differs from its checksum; stop the server and run `tiffin-server --rebuild --data …`, "
+      "after which it is a new job");
+  status.SetPayload(kDamagedRow, absl::Cord());
+  return status;
+}
+
+bool IsDamagedJobRow(const absl::Status& status) {
+  return absl::IsDataLoss(status) && status.GetPayload(kDamagedRow).has_value();
+}
 
 absl::Status JobDatabase::WriteAndWait(std::function<absl::Status(JobTransaction&)> apply) {
   // Shared: the writer may still be inside set_value when the waiter has its answer and returns.

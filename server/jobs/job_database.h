@@ -52,6 +52,9 @@ struct JobRow {
   absl::Time created;
   Tombstone tombstone = Tombstone::kNone;
   absl::Time buried;        // when, if there is a tombstone
+  // What was read differs from its checksum: nothing of it but `id` can be trusted. Of rows of lists; what looks
+  // one job up refuses it (IsDamagedJobRow).
+  bool damaged = false;
 };
 
 struct LeaseRow {
@@ -158,17 +161,24 @@ struct DatabaseCounts {
           namespaces = 0, blob_bytes = 0, evidence = 0;
 };
 
+// DATA_LOSS: the row of a job differs from its checksum; others can be read.
+absl::Status DamagedJobRow();
+bool IsDamagedJobRow(const absl::Status& status);
+
 // Look-ups. nullopt or empty where there is none; an error means the database could not be read.
 class JobReader {
  public:
   virtual ~JobReader() = default;
 
   virtual absl::StatusOr<RowId> FindNamespace(std::string_view name) = 0;  // 0: none
+  // DATA_LOSS (IsDamagedJobRow) if the row differs from its checksum.
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId namespace_id, const Digest& key) = 0;
   virtual absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) = 0;
   virtual absl::StatusOr<std::optional<std::string>> FindJobRecord(RowId job) = 0;
   // Without records, at most `limit`. The same list over more calls, as rows are never deleted.
   virtual absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) = 0;
+  // Those of all namespaces, in the order of their ids.
+  virtual absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
   // All results, errors and workflows too, in order of their jobs, after `after`, at most `limit`.

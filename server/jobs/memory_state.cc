@@ -46,7 +46,9 @@ absl::StatusOr<std::optional<JobRow>> MemoryLookups<I>::FindJob(RowId namespace_
 
 template <typename I>
 absl::StatusOr<std::optional<JobRow>> MemoryLookups<I>::FindJob(RowId id) {
-  return CopyOf(state().jobs, id);
+  absl::StatusOr<std::optional<JobRow>> row = CopyOf(state().jobs, id);
+  if (row.ok() && *row && (*row)->damaged) return DamagedJobRow();
+  return row;
 }
 
 template <typename I>
@@ -79,6 +81,16 @@ absl::StatusOr<std::vector<JobRow>> MemoryLookups<I>::ListJobs(const JobRange& r
   } else {
     auto it = jobs.upper_bound(range.after);
     while (it != jobs.end() && take(*it->second)) ++it;
+  }
+  return rows;
+}
+
+template <typename I>
+absl::StatusOr<std::vector<JobRow>> MemoryLookups<I>::ListAllJobs(RowId after, int limit) {
+  std::vector<JobRow> rows;
+  const auto& jobs = state().jobs;
+  for (auto it = jobs.upper_bound(after); it != jobs.end() && static_cast<int>(rows.size()) < limit; ++it) {
+    rows.push_back(*it->second);
   }
   return rows;
 }

@@ -122,6 +122,7 @@ class MemoryLookups : public Interface {
   absl::StatusOr<std::optional<JobRow>> FindJob(RowId id) override;
   absl::StatusOr<std::optional<std::string>> FindJobRecord(RowId job) override;
   absl::StatusOr<std::vector<JobRow>> ListJobs(const JobRange& range, int limit) override;
+  absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) override;
   absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;

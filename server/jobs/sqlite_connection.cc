@@ -195,11 +195,7 @@ absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::str
 }
 
 void SqliteConnection::NoteCode(int sqlite_code) {
-  // One row that differs from its checksum says nothing of the pages around it.
-  if (sqlite_code != kRowDamaged &&
-      ((sqlite_code & 0xff) == SQLITE_CORRUPT || (sqlite_code & 0xff) == SQLITE_NOTADB)) {
-    damaged_ = true;
-  }
+  if ((sqlite_code & 0xff) == SQLITE_CORRUPT || (sqlite_code & 0xff) == SQLITE_NOTADB) damaged_ = true;
   if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
     sync_failed_ = true;
   }

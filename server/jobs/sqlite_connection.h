@@ -22,10 +22,6 @@
 
 namespace tiffin::server {
 
-// The code of an exception that says that one row differs from its checksum. SQLite has none that is equal; to
-// callers it is SQLITE_CORRUPT.
-inline constexpr int kRowDamaged = SQLITE_CORRUPT | (255 << 8);
-
 // One use of a statement: parameters in order, then rows. Its end resets the statement, so that no
 // cursor keeps a snapshot and no binding outlives its memory.
 class Query {

@@ -25,6 +25,11 @@ std::vector<Row> All(Query& query, Row (*read)(const Query&)) {
   return rows;
 }
 
+absl::StatusOr<std::optional<JobRow>> Sound(std::optional<JobRow> row) {
+  if (row && row->damaged) return DamagedJobRow();
+  return row;
+}
+
 }  // namespace
 
 absl::StatusOr<Counters> LoadCounters(SqliteConnection& connection) {
@@ -63,7 +68,7 @@ absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId namespace_
                                                                 const Digest& key) {
   return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
     Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE key = ? AND namespace = ?"));
-    return First(query.Bind(key).Bind(namespace_id), ReadJob);
+    return Sound(First(query.Bind(key).Bind(namespace_id), ReadJob));
   });
 }
 
@@ -71,7 +76,7 @@ template <typename I>
 absl::StatusOr<std::optional<JobRow>> SqliteLookups<I>::FindJob(RowId id) {
   return connection_.Guard("looking up a job", [&]() -> absl::StatusOr<std::optional<JobRow>> {
     Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE id = ?"));
-    return First(query.Bind(id), ReadJob);
+    return Sound(First(query.Bind(id), ReadJob));
   });
 }
 
@@ -123,6 +128,14 @@ absl::StatusOr<std::vector<JobRow>> SqliteLookups<I>::ListJobs(const JobRange& r
         down ? TIFFIN_SELECT_JOB "WHERE namespace = ? AND id < ? ORDER BY id DESC LIMIT ?"
              : TIFFIN_SELECT_JOB "WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?"));
     return All(query.Bind(range.namespace_id).Bind(from).Bind(rows), ReadJob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<JobRow>> SqliteLookups<I>::ListAllJobs(RowId after, int limit) {
+  return connection_.Guard("listing jobs", [&]() -> absl::StatusOr<std::vector<JobRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE id > ? ORDER BY id LIMIT ?"));
+    return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadJob);
   });
 }
 

@@ -49,38 +49,32 @@ class Rebuild {
     if (!row.executeStep()) return std::nullopt;
     return row.getColumn(0).getString();
   }
-  Digest HashOf(const char* sql, int64_t id) {
+  template <typename Row>
+  Row RowOf(const char* sql, int64_t id, Row (*read)(const Query&)) {
     Query query(connection_.Prepared(sql));
     query.Bind(id).Step();
-    return query.Hash(0);
+    return read(query);
   }
 
-  // A row that still reads may hold other bytes than it did: keys and digests tell.
+  // A row that still reads may hold other bytes than it did: checksums, keys and digests tell.
   void CheckRecords() {
     for (const int64_t id : Ids("SELECT id FROM jobs")) {
       const auto record = Text("SELECT record FROM job_records WHERE job = ?", id);
-      if (record &&
-          source_.JobIsSound(*record, HashOf("SELECT key FROM jobs WHERE id = ?", id))) {
-        continue;
-      }
+      const JobRow row = RowOf(TIFFIN_SELECT_JOB "WHERE id = ?", id, ReadJob);
+      if (record && !row.damaged && source_.JobIsSound(*record, row.key)) continue;
       to_.exec(absl::StrCat("DELETE FROM jobs WHERE id = ", id));
       ++counts_.lost_jobs;
     }
     for (const int64_t id : Ids("SELECT job FROM results")) {
-      const auto record = Text("SELECT record FROM results WHERE job = ?", id);
-      if (record && source_.ResultIsSound(
-                        *record, HashOf("SELECT digest FROM results WHERE job = ?", id))) {
-        continue;
-      }
+      const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
+      if (!row.damaged && source_.ResultIsSound(row.record, row.digest)) continue;
       to_.exec(absl::StrCat("DELETE FROM results WHERE job = ", id));
     }
   }
 
   absl::Status CheckBlobs() {
     for (const int64_t id : Ids("SELECT id FROM blobs")) {
-      Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE id = ?"));
-      query.Bind(id).Step();
-      const BlobRow row = ReadBlob(query);
+      const BlobRow row = RowOf("SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE id = ?", id, ReadBlob);
       const std::string place =
           row.location.starts_with('!') ? row.location.substr(1) : row.location;
       const auto checksums = source_.ChecksumsOf({row.name, row.size, place});
@@ -232,16 +226,14 @@ class Rebuild {
   // Rows get the checksums of what they hold now.
   void Sign() {
     for (const int64_t id : Ids("SELECT id FROM jobs")) {
-      Query query(connection_.Prepared(TIFFIN_SELECT_JOB "WHERE id = ?"));
-      query.Bind(id).Step();
+      const JobRow row = RowOf(TIFFIN_SELECT_JOB "WHERE id = ?", id, ReadJob);
       Query update(connection_.Prepared("UPDATE jobs SET checksum = ? WHERE id = ?"));
-      update.Bind(ChecksumOf(ReadJob(query))).Bind(id).Run();
+      update.Bind(ChecksumOf(row)).Bind(id).Run();
     }
     for (const int64_t id : Ids("SELECT job FROM results")) {
-      Query query(connection_.Prepared(TIFFIN_SELECT_RESULT "WHERE job = ?"));
-      query.Bind(id).Step();
+      const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
       Query update(connection_.Prepared("UPDATE results SET checksum = ? WHERE job = ?"));
-      update.Bind(ChecksumOf(ReadResult(query))).Bind(id).Run();
+      update.Bind(ChecksumOf(row)).Bind(id).Run();
     }
   }
 

@@ -42,7 +42,7 @@ struct RebuildCounts {
   int64_t jobs = 0, results = 0, blobs = 0;
   int64_t found = 0;          // of the blobs, those that only the packs told of
   int64_t damaged_blobs = 0;  // set aside
-  int64_t lost_jobs = 0;      // whose record and key do not agree
+  int64_t lost_jobs = 0;      // whose row, record and key do not agree
   int64_t lost_results = 0;   // that became misses: not readable, or a blob of theirs is gone
 };
 

@@ -13,7 +13,6 @@ namespace tiffin::server {
 #define TIFFIN_SELECT_JOB                                                            \
   "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, "        \
   "link, session, function, version, created, tombstone, buried, checksum FROM jobs "
-// Throws SQLite::Exception (kRowDamaged) if the row differs from its checksum.
 JobRow ReadJob(const Query& query);
 // Of all but `id`, which a new row does not have yet, and `record`.
 int64_t ChecksumOf(const JobRow& row);

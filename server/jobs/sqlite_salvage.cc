@@ -49,14 +49,14 @@ const std::vector<Salvage::Table>& Salvage::Tables() {
       {"jobs",
        "id, namespace, key, state, epoch, valid_from, losses, link, session, created, lost_hosts, "
        "function, version, tombstone, buried",
-       "id", true},
+       "id", true, true},
       {"job_records", "job, record", "job", true},
       {"hits", "job, hits, last", "job", true},
       {"leases", "job, lease_id, epoch, session, request_id, term, granted, keep", "job", true},
       {"results",
        "job, kind, digest, epoch, session, stored, retryable, compute_seconds, exit_status, log, "
        "record",
-       "job", true},
+       "job", true, true},
       {"aliases", "namespace, profile, name, job", "namespace, profile, name", false},
       {"evidence", "job, digest, session, at", "job, digest", false},
       {"blobs", "id, key, dtype, shape, size, created, location, checksums", "id", true},
@@ -67,6 +67,14 @@ const std::vector<Salvage::Table>& Salvage::Tables() {
       {"packs", "name, state", "name", false},
   };
   return tables;
+}
+
+Salvage::Salvage(SQLite::Database& from, SQLite::Database& to) : from_(from), to_(to) {
+  (void)Try([&] { checksums_ = from.execAndGet("PRAGMA user_version").getInt() != 1; });
+}
+
+std::string Salvage::Columns(const Table& table) const {
+  return absl::StrCat(table.columns, table.checksummed && checksums_ ? ", checksum" : "");
 }
 
 bool Salvage::Try(const std::function<void()>& body) {
@@ -84,7 +92,7 @@ void Salvage::Insert(const Table& table, SQLite::Statement& row) {
   std::string marks;
   for (int i = 0; i < row.getColumnCount(); ++i) marks += i == 0 ? "?" : ", ?";
   SQLite::Statement insert(to_, absl::StrCat("INSERT OR IGNORE INTO ", table.name, " (",
-                                             table.columns, ") VALUES (", marks, ")"));
+                                             Columns(table), ") VALUES (", marks, ")"));
   for (int i = 0; i < row.getColumnCount(); ++i) BindColumn(row, i, insert);
   try {
     insert.exec();
@@ -97,7 +105,7 @@ void Salvage::Insert(const Table& table, SQLite::Statement& row) {
 bool Salvage::CopyRows(const Table& table, const std::string& where, int64_t* last) {
   std::optional<SQLite::Statement> rows;
   if (!Try([&] {
-        rows.emplace(from_, absl::StrCat("SELECT ", table.columns, " FROM ", table.name, where));
+        rows.emplace(from_, absl::StrCat("SELECT ", Columns(table), " FROM ", table.name, where));
       })) {
     return false;
   }

@@ -17,7 +17,7 @@ namespace tiffin::server {
 // of damage in the source.
 class Salvage {
  public:
-  Salvage(SQLite::Database& from, SQLite::Database& to) : from_(from), to_(to) {}
+  Salvage(SQLite::Database& from, SQLite::Database& to);
 
   // All tables. Rows that cannot be read, or that break a rule of the schema, are left out.
   void CopyAll();
@@ -33,8 +33,10 @@ class Salvage {
     const char* columns;
     const char* key;
     bool integer_key;
+    bool checksummed = false;  // from schema 2 on
   };
   static const std::vector<Table>& Tables();
+  std::string Columns(const Table& table) const;
 
   void CopyByInteger(const Table& table);
   void CopyFromBothEnds(const Table& table);
@@ -46,6 +48,7 @@ class Salvage {
 
   SQLite::Database& from_;
   SQLite::Database& to_;
+  bool checksums_ = true;  // its rows have some
   bool damaged_ = false;
 };
 

@@ -30,6 +30,13 @@ v1::VerifyResponse ToResponse(const VerifyProgress& progress) {
   for (const Digest& job : progress.found_results) {
     response.add_damaged_results(std::string(job.view()));
   }
+  response.set_jobs(progress.jobs);
+  response.set_total_damaged_jobs(progress.damaged_jobs);
+  for (const DamagedJob& found : progress.found_jobs) {
+    v1::VerifyResponse::DamagedJob* job = response.add_damaged_jobs();
+    job->set_row(static_cast<uint64_t>(found.row));
+    job->set_key(std::string(found.key.view()));
+  }
   return response;
 }
 
@@ -45,7 +52,8 @@ grpc::ServerWriteReactor<v1::VerifyResponse>* AdminService::Verify(
         const std::unique_lock one(verify_mutex_, std::try_to_lock);
         if (!one) return absl::AbortedError("another Verify is running");
         return parts_.verifier->Run(options, [&](const VerifyProgress& progress) {
-          return send(ToResponse(progress), /*skippable=*/progress.found.empty() && progress.found_results.empty());
+          const bool found = !progress.found.empty() || !progress.found_results.empty() || !progress.found_jobs.empty();
+          return send(ToResponse(progress), /*skippable=*/!found);
         });
       });
 }

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_effects.h"
 #include "server/store/job_store.h"
 
@@ -44,7 +45,7 @@ absl::StatusOr<std::vector<JobStore::AliasEntry>> JobStore::ListAliases(
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<AliasRow> rows,
                             reader.ListAliases(ns, profile, after.profile, after.name, limit));
     for (const AliasRow& row : rows) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(row.job));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, row.job));
       if (job) out.push_back({{row.profile, row.name}, job->key});
     }
     return absl::OkStatus();

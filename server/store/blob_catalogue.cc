@@ -231,7 +231,7 @@ absl::StatusOr<BlobStat> BlobCatalogue::Stat(std::string_view name_space,
       TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs,
                               reader.JobsUsing(ns, stat.blob.row.id, use, kStatJobs));
       for (const RowId id : jobs) {
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(id));
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, id));
         if (job) (use == BlobUse::kResult ? stat.made_by : stat.used_by).push_back(job->key);
       }
     }

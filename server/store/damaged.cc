@@ -19,6 +19,12 @@ absl::Status CheckResult(const ResultRow& result) {
   return status;
 }
 
+absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id) {
+  absl::StatusOr<std::optional<JobRow>> job = reader.FindJob(id);
+  if (IsDamagedJobRow(job.status())) return std::nullopt;
+  return job;
+}
+
 RowId DamagedJobOf(const absl::Status& status) {
   RowId job = 0;
   const auto payload = status.GetPayload(kDamagedJob);

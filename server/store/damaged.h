@@ -26,6 +26,9 @@ inline std::string_view WithoutDamage(std::string_view pack) {
 // How the packs of damaged blobs begin, as the index has them.
 inline constexpr std::string_view kDamagedPacks = "!";
 
+// The job, as one of several: nullopt also if its row differs from its checksum.
+absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id);
+
 // DATA_LOSS if the row differs from its checksum; DamagedJobOf then tells its job.
 absl::Status CheckResult(const ResultRow& result);
 // The job whose stored result is damaged, as the error of an operation says; 0: it says no such thing.

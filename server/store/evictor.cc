@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "common/status.h"
+#include "server/store/damaged.h"
 #include "server/store/job_effects.h"
 #include "server/store/job_views.h"
 
@@ -189,7 +190,7 @@ absl::StatusOr<EvictCounts> Evictor::Simulate(uint64_t max_bytes) {
     TIFFIN_RETURN_IF_ERROR(ForOldest([&](const Uses& part) -> absl::StatusOr<bool> {
       TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
         for (const ResultUse& use : part) {
-          TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(use.job));
+          TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, use.job));
           if (!job || kept() <= max_bytes) continue;
           TIFFIN_ASSIGN_OR_RETURN(const bool may, MayEvict(reader, *blobs_, *job, gone));
           if (!may) continue;
@@ -223,7 +224,7 @@ absl::StatusOr<JobStore::Evicted> JobStore::Evict(std::span<const RowId> jobs,
         evicted.enough = true;
         break;
       }
-      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, FindSoundJob(tx, id));
       if (!row || hits_.Find(id)) continue;  // read just now
       TIFFIN_ASSIGN_OR_RETURN(const bool may, MayEvict(tx, *blobs_, *row));
       if (!may) continue;

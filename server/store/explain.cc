@@ -117,7 +117,7 @@ absl::Status AddNeighbours(JobReader& reader, RowId ns, const ParsedJob& job, co
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobRow> rows, reader.ListJobs(range, kLooked));
   for (const JobRow& row : rows) {
     // Only what would have been a hit.
-    if (row.key == key || (row.state != JobState::kDone && row.state != JobState::kLinked)) continue;
+    if (row.damaged || row.key == key || (row.state != JobState::kDone && row.state != JobState::kLinked)) continue;
     TIFFIN_ASSIGN_OR_RETURN(const auto record, reader.FindJobRecord(row.id));
     if (!record) continue;
     const auto other = Parse(*record, limits);

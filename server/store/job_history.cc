@@ -34,7 +34,7 @@ absl::Status AddRelated(JobReader& reader, const JobRow& job, const std::vector<
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs,
                             reader.JobsUsing(job.namespace_id, blob, use, kRelated));
     for (const RowId id : jobs) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> other, reader.FindJob(id));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> other, FindSoundJob(reader, id));
       if (other && row && id != job.id) out->push_back({other->key, other->function, row->name});
     }
   }
@@ -91,8 +91,8 @@ absl::StatusOr<std::vector<JobRow>> Candidates(JobReader& reader, const JobFilte
   for (const RowId id : ids) {
     if (static_cast<int>(rows.size()) >= limit) break;
     if (range.after != 0 && (range.newest_first ? id >= range.after : id <= range.after)) continue;
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, reader.FindJob(id));
-    if (row) rows.push_back(*row);
+    TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, FindSoundJob(reader, id));
+    if (row) rows.push_back(*std::move(row));
   }
   return rows;
 }
@@ -122,7 +122,7 @@ absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, bool wit
   }
   view.waiting = jobs_->WaitingFor(job.namespace_id, job.key);
   if (job.link != 0) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, reader.FindJob(job.link));
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, FindSoundJob(reader, job.link));
     if (target) view.linked_to = target->key;
   }
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<HitsRow> hits, reader.FindHits(job.id));
@@ -167,14 +167,14 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
     TIFFIN_ASSIGN_OR_RETURN(view.made, Names(reader, made));
     if (inputs) {
       TIFFIN_RETURN_IF_ERROR(AddRelated(reader, job, used, BlobUse::kResult, &view.inputs));
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, reader.FindJob(job.link));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, FindSoundJob(reader, job.link));
       if (target) view.inputs.push_back({target->key, target->function, std::nullopt});
     }
     if (outputs) {
       TIFFIN_RETURN_IF_ERROR(AddRelated(reader, job, made, BlobUse::kArgument, &view.outputs));
       TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> followers, reader.JobsLinkedTo(job.id));
       for (const RowId id : followers) {
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> follower, reader.FindJob(id));
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> follower, FindSoundJob(reader, id));
         if (follower) view.outputs.push_back({follower->key, follower->function, std::nullopt});
       }
     }
@@ -207,7 +207,7 @@ absl::StatusOr<RowPage> Scan(JobReader& reader, RowId ns, const JobFilter& filte
                             Candidates(reader, filter, range, kStep));
     for (const JobRow& row : rows) {
       range.after = row.id;
-      if (row.namespace_id != ns || !Matches(filter, row)) continue;
+      if (row.damaged || row.namespace_id != ns || !Matches(filter, row)) continue;
       TIFFIN_ASSIGN_OR_RETURN(const bool matches, MatchesRows(reader, filter, row));
       if (!matches) continue;
       page.rows.push_back(row);
@@ -298,7 +298,7 @@ absl::StatusOr<std::vector<RowId>> JobHistory::Select(std::string_view name_spac
       if (after == 0) break;
     }
     for (size_t i = 0; i < todo.size(); ++i) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, reader.FindJob(todo[i]));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, FindSoundJob(reader, todo[i]));
       if (!row) continue;
       if (HasSomething(*row)) out.push_back(row->id);
       if (selection.cascade) {
@@ -317,7 +317,7 @@ absl::StatusOr<JobHistory::Invalidated> JobHistory::Invalidate(std::string_view 
   Invalidated out{.jobs = jobs.size()};
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     for (size_t i = 0; i < std::min(jobs.size(), kKeysTold); ++i) {
-      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, reader.FindJob(jobs[i]));
+      TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, FindSoundJob(reader, jobs[i]));
       if (row) out.keys.push_back(row->key);
     }
     return absl::OkStatus();

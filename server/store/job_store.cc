@@ -74,7 +74,7 @@ void JobStore::WithdrawDamagedResult(RowId job, std::function<void(const absl::S
       [this, job](JobTransaction& tx, Effects& effects) -> absl::Status {
         // Somebody else may have taken it back, and another result may have come.
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> result, tx.FindResult(job));
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, tx.FindJob(job));
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> row, FindSoundJob(tx, job));
         if (!row || (result ? !result->damaged : row->state != JobState::kDone)) {
           return absl::OkStatus();
         }
@@ -276,7 +276,7 @@ absl::Status JobStore::DropCached(JobTransaction& tx, Effects& effects, const Jo
 absl::Status JobStore::LapseIn(JobTransaction& tx, Effects& effects, RowId id,
                                const std::string& lease_id) {
   if (!leases_.Lapsed(lease_id)) return absl::OkStatus();  // renewed meanwhile
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, FindSoundJob(tx, id));
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLease(id));
   if (!row || !lease || lease->lease_id != lease_id) {
     effects.after_commit.push_back([this, lease_id] { leases_.Remove(lease_id, Renewal::kLost); });
@@ -351,7 +351,7 @@ absl::StatusOr<size_t> JobStore::ForceRelease(std::string_view name_space,
 absl::Status JobStore::WithdrawIn(JobTransaction& tx, Effects& effects, RowId id, Tombstone why,
                                   int64_t now, bool* withdrawn) {
   *withdrawn = false;
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, FindSoundJob(tx, id));
   if (!row) return absl::OkStatus();
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
   const Transition t = server::Withdraw(job.life(), why, now);

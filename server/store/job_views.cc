@@ -90,7 +90,7 @@ absl::StatusOr<std::vector<JobRow>> Followers(JobReader& reader, RowId job) {
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> next, reader.JobsLinkedTo(at));
     for (const RowId id : next) {
       if (!seen.insert(id).second) continue;
-      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, reader.FindJob(id));
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, FindSoundJob(reader, id));
       if (!row) continue;
       out.push_back(*std::move(row));
       todo.push_back(id);

@@ -52,7 +52,10 @@ class Verifier::Pass {
       return absl::OkStatus();
     }));
     paced_from_ = owner_.clock_->Steady();
-    if (*after == 0) TIFFIN_RETURN_IF_ERROR(CheckResults());
+    if (*after == 0) {
+      TIFFIN_RETURN_IF_ERROR(CheckJobs());
+      TIFFIN_RETURN_IF_ERROR(CheckResults());
+    }
     while (true) {
       std::vector<BlobRow> page;
       TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
@@ -71,6 +74,30 @@ class Verifier::Pass {
 
  private:
   // Rows are small beside blobs, so that a pass which goes on does not look at them again.
+  absl::Status CheckJobs() {
+    RowId after = 0;
+    while (true) {
+      std::vector<JobRow> page;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllJobs(after, kPage));
+        return absl::OkStatus();
+      }));
+      if (page.empty()) return absl::OkStatus();
+      uint64_t bytes = 0;
+      for (const JobRow& row : page) {
+        after = row.id;
+        ++progress_.jobs;
+        bytes += sizeof(row) + row.function.size() + row.version.size();
+        if (!row.damaged) continue;
+        ++progress_.damaged_jobs;
+        progress_.found_jobs.push_back({row.id, row.key});
+        spdlog::error("event=damaged row={} key={} error=\"the row of a job differs from its checksum\"", row.id,
+                      row.key.ToText());
+      }
+      TIFFIN_RETURN_IF_ERROR(progress_.found_jobs.size() < kFoundTold ? Pace(bytes) : TellNow());
+    }
+  }
+
   absl::Status CheckResults() {
     RowId after = 0;
     while (true) {
@@ -90,7 +117,7 @@ class Verifier::Pass {
           if (!result->damaged) continue;
           ++progress_.damaged_results;
           owner_.jobs_->WithdrawDamagedResult(use.job);
-          TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(use.job));
+          TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, use.job));
           if (job) progress_.found_results.push_back(job->key);
         }
         return absl::OkStatus();
@@ -165,7 +192,7 @@ class Verifier::Pass {
       TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs, ResultsNeeding(reader, row.id));
       for (const RowId id : jobs) {
         if (found.jobs.size() == kJobsTold) break;
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, reader.FindJob(id));
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, id));
         if (job && job->state == JobState::kDone) found.jobs.push_back(job->key);
       }
       return absl::OkStatus();
@@ -209,6 +236,7 @@ class Verifier::Pass {
     const bool go_on = tell_(progress_);
     progress_.found.clear();
     progress_.found_results.clear();
+    progress_.found_jobs.clear();
     return go_on ? absl::OkStatus() : absl::CancelledError("nobody listens any more");
   }
 

@@ -27,6 +27,12 @@ struct DamageFound {
   std::vector<Digest> jobs;  // whose results became misses, at most 100
 };
 
+// The row of a job that differs from its checksum. It stays until the database is made anew.
+struct DamagedJob {
+  RowId row = 0;
+  Digest key;  // as it reads
+};
+
 struct VerifyProgress {
   uint64_t blobs = 0, bytes = 0;              // read so far
   uint64_t total_blobs = 0, total_bytes = 0;  // as it began, or more
@@ -34,6 +40,8 @@ struct VerifyProgress {
   std::vector<DamageFound> found;             // since the last progress
   uint64_t results = 0, damaged_results = 0;  // read so far
   std::vector<Digest> found_results;          // jobs of those damaged, since the last progress
+  uint64_t jobs = 0, damaged_jobs = 0;        // rows of jobs, read so far
+  std::vector<DamagedJob> found_jobs;         // since the last progress
 };
 
 // Since the start of the process, of all passes.
@@ -41,8 +49,8 @@ struct VerifyCounters {
   std::atomic<uint64_t> blobs{0}, bytes{0}, passes{0};
 };
 
-// Checks every blob against its checksums, and its key if asked to, and every result against its own. A blob
-// that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back.
+// Checks every blob against its checksums, and its key if asked to, and the rows of all results and jobs against
+// theirs. A blob that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back, a job told.
 // Threads: all methods may be called from any thread.
 class Verifier {
  public:
@@ -64,7 +72,7 @@ class Verifier {
 
   // Called a few times a second, when damage is found, and at the end; false ends the pass.
   using Tell = std::function<bool(VerifyProgress)>;
-  // One pass over all results and blobs of all namespaces. CANCELLED if `tell` ended it.
+  // One pass over all jobs, results and blobs of all namespaces. CANCELLED if `tell` ended it.
   absl::Status Run(const Options& options, const Tell& tell);
 
   // Begins to verify in the background. A pass that was broken off by an error goes on where it was.

@@ -2,6 +2,7 @@
 import base64
 import io
 import json
+import pickle
 
 import numpy
 
@@ -58,6 +59,18 @@ def without(record, member):
 
 def array_ref(name, **members):
     return obj(name, {"hdf5_path": KEY, "dtype": "int64", "shape": [10], **members}, ref=True)
+
+
+def bytes_ref(**members):
+    return array_ref("builtins.bytes", **{"dtype": "|V1", "shape": [10], **members})
+
+
+def value_ref(record, **members):
+    return {**record, "data": {"value": KEY, "size": 10, **members}, "ref": True}
+
+
+def no_digest(found):
+    return "not a SHA-256 in padded base64url (44 characters): \"" + found + "\""
 
 
 CASES = []
@@ -230,6 +243,133 @@ bad("cut, Fortran", obj("numpy.ndarray", text(npy(numpy.asfortranarray(numpy.zer
     ".data: npy: 47 bytes of data instead of 48")
 bad("more than empty", obj("numpy.ndarray", text(npy(numpy.zeros((1, 0), int)) + b"x")),
     ".data: npy: 1 bytes of data instead of 0")
+
+# Members of another kind, and data that has none.
+bad("text", obj("builtins.complex", {"real": 1, "imag": "0"}),
+    ".data.imag: expected a number, found string")
+bad("a number", obj(KIND, 1), ".data: expected a string, found integer")
+bad("files in an object", rec("<automagic>", "m.A", 1, files={}),
+    ".files: expected a list, found object")
+for record, members in [
+        (address, {"name": (None, "a string")}),
+        (node, {"arguments": ("x", "a list"), "hints": ("x", "an object")}),
+        (workflow(), {"root": ("0", "an integer"), "nodes": (node["data"], "a list"),
+                      "links": (None, "a list")}),
+        (obj(PROMISED, {"workflow": workflow()}),
+         {"workflow": ([], "a record <object> " + WORKFLOW)}),
+        (obj(QUOTE, {"workflow": workflow()}),
+         {"workflow": ([], "a record <object> " + WORKFLOW)}),
+        (fail, {"name": (1, "a string"), "fails": ({}, "a list"), "trace": (None, "a list")}),
+        (obj(JOB, {"key": 1, "node": node}), {"node": (1, "a record <object> " + NODE)}),
+        (result, {"status": (None, "a string")}),
+        (rec("<boundmethod>", "builtins.method", {"self": 1, "name": "f"}),
+         {"name": (["f"], "a string")}),
+        (rec("<method>", "builtins.function", {"class": "m.A", "method": "f"}),
+         {"method": (None, "a string")}),
+        (rec("<namedtuple>", "m.A", {"name": "m.A", "data": obj("builtins.tuple", [1])}),
+         {"name": (1, "a string")}),
+        (obj("numpy.float64", {"dtype": "float64", "bytes": eight}),
+         {"dtype": (8, "a string"), "bytes": (None, "a record <object> builtins.bytes")}),
+        (obj("numpy.int64", {"dtype": "int64", "bytes": eight}),
+         {"dtype": (None, "a string"), "bytes": ([], "a record <object> builtins.bytes")}),
+        (obj("numpy.ndarray", {"filename": "f", "path": "x"}, ref=True, host="n", files=["f"]),
+         {"filename": (1, "a string"), "path": (None, "a string")})]:
+    for member, (value, expected) in members.items():
+        found = {str: "string", int: "integer", list: "list", dict: "object",
+                 type(None): "null"}[type(value)]
+        bad("another kind of " + member, {**record, "data": {**record["data"], member: value}},
+            ".data." + member + ": expected " + expected + ", found " + found)
+    bad("a list", {**record, "data": [record["data"]]}, ".data: expected an object, found list")
+bad("no data", {**NOODLES, "type": "<object>", "class": "numpy.int64"}, ".data: is missing")
+bad("no dtype", obj("numpy.int64", {"bytes": eight}), ".data.dtype: is missing")
+bad("no bytes", obj("numpy.int64", {"dtype": "int64"}), ".data.bytes: is missing")
+bad("too many bytes", obj("numpy.int64", {"dtype": "int32", "bytes": eight}),
+    ".data.bytes: expected 4 bytes of int32, found 8")
+bad("bytes elsewhere, too few",
+    obj("numpy.int64", {"dtype": "int64", "bytes": bytes_ref(shape=[7])}),
+    ".data.bytes: expected 8 bytes of int64, found 7")
+bad("no dtype of numpy's", obj("numpy.int64", {"dtype": "int63", "bytes": eight}),
+    ".data.dtype: \"int63\" is not a dtype")
+bad("four items", obj("builtins.slice", [1, None, 2, 3]), ".data: expected 3 items, found 4")
+bad("a number", obj("numpy.matrix", 1), ".data: expected a string, found integer")
+
+# Pickles are not opened: what is seen of one is its base64, its first two bytes and its last.
+pickled = text(pickle.dumps(range(10), 4))
+damaged = pickled[:12] + "?" + pickled[13:]
+for name in ["fixtures.Plain", "builtins.range", "builtins.function", "builtins.ValueError",
+             "builtins.frozenset", "numpy.int64", "numpy.ndarray", "m.Odd"]:
+    bad("a pickle that is not base64", obj(name, damaged), ".data: expected canonical base64")
+bad("a cut pickle", obj("builtins.frozenset", pickled[:-4]), ".data: expected a list, found string")
+bad("a cut pickle", obj("numpy.int64", pickled[:-4]), ".data: expected an object, found string")
+bad("a cut pickle", obj("numpy.ndarray", pickled[:-4]),
+    ".data: npy header: does not start with the magic")
+bad("no data", {**NOODLES, "type": "<pickle>", "class": "m.A"}, ".data: is missing")
+bad("a list", rec("<pickle>", "m.A", [1]), ".data: expected a string, found list")
+bad("not base64", rec("<pickle>", "m.A", damaged), ".data: expected canonical base64")
+objects = npy(numpy.array([None, "x"]))
+bad("pickled objects, cut in the header", obj("numpy.ndarray", text(objects[:40])),
+    ".data: npy header: cut short")
+
+# What no serialiser knows is kept whatever its data, but not whatever is around it.
+for name in ["fixtures.MyDict", "fixtures.Plain", "builtins.range", "builtins.function",
+             "builtins.ValueError"]:
+    bad("a host that is a list", obj(name, pickled, host=["n"]),
+        ".host: expected a string or null, found list")
+    bad("files that are text", obj(name, {"x": 1}, host="n", files="f"),
+        ".files: expected a list, found string")
+
+# Refs of the first form.
+for record in [array_ref("numpy.ndarray"), array_ref("numpy.matrix"), bytes_ref()]:
+    for member, value, error in [
+            ("hdf5_path", None, "expected a string, found null"),
+            ("hdf5_path", KEY[:-1], no_digest(KEY[:-1])),
+            ("hdf5_path", KEY.replace("-", "+"), no_digest(KEY.replace("-", "+"))),
+            ("dtype", 8, "expected a string"),
+            ("dtype", "int63", "\"int63\" is not a dtype"),
+            ("dtype", "object", "Python objects cannot be kept"),
+            ("shape", [1] * 33, "33 dimensions, more than the limit of 32"),
+            ("shape", None, "expected a list, found null"),
+            ("shape[0]", ["10"], "expected an integer from 0 to below 2^63"),
+            ("shape[0]", [1 << 63], "expected an integer from 0 to below 2^63")]:
+        data = {**record["data"], member.split("[")[0]: value}
+        bad("a ref with another " + member, {**record, "data": data},
+            ".data." + member + ": " + error)
+    for member in record["data"]:
+        bad("a ref without " + member, without(record, member),
+            ".data: expected a string, found object")
+bad("a ref of 2^48 bytes", bytes_ref(shape=[1 << 48]),
+    ".data.shape: an array of shape [281474976710656] and 1 bytes per element has 2^48 bytes or "
+    "more")
+bad("a ref to integers", bytes_ref(dtype="int64"), ".data.dtype: bytes have the dtype |V1")
+bad("a ref to a table", bytes_ref(shape=[2, 5]), ".data.shape: bytes have one dimension")
+
+# Refs of the second form.
+for record in [rec("<automagic>", "m.A", None), obj("fixtures.Plain", None), obj("m.Odd", None),
+               obj("builtins.set", None), obj(WORKFLOW, None), obj("numpy.ndarray", None),
+               rec("<pickle>", "m.A", None)]:
+    for member, value, error in [
+            ("value", "", no_digest("")),
+            ("value", KEY[:-1], no_digest(KEY[:-1])),
+            ("value", KEY.replace("_", "/"), no_digest(KEY.replace("_", "/"))),
+            ("size", -1, "expected an integer from 0 to below 2^48"),
+            ("size", 1 << 48, "expected an integer from 0 to below 2^48"),
+            ("size", 1 << 70, "expected an integer from 0 to below 2^48")]:
+        bad("a ref to a value with another " + member, value_ref(record, **{member: value}),
+            ".data." + member + ": " + error)
+bad("a ref within a tuple", obj("builtins.tuple", [1, value_ref(obj("m.Odd", None), size=-1)]),
+    ".data[1].data.size: expected an integer from 0 to below 2^48")
+bad("a ref in an argument", obj(NODE, {"function": function, "hints": None, "arguments": [
+    obj("builtins.tuple", [address, value_ref(obj("m.Odd", None), value="x")])]}),
+    ".data.arguments[0].data[1].data.value: " + no_digest("x"))
+for member in ["value", "size"]:  # what is no ref is data
+    bad("a ref to a value without " + member, without(value_ref(obj("builtins.set", None)), member),
+        ".data: expected a list, found object")
+bad("a value that is a number", value_ref(obj("builtins.set", None), value=1),
+    ".data: expected a list, found object")
+bad("a size that is text", value_ref(obj("builtins.slice", None), size="10"),
+    ".data: expected a list, found object")
+bad("more than a ref to a value", value_ref(obj(JOB, None), shape=[10]), ".data.key: is missing")
+bad("a value for a path", value_ref(obj("pathlib.PosixPath", None)), ".data: a path is no ref")
 
 with open("malformed-records.jsonl", "w") as out:
     for case in CASES:

@@ -16,7 +16,7 @@ warnings.simplefilter("ignore")  # numpy warns about npy versions 2.0 and 3.0
 SIMPLE = [
     "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32",
     ">i2", ">i4", ">i8", ">u2", ">u4", ">u8", ">f2", ">f4", ">f8", ">f16", ">c8", ">c16", ">c32",
-    "S1", "S3", "S300", "U1", "U5", ">U5", "V1", "V8", "M8", "M8[ns]", "M8[25s]", "M8[Y]", "M8[1D]",
+    "S1", "S3", "S300", "U1", "U5", ">U5", "V0", "V1", "V8", "M8", "M8[ns]", "M8[25s]", "M8[Y]", "M8[1D]",
     "M8[generic]", "M8[1000ms]", ">M8[ns]", "m8", "m8[us]", "m8[10ms]", ">m8[W]", "m8[as]",
 ]
 
@@ -45,6 +45,9 @@ STRUCTURED = [
     [("field%04d" % i, "<f8") for i in range(100)],
     [("a" * 30000, "<f8"), ("b" * 33000, "<i4")],
     [("a b", "<i4"), (" c ", "<i4"), ("1", "<i4"), ("[x]", "i1"), (",", "i1")],
+    # Of no bytes, or with fields that are.
+    [], [("a", [])], [("a", []), ("b", "<i4")], [("a", [], (2,)), ("b", "V0"), ("c", "<f8")],
+    {"names": [], "formats": [], "itemsize": 4},
 ]
 
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 2, 4), (1, 7, 1, 2), (2, 0, 3), (1, 1), (35, 40)]
@@ -116,7 +119,7 @@ def c_bytes(array):
 def fortran_npy(array):
     """What np.save writes for the array in Fortran order, with the padding that numpy loses."""
     header, _ = split(npy(np.array(array, order="F")))
-    if b"'fortran_order': False" in header:
+    if b"'fortran_order': False" in header or array.dtype.itemsize == 0:
         return header + c_bytes(array)
     raw = np.frombuffer(c_bytes(array), "V%d" % array.dtype.itemsize).reshape(array.shape)
     return header + raw.tobytes("F")

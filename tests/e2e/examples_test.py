@@ -54,6 +54,15 @@ class ExamplesTest(unittest.TestCase):
                 "Planet: nothing is registered",
                 ": 2000 values, equal"]:
             self.assertIn(line, out)
+        # What the README shows of it.
+        with open(os.path.join(os.path.dirname(__file__), "..", "..", "README.md"), encoding="utf-8") as readme:
+            section = readme.read().split("## C++ objects\n")[1].split("\n## ")[0]
+        shown = "".join(re.findall("```text\n(.*?)```", section, re.DOTALL)).splitlines()
+        self.assertGreater(len(shown), 10)
+        # The last bits of the spectrum, and so its key, may be another processor's.
+        masked = lambda text: re.sub("[A-Za-z0-9_-]{43}=", "KEY", text)
+        for line in shown:
+            self.assertIn(masked(line), masked(out).splitlines())
         # Nothing is computed twice.
         self.assertEqual(self.run_example("tiffin_stars", self.server.address, self.server.data),
                          out)

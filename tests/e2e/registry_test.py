@@ -1,12 +1,12 @@
 """The Registry, seen through the wire: what the server knows, takes, refuses and gives back."""
-import base64, copy, glob, io, json, os, subprocess, unittest
+import base64, collections, copy, glob, io, json, os, re, subprocess, unittest
 
 import grpc
 import h5py
 import numpy
 
 from support import Server, caller, get, job, record, store, submit
-from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
+from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 SPECTRA = os.environ["TIFFIN_SPECTRA_PLUGIN"]
@@ -18,16 +18,85 @@ def lines(name):
         return [json.loads(line) for line in file]
 
 
-def all_records():
-    """Every record of the data files."""
-    found = [line["record"] for line in lines("noodles-types.jsonl") if "record" in line]
-    for line in lines("noodles-jobs.jsonl"):
-        found += [line[member] for member in ("job", "result") if line.get(member) is not None]
+def golden(kind):
+    """Name and text of the jobs, or messages, of noodles-golden.json, by both printers."""
     with open(os.path.join(DATA, "noodles-golden.json")) as file:
         for profile in json.load(file)["profiles"].values():
-            found += [json.loads(job["text"]) for job in profile["jobs"].values()]
-            found += [json.loads(text) for text in profile["messages"].values()]
-    return found
+            for name, printed in profile[kind].items():
+                yield name, printed["text"] if kind == "jobs" else printed
+
+
+def all_texts():
+    """Every record of the data files, as it was printed."""
+    found = [json.dumps(line["record"]) for line in lines("noodles-types.jsonl")
+             if "record" in line]
+    for line in lines("noodles-jobs.jsonl"):
+        found += [json.dumps(line[member]) for member in ("job", "result")
+                  if line.get(member) is not None]
+    return found + [text for kind in ("jobs", "messages") for _, text in golden(kind)]
+
+
+def records_in(value):
+    """The records in a value, at any depth."""
+    if isinstance(value, dict):
+        if "_noodles" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from records_in(item)
+
+
+def kind_of(record):
+    """What the server finds the serialiser by."""
+    return record["class"] if record["type"] == "<object>" else record["type"]
+
+
+def fault(error):
+    """What is wrong with a malformed record."""
+    if error.endswith(": is missing"):
+        return "missing"
+    if re.search(r", found \d+( items)?$|: npy: \d+ bytes of data instead of ", error):
+        return "length"
+    if re.search(r", found (null|integer|double|string|list|object|a record .*)$", error):
+        return "kind"
+    return "content"
+
+
+def has_kind(errors, path):
+    """Whether one of the errors is of what has the wrong kind there."""
+    return any(e.startswith(path + ": expected ") and fault(e) == "kind" for e in errors)
+
+
+# Of the types that Noodles writes, those that the server does not know: their data may be anything.
+ANY_DATA = {"builtins.ValueError", "builtins.function", "builtins.range", "fixtures.MyDict",
+            "fixtures.Plain"}
+# Those whose members have names of the user's own.
+ANY_MEMBERS = {"<automagic>", "<dataclass>", "collections.OrderedDict", "fixtures.MyDict"}
+# Those without a length that could be wrong.
+ANY_LENGTH = ANY_DATA | ANY_MEMBERS | {
+    "<boundmethod>", "<importable>", "<namedtuple>", "<unwrapped>", "builtins.bytes",
+    "builtins.complex", "builtins.frozenset", "builtins.set", "builtins.tuple",
+    "noodles.interface.decorator.PromisedObject", "noodles.interface.functions.Quote",
+    "noodles.interface.maybe.Fail", "noodles.run.messages.JobMessage",
+    "noodles.run.messages.ResultMessage", "noodles.workflow.arguments.ArgumentAddress",
+    "noodles.workflow.arguments.ArgumentKind", "noodles.workflow.model.Workflow",
+    "pathlib.PosixPath"}
+# Members that may be missing, and those that may be of any kind.
+OPTIONAL = {("noodles.workflow.model.FunctionNode", "hints")}
+ANY_KIND = {("<boundmethod>", "self"), ("noodles.interface.maybe.Fail", "exception"),
+            ("noodles.run.messages.JobMessage", "key"),
+            ("noodles.run.messages.ResultMessage", "key"),
+            ("noodles.run.messages.ResultMessage", "msg"),
+            ("noodles.run.messages.ResultMessage", "value"),
+            ("noodles.workflow.arguments.ArgumentAddress", "key"),
+            ("noodles.workflow.model.FunctionNode", "function")}
+
+
+def submit_text(server, text, namespace="default"):
+    return server.jobs.Submit(jobs_pb2.SubmitRequest(
+        caller=caller(namespace), job=common_pb2.Record(json=text.encode()),
+        options=jobs_pb2.SubmitOptions(can_compute=True)))
 
 
 def npy(array):
@@ -75,41 +144,134 @@ class RegistryTest(unittest.TestCase):
         self.addCleanup(server.close)
         return server
 
-    def refused(self, text, call):
+    def error_of(self, call):
         with self.assertRaises(grpc.RpcError) as caught:
             call()
         self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
-        self.assertIn(text, caught.exception.details())
+        return caught.exception.details()
+
+    def refused(self, text, call):
+        self.assertIn(text, self.error_of(call))
 
     def test_every_record_passes_and_comes_back_equal(self):
         for limit in ("64", "4096"):
             server = self.start("--inline-limit", limit)
             refs_made = 0
-            for number, sent in enumerate(all_records()):
-                asked = job("m.f", number, sent)
-                answer = submit(server, asked, namespace="there")
-                store(server, answer, sent, namespace="there",
-                      kind=jobs_pb2.RESULT_KIND_VALUE)
+            for number, text in enumerate(all_texts()):
+                sent = json.loads(text)
+                answer = submit_text(
+                    server, '{"function":"m.f","arguments":[%d,%s]}' % (number, text), "there")
+                server.jobs.StoreResult(jobs_pb2.StoreResultRequest(
+                    caller=caller("there"), key=answer.key, lease=answer.lease.id,
+                    epoch=answer.lease.epoch, record=common_pb2.Record(json=text.encode()),
+                    kind=jobs_pb2.RESULT_KIND_VALUE))
                 refs = json.loads(get(server, answer.key, "there").record.json)
                 inline = json.loads(get(server, answer.key, "there", bulk=2).record.json)
                 self.assertEqual(json.dumps(inline), json.dumps(in_c_order(sent, int(limit))))
                 self.assertEqual(json.dumps(refs), json.dumps(but_for_refs(sent, refs)))
                 refs_made += json.dumps(refs) != json.dumps(sent)
-                # By ref it is the same job.
-                again = submit(server, job("m.f", number, refs), namespace="there")
-                self.assertEqual((again.key, again.outcome), (answer.key, jobs_pb2.RETRIEVED))
+                # By ref, or printed by another, it is the same job.
+                for same in (refs, sent):
+                    again = submit(server, job("m.f", number, same), namespace="there")
+                    self.assertEqual((again.key, again.outcome), (answer.key, jobs_pb2.RETRIEVED))
             self.assertGreater(refs_made, 2)
+
+    def test_recorded_jobs_have_one_key_whoever_printed_them(self):
+        server = self.start()
+        keys, texts = collections.defaultdict(set), []
+        # The job message is around the job "ints".
+        messages = [("ints", text) for name, text in golden("messages") if name == "job"]
+        for name, text in list(golden("jobs")) + messages:
+            texts.append(text)
+            keys[name] |= {submit_text(server, printed).key
+                           for printed in (text, json.dumps(json.loads(text)))}
+        self.assertEqual({len(found) for found in keys.values()}, {1}, keys)
+        self.assertEqual((len(keys), len(set.union(*keys.values()))), (32, 32))
+        told = subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "key"], input="\n".join(texts),
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        self.assertEqual({base64.urlsafe_b64decode(line) for line in told.stdout.split()},
+                         set.union(*keys.values()))
+        self.assertEqual(len(told.stdout.split()), len(texts))
+
+    def test_refs_to_files_come_back_as_they_were(self):
+        array = dict(NOODLES, type="<object>", **{
+            "class": "numpy.ndarray", "data": npy(numpy.arange(100))})
+        of_files = {"ref": True, "host": "node1", "files": ["out.dat", "b.dat"]}
+
+        def sent(kind, name, data, **members):
+            return dict(NOODLES, type=kind, **{"class": name, "data": data, **of_files, **members})
+
+        opaque = base64.b64encode(b"x" * 1000).decode()
+        records = [
+            sent("<automagic>", "m.A", "out.dat"),
+            sent("<automagic>", "m.A", {"value": 1.5, "size": 7}, host=None),
+            sent("<dataclass>", "m.B", {"file": "out.dat", "table": [array]}),
+            sent("<object>", "m.C", opaque), sent("<object>", "builtins.bytes", opaque),
+            sent("<object>", "pathlib.PosixPath", "out.dat", host=None, files=["out.dat"]),
+            sent("<object>", "numpy.ndarray", "a.npy", files=["a.npy"]),
+            sent("<object>", "numpy.ndarray", {"filename": "a.h5", "hdf5_path": "x"}),
+            sent("<object>", "numpy.ndarray", {"filename": "a.h5", "path": "x"}, ref=False),
+            dict(of_files, data={"of": array}, **NOODLES, type="<automagic>", **{"class": "m.A"})]
+        server = self.start("--inline-limit", "64")
+        answer = submit(server, job("m.f", records))
+        store(server, answer, records)
+        refs = json.loads(get(server, answer.key).record.json)
+        # All but the array, which names no files.
+        ref = refs[2]["data"]["table"][0]
+        self.assertEqual((ref["ref"], ref["data"]["shape"]), (True, [100]))
+        expected = copy.deepcopy(records)
+        expected[2]["data"]["table"][0] = expected[-1]["data"]["of"] = ref
+        self.assertEqual(json.dumps(refs), json.dumps(expected))
+        inline = json.loads(get(server, answer.key, bulk=2).record.json)
+        self.assertEqual(json.dumps(inline), json.dumps(records))
+        self.assertEqual(submit(server, job("m.f", refs)).key, answer.key)
+        # Host and files are part of what a ref to files is.
+        for member, other in [("host", "node2"), ("files", ["out.dat"])]:
+            self.assertNotEqual(
+                submit(server, job("m.f", [dict(records[0], **{member: other})] + records[1:])).key,
+                answer.key)
 
     def test_malformed_records_are_refused_with_their_path(self):
         server = self.start()
         fresh = submit(server, job("m.f", "a job for the results"))
         for line in lines("malformed-records.jsonl"):
             with self.subTest(line["what"], record=line["record"]):
-                self.refused("arguments[0]" + line["error"],
-                             lambda: submit(server, job("m.f", line["record"])))
-                self.refused("[1]" + line["error"],
-                             lambda: store(server, fresh, [0, line["record"]]))
+                self.assertEqual("job: arguments[0]" + line["error"], self.error_of(
+                    lambda: submit(server, job("m.f", line["record"]))))
+                self.assertEqual("record: [1]" + line["error"], self.error_of(
+                    lambda: store(server, fresh, [0, line["record"]])))
         store(server, fresh, "and it serves on")
+
+    def test_each_type_that_noodles_writes_has_malformed_versions(self):
+        errors = collections.defaultdict(list)
+        for line in lines("malformed-records.jsonl"):
+            errors[kind_of(line["record"])].append(line["error"])
+        recorded = collections.defaultdict(list)
+        for line in lines("noodles-types.jsonl"):
+            for known in records_in(line.get("record")):
+                recorded[kind_of(known)].append(known["data"])
+        self.assertEqual((ANY_DATA | ANY_MEMBERS | ANY_LENGTH) - set(recorded), set())
+        for kind, data in recorded.items():
+            with self.subTest(kind):
+                self.check_errors(kind, data, errors[kind])
+                members = {name for item in data if isinstance(item, dict) for name in item}
+                for member in set() if kind in ANY_MEMBERS else members:
+                    path = ".data." + member
+                    self.assertEqual(path + ": is missing" in errors[kind],
+                                     (kind, member) not in OPTIONAL, path)
+                    self.assertEqual(has_kind(errors[kind], path),
+                                     (kind, member) not in ANY_KIND, path)
+
+    def check_errors(self, kind, data, errors):
+        any_kind = ANY_DATA | {"<automagic>"}
+        self.assertEqual(".data: is missing" in errors, kind not in ANY_DATA)
+        self.assertEqual(has_kind(errors, ".data"), kind not in any_kind)
+        self.assertEqual("length" in map(fault, errors), kind not in ANY_LENGTH)
+        if kind in any_kind:
+            self.assertTrue(has_kind(errors, ".host") and has_kind(errors, ".files"))
+        if any(isinstance(item, str) and item.startswith("gA") for item in data):
+            self.assertIn(".data: expected canonical base64", errors)
 
     def test_unknown_classes_are_kept_or_refused_as_told(self):
         odd = dict(NOODLES, type="<object>", **{"class": "m.Odd", "data": {"x": 1}})

@@ -90,6 +90,7 @@ class ReplayTest(unittest.TestCase):
         with open(DATA, encoding="utf-8") as lines:
             for line in lines:
                 event = json.loads(line)
+                self.assertEqual(json.dumps(event) + "\n", line)  # what is sent is what was recorded
                 workflows.setdefault(event["workflow"], []).append(event)
         server = Server()
         self.addCleanup(server.close)

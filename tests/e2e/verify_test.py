@@ -153,6 +153,41 @@ class Verify(unittest.TestCase):
         self.assertEqual(self.tiffin("verify")[0], 0)
         self.assertEqual([self.hit(key) for key in keys], [True] * 3)
 
+    def test_a_damaged_row_of_a_job_is_named_and_hides_no_other(self):
+        answers = [submit(self.server, job("inline", n)) for n in range(3)]
+        for n, answer in enumerate(answers):
+            store(self.server, answer, [n])
+        keys = [answer.key for answer in answers]
+        self.server.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(self.server.data, "tiffin.db"))) as db:
+            row, = db.execute("SELECT id FROM jobs WHERE key = ?", (keys[1],)).fetchone()
+            db.execute("UPDATE jobs SET epoch = epoch + 1 WHERE id = ?", (row,))
+            db.commit()
+        self.server.start()
+        for _ in range(2):
+            code, (damaged, total) = self.tiffin("verify")
+            self.assertEqual((code, total["jobs"], total["total_damaged_jobs"]), (3, 3, 1))
+            self.assertEqual((damaged["row"], damaged["key"]), (row, text_of(keys[1])))
+        self.assertEqual([self.hit(key) for key in (keys[0], keys[2])], [True, True])
+        listed = self.server.jobs.ListJobs(jobs_pb2.ListJobsRequest(caller=caller())).jobs
+        self.assertEqual({each.key for each in listed}, {keys[0], keys[2]})
+        with self.assertRaises(grpc.RpcError) as caught:
+            get(self.server, keys[1])
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DATA_LOSS)
+        self.assertIn("--rebuild", caught.exception.details())
+        # Made anew, it is as if never seen.
+        self.server.stop()
+        done = subprocess.run([os.environ["TIFFIN_SERVER_BINARY"], "--rebuild", "--data",
+                               self.server.data], capture_output=True, text=True, timeout=240)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("jobs 2, lost 1", done.stdout)
+        self.server.start()
+        self.assertEqual([self.hit(key) for key in (keys[0], keys[2])], [True, True])
+        again = submit(self.server, job("inline", 1))
+        self.assertEqual((again.key, again.outcome), (keys[1], jobs_pb2.GRANTED))
+        store(self.server, again, [1])
+        self.assertEqual(self.tiffin("verify")[0], 0)
+
     def test_people_get_a_table(self):
         array = numpy.random.default_rng(2).random(1000)
         self.put(array)
@@ -162,7 +197,7 @@ class Verify(unittest.TestCase):
                                "verify"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 3)
         self.assertIn(text_of(name_of(array).key), done.stdout)
-        self.assertIn("read 1 blob, 0 results, 7.8 KiB; 1 damaged", done.stdout)
+        self.assertIn("read 0 jobs, 1 blob, 0 results, 7.8 KiB; 1 damaged", done.stdout)
 
     def test_a_slow_pass_is_ended_by_its_caller_and_by_a_stop(self):
         self.put(numpy.random.default_rng(3).random(400_000))

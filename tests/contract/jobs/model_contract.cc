@@ -391,6 +391,17 @@ void ExpectSameLists(const Model& model, JobReader& reader, RowId space) {
   }
 }
 
+// Of all namespaces.
+void ExpectSameListOfAll(const Model& model, JobReader& reader) {
+  std::vector<JobRow> found;
+  while (true) {
+    const std::vector<JobRow> page = Must(reader.ListAllJobs(found.empty() ? 0 : found.back().id, 3));
+    if (page.empty()) break;
+    found.insert(found.end(), page.begin(), page.end());
+  }
+  EXPECT_EQ(Text(found), Text(RowsWhere(model.jobs, [](const JobRow&) { return true; })));
+}
+
 void ExpectSameBlobs(const Model& model, JobReader& reader) {
   for (const auto& [id, blob] : model.blobs) {
     EXPECT_EQ(Text(Must(reader.FindBlob(id))), Text(blob));
@@ -454,6 +465,7 @@ void ExpectSame(const Model& model, JobReader& reader) {
   EXPECT_EQ(Text(Must(reader.JobsWithEvidence(0, 1000))), Text(evident));
   EXPECT_EQ(Text(Must(reader.Counts())), Text(model.Counts()));
   ExpectSameJobs(model, reader);
+  ExpectSameListOfAll(model, reader);
   ExpectSameBlobs(model, reader);
   for (int n = 0; n < kNames; ++n) {
     const std::string name = absl::StrCat("n", n);

@@ -38,9 +38,7 @@ TEST(Arrays, SmallOnesAreNpyInTheRecord) {
 
 template <typename T>
 void KeepsItsDType(const std::string& dtype) {
-  const NdArray<T> array(Shape{2, 1}, std::vector<T>{T(1), T(0)}.size()
-                                          ? std::array<T, 2>{T(1), T(0)}
-                                          : std::array<T, 2>{});
+  const NdArray<T> array(Shape{2, 1}, std::array<T, 2>{T(1), T(0)});
   const Value record = Must(Encode(array));
   EXPECT_EQ(InlineArray(*record.if_object())->dtype, dtype);
   EXPECT_EQ(Must(Decode<NdArray<T>>(record)), array);
@@ -49,13 +47,25 @@ void KeepsItsDType(const std::string& dtype) {
 TEST(Arrays, OfArithmeticAndComplexTypes) {
   KeepsItsDType<bool>("bool");
   KeepsItsDType<int8_t>("int8");
+  KeepsItsDType<uint8_t>("uint8");
+  KeepsItsDType<int16_t>("int16");
   KeepsItsDType<uint16_t>("uint16");
   KeepsItsDType<int32_t>("int32");
+  KeepsItsDType<uint32_t>("uint32");
   KeepsItsDType<long long>("int64");
+  KeepsItsDType<uint64_t>("uint64");
   KeepsItsDType<float>("float32");
   KeepsItsDType<double>("float64");
   KeepsItsDType<std::complex<float>>("complex64");
   KeepsItsDType<std::complex<double>>("complex128");
+  KeepsItsDType<long double>("float128");  // numpy's names for those of 16 bytes
+  KeepsItsDType<std::complex<long double>>("complex256");
+}
+
+TEST(Arrays, OfMemoryThatMayBeWritten) {
+  std::vector<int64_t> numbers = Range(10);
+  const Value record = Must(Encode(std::span<int64_t>(numbers)));
+  EXPECT_EQ(record, Must(Encode(std::span<const int64_t>(numbers))));
 }
 
 TEST(Arrays, OfNoAndOfOneDimension) {

@@ -58,8 +58,8 @@ TEST(SelfSerialising, ErrorsNameThePathAndWhatWasFound) {
             "[0].data: a star without a type");
   EXPECT_EQ(error(R"([{"_noodles": "0.3.0", "type": "<automagic>", "class": "m.Moon", )"
                   R"("data": ""}])"),
-            "[0]: expected a record of stars.Star, found a record <automagic> m.Moon");
-  EXPECT_EQ(error("[1]"), "[0]: expected a record of stars.Star, found integer");
+            "[0]: expected a record of stars.Star (nothing is registered), found a record <automagic> m.Moon");
+  EXPECT_EQ(error("[1]"), "[0]: expected a record of stars.Star (nothing is registered), found integer");
 }
 
 // An object that is to be elsewhere.

@@ -184,6 +184,14 @@ TEST(TakeBulk, LeavesASendersRefInItsPlace) {
   EXPECT_EQ(TextOf(RoundTrip(MustParse(record))), BytesRecord("hello", R"(, "ref": true)"));
 }
 
+TEST(TakeBulk, KeepsTheSendersRefWhereOursWouldBe) {
+  const std::string record =
+      R"({"_noodles": "0.3.0", "type": "<object>", "class": "builtins.bytes", "ref": true, "data": "aGVsbG8="})";
+  const std::string back = TextOf(RoundTrip(MustParse(record)));
+  EXPECT_EQ(back, BytesRecord("hello", R"(, "ref": true)"));
+  EXPECT_EQ(TextOf(RoundTrip(MustParse(back))), back);
+}
+
 TEST(TakeBulk, DropsAFalsyRef) {
   const std::string record = BytesRecord(std::string(4096, 'x'), R"(, "ref": false)");
   EXPECT_THAT(Taken(record), HasSubstr(R"("ref": true, "data")"));

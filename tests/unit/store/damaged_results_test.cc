@@ -133,5 +133,57 @@ TEST_F(DamagedResults, VerifyNamesThem) {
   ExpectHit(other, "22");
 }
 
+// ---- rows of jobs ---------------------------------------------------------------------------------
+
+class DamagedJobs : public DamagedResults {
+ protected:
+  DamagedJobs() : verifier_(database_.get(), bytes_.get(), &blobs_, &store_, &clock_) {
+    damaged_ = Done(Job(1), "11");
+    sound_ = Done(Job(2), "22");
+    EXPECT_TRUE(database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(RowOf(damaged_)));
+      row->damaged = true;
+      return tx.UpdateJob(*row);
+    }).ok());
+  }
+
+  Digest damaged_, sound_;
+  Verifier verifier_;
+};
+
+TEST_F(DamagedJobs, WhoeverAsksForOneIsTold) {
+  for (const absl::Status& status :
+       {store_.GetResult("default", damaged_).status(),
+        SubmitAndWait(store_, Caller("b"), Job(1), {.can_compute = true}).status(),
+        history_.Get("default", damaged_, false, false).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_NE(status.message().find("--rebuild"), std::string::npos) << status;
+  }
+  ExpectHit(sound_, "22");
+}
+
+TEST_F(DamagedJobs, ListsGoOnWithoutThem) {
+  const auto page = history_.List("default", {}, 0, false, 10);
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->jobs.size(), 1u);
+  EXPECT_EQ(page->jobs[0].row.key, sound_);
+}
+
+TEST_F(DamagedJobs, VerifyNamesThemEachTime) {
+  for (int i = 0; i < 2; ++i) {
+    std::vector<std::pair<RowId, Digest>> found;
+    VerifyProgress last;
+    ASSERT_TRUE(verifier_.Run({}, [&](VerifyProgress progress) {
+      for (const DamagedJob& job : progress.found_jobs) found.emplace_back(job.row, job.key);
+      last = std::move(progress);
+      return true;
+    }).ok());
+    EXPECT_EQ(last.jobs, 2u);
+    EXPECT_EQ(last.damaged_jobs, 1u);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].second, damaged_);
+  }
+}
+
 }  // namespace
 }  // namespace tiffin::server

@@ -99,6 +99,24 @@ TEST_F(SqliteChecksums, ADamagedJobStopsNoOtherWrite) {
   }));
 }
 
+TEST_F(SqliteChecksums, ADamagedJobIsMarkedInListsAndRefusedAlone) {
+  Write();
+  Must(Open()->WriteAndWait([](JobTransaction& tx) {
+    return tx.InsertJob(TestJob(Must(tx.EnsureNamespace("n")), 8)).status();
+  }));
+  Execute("UPDATE jobs SET state = 5 - state WHERE id = 1");
+  Must(Open()->Read([](JobReader& reader) -> absl::Status {
+    EXPECT_TRUE(IsDamagedJobRow(reader.FindJob(1).status()));
+    EXPECT_TRUE(Must(reader.FindJob(2)));
+    for (const auto& rows : {Must(reader.ListAllJobs(0, 10)),
+                             Must(reader.ListJobs({.namespace_id = Must(reader.FindNamespace("n"))}, 10))}) {
+      EXPECT_EQ(rows.size(), 2u);
+      EXPECT_TRUE(rows.at(0).damaged && !rows.at(1).damaged);
+    }
+    return absl::OkStatus();
+  }));
+}
+
 TEST_F(SqliteChecksums, RowsOfTheFirstSchemaHaveNone) {
   {
     SqliteConnection connection({.file = folder_.file()}, SqliteConnection::Role::kWriter);
