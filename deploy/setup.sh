@@ -23,13 +23,14 @@ packages=(
 
 usage() {
   cat <<USAGE
-usage: deploy/setup.sh [--fuzz]
+usage: deploy/setup.sh [--fuzz | --plot]
 
 Installs the Debian packages that tiffin's build, tests and demo need (only those missing), and
 unpacks BoringSSL's source, from the Debian source package $boringssl_package, to
   $boringssl
 
 --fuzz  also clang with libFuzzer, for deploy/fuzz.sh
+--plot  also gnuplot, for deploy/bench.sh --plot
 
 TIFFIN_BORINGSSL_SOURCE  another folder for that source; a tree that is already there is used as
                          it is and nothing is fetched
@@ -47,6 +48,7 @@ fail() {
 case ${1:-} in
   '') ;;
   --fuzz) packages+=(clang-14 libclang-rt-14-dev) ;;
+  --plot) packages+=(gnuplot-nox) ;;
   -h | --help)
     usage
     exit 0

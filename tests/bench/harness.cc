@@ -4,9 +4,10 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <map>
 #include <string_view>
 
@@ -27,6 +28,12 @@ std::map<std::string, void (*)()>& Benchmarks() {
 Registration::Registration(const char* name, void (*run)()) { Benchmarks()[name] = run; }
 
 void Report(const Result& result) {
+  static const bool headed = [] {
+    std::printf("%-20s %12s %-10s %12s %7s %7s %7s %7s\n", "name", "value", "unit", "floor", "ratio", "bar", "spread",
+                "met");
+    return true;
+  }();
+  (void)headed;
   Object line{{"name", result.name}, {"value", result.value}, {"unit", result.unit}};
   double held = result.value;
   if (result.floor > 0) {
@@ -34,12 +41,24 @@ void Report(const Result& result) {
     line.Set("floor", result.floor);
     line.Set("ratio", held);
   }
+  if (result.spread > 0) line.Set("spread", result.spread);
+  if (result.floor_spread > 0) line.Set("floor_spread", result.floor_spread);
+  const bool ok = result.at_most ? held <= result.bar : held >= result.bar;
   if (result.bar > 0) {
     line.Set("bar", result.bar);
-    line.Set("ok", result.at_most ? held <= result.bar : held >= result.bar);
+    line.Set("ok", ok);
   }
+  const auto cell = [](double number, int digits) {
+    std::array<char, 32> text;
+    const int size = std::snprintf(text.data(), text.size(), "%.*f", digits, number);
+    return number > 0 ? std::string(text.data(), static_cast<size_t>(size)) : std::string("-");
+  };
+  std::printf("%-20s %12.3f %-10s %12s %7s %7s %7s %7s\n", result.name.c_str(), result.value, result.unit.c_str(),
+              cell(result.floor, 3).c_str(), cell(result.floor > 0 ? held : 0, 3).c_str(),
+              cell(result.bar, 2).c_str(), cell(result.spread, 2).c_str(),
+              result.bar > 0 ? (ok ? "yes" : "NO") : "-");
+  std::fflush(stdout);
   const std::string text = PrintJson(Value(line));
-  std::cout << text << std::endl;
   if (const char* file = std::getenv("TIFFIN_BENCH_RESULTS")) {
     std::ofstream(file, std::ios::app) << text << '\n';
   }
@@ -54,14 +73,28 @@ double Percentile(std::vector<double> values, double part) {
 
 double Median(std::vector<double> values) { return Percentile(std::move(values), 0.5); }
 
-std::pair<double, double> Interleaved(int rounds, const std::function<double()>& thing,
-                                      const std::function<double()>& floor) {
-  std::vector<double> things, floors;
+double Spread(const std::vector<double>& values) {
+  if (values.size() < 2) return 0;
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return (*most - *least) / Median(values);
+}
+
+Rounds Interleaved(int rounds, const std::function<double()>& thing,
+                   const std::function<double()>& floor) {
+  Rounds out;
   for (int i = 0; i < rounds; ++i) {
-    floors.push_back(floor());
-    things.push_back(thing());
+    out.floors.push_back(floor());
+    out.things.push_back(thing());
   }
-  return {Median(things), Median(floors)};
+  return out;
+}
+
+Result Of(const Rounds& rounds, Result result) {
+  result.value = Median(rounds.things);
+  result.floor = Median(rounds.floors);
+  result.spread = Spread(rounds.things);
+  result.floor_spread = Spread(rounds.floors);
+  return result;
 }
 
 double SecondsOf(const std::function<void()>& work) {

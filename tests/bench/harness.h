@@ -1,6 +1,6 @@
-// What all benchmarks share: their list, medians of interleaved rounds, JSON lines of results.
+// What all benchmarks share: their list, medians of interleaved rounds, a table and JSON lines of results.
 //
-//   TIFFIN_BENCH(get_hot) { … Report({.name = "get_hot", .value = …}); }
+//   TIFFIN_BENCH(get_hot) { … Report(Of(Interleaved(5, thing, floor), {.name = "get_hot", …})); }
 //
 // A floor is measured in the same run, in rounds that alternate with those of the thing itself, as the
 // machine is noisy and ratios are firmer than absolutes.
@@ -23,16 +23,25 @@ struct Result {
   double floor = 0;  // 0: none was measured
   double bar = 0;    // what the ratio (without a floor: the value) is held against
   bool at_most = false;
+  double spread = 0, floor_spread = 0;  // of the rounds: (largest - smallest) / median; 0: one round
 };
-// One JSON object on a line: on standard output, and appended to $TIFFIN_BENCH_RESULTS.
-// `{"name", "value", "unit", "floor", "ratio", "bar", "ok"}`.
+// A line of the table on standard output, and one JSON object appended to $TIFFIN_BENCH_RESULTS:
+// `{"name", "value", "unit", "floor", "ratio", "spread", "floor_spread", "bar", "ok"}`.
 void Report(const Result& result);
 
 double Median(std::vector<double> values);
 double Percentile(std::vector<double> values, double part);
-// Medians of `rounds` measurements of each, taken in turn.
-std::pair<double, double> Interleaved(int rounds, const std::function<double()>& thing,
-                                      const std::function<double()>& floor);
+double Spread(const std::vector<double>& values);
+
+// Measurements of the thing and of its floor.
+struct Rounds {
+  std::vector<double> things, floors;
+};
+// Of each `rounds`, taken in turn.
+Rounds Interleaved(int rounds, const std::function<double()>& thing,
+                   const std::function<double()>& floor);
+// The result with medians and spreads of the rounds.
+Result Of(const Rounds& rounds, Result result);
 
 double SecondsOf(const std::function<void()>& work);
 // An integer from the environment, to make a run small or large.

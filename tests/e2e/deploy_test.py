@@ -36,6 +36,24 @@ class Scripts(unittest.TestCase):
         self.assertGreaterEqual(len(found), 5)
         return found
 
+    def test_the_plot_draws_the_last_run(self):
+        plot = ROOT / "tests/bench/plot_sha256.py"
+        with tempfile.TemporaryDirectory() as folder:
+            results = pathlib.Path(folder, "results.jsonl")
+            line = '{"name": "%s", "value": %s, "unit": "GB/s", "floor": 2.0}\n'
+            results.write_text(line % ("sha256_2^10", 9) + line % ("get_hot", 1) +
+                               line % ("sha256_2^10", 1) + line % ("sha256_slope_from_1", 0))
+            drawn = output(plot, results, "out.svg")
+            self.assertEqual(drawn.returncode, 0, drawn.stderr)
+            # 2^10 doubles at 1 and 2 GB/s.
+            self.assertIn("\n8192 8.192e-06 4.096e-06\nEOD", drawn.stdout)
+            self.assertIn('set output "out.svg"', drawn.stdout)
+            results.write_text(line % ("get_hot", 1))
+            self.assertIn("no results of sha256", output(plot, results, "out.svg").stderr)
+        refused = output(DEPLOY / "bench.sh", "get_hot", "--plot")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("'get_hot' leaves out", refused.stderr)
+
     def test_they_are_executable_and_parse(self):
         for script in self.scripts():
             with self.subTest(script.name):

@@ -98,9 +98,8 @@ void Compare(const char* name, const char* unit, double bar, bool at_most,
              int rounds = kRounds) {
   (void)floor();
   (void)thing();
-  const auto [value, least] = Interleaved(rounds, thing, floor);
-  Report({.name = name, .value = value, .unit = unit, .floor = least, .bar = bar,
-          .at_most = at_most});
+  Report(Of(Interleaved(rounds, thing, floor),
+            {.name = name, .unit = unit, .bar = bar, .at_most = at_most}));
 }
 
 void Wait(RawClient& client) {

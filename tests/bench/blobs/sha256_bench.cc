@@ -43,15 +43,15 @@ TIFFIN_BENCH(sha256) {
     const std::string bytes(doubles * 8, 'x');
     const int times = static_cast<int>(std::max<uint64_t>(1, (uint64_t{1} << 24) / doubles / 8));
     const double gigabytes = static_cast<double>(bytes.size()) / 1e9;
-    const auto [rate, bare] =
+    const Rounds rounds =
         Interleaved(kRounds, [&] { return gigabytes / KeySeconds(bytes, times); },
                     [&] { return gigabytes / BareSeconds(bytes, times); });
     // Below 2^15 the key's own few bytes count.
-    Report({.name = "sha256_2^" + std::to_string(power), .value = rate, .unit = "GB/s",
-            .floor = bare, .bar = power >= 15 ? 0.95 : 0});
+    Report(Of(rounds, {.name = "sha256_2^" + std::to_string(power), .unit = "GB/s",
+                       .bar = power >= 15 ? 0.95 : 0}));
     if (power < 15) continue;
     x.push_back(std::log(static_cast<double>(doubles)));
-    y.push_back(std::log(gigabytes / rate));
+    y.push_back(std::log(gigabytes / Median(rounds.things)));
   }
   // Least squares of log time over log size.
   const double n = static_cast<double>(x.size());

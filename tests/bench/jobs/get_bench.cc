@@ -40,8 +40,7 @@ void AgainstBare(const char* name, size_t jobs, double bar) {
       GetResultAsync(*bare_stub, bare_key, std::move(done));
     });
   };
-  const auto [value, bare_value] = Interleaved(kRounds, thing, floor);
-  Report({.name = name, .value = value, .unit = "calls/s", .floor = bare_value, .bar = bar});
+  Report(Of(Interleaved(kRounds, thing, floor), {.name = name, .unit = "calls/s", .bar = bar}));
 }
 
 TIFFIN_BENCH(get_hot) { AgainstBare("get_hot", 1000, 0.8); }
@@ -71,7 +70,7 @@ TIFFIN_BENCH(get_batch) {
     }));
   }
   Report({.name = "get_batch", .value = Median(rounds) / 256 * 1e6, .unit = "us/result",
-          .bar = 10, .at_most = true});
+          .bar = 10, .at_most = true, .spread = Spread(rounds)});
 }
 
 }  // namespace

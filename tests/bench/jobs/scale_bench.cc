@@ -95,11 +95,10 @@ TIFFIN_BENCH(lookup_10M) {
   std::mt19937_64 random(2);
   MedianLookup(*stub, jobs, random, 20'000);  // warm
   MedianLookup(*other_stub, 10'000, random, 20'000);
-  const auto [value, floor] =
+  const Rounds rounds =
       Interleaved(5, [&] { return MedianLookup(*stub, jobs, random, 4000); },
                   [&] { return MedianLookup(*other_stub, 10'000, random, 4000); });
-  Report({.name = "lookup_10M", .value = value, .unit = "us", .floor = floor, .bar = 1.5,
-          .at_most = true});
+  Report(Of(rounds, {.name = "lookup_10M", .unit = "us", .bar = 1.5, .at_most = true}));
 }
 
 }  // namespace

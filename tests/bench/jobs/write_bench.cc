@@ -96,9 +96,8 @@ TIFFIN_BENCH(store_durable) {
       return tx.PutResult({.job = job.id, .record = record});
     });
   };
-  const auto [value, in_process] = Interleaved(kRounds, thing, floor);
-  Report({.name = "store_durable", .value = value, .unit = "stores/s", .floor = in_process,
-          .bar = 0.4});
+  Report(Of(Interleaved(kRounds, thing, floor),
+            {.name = "store_durable", .unit = "stores/s", .bar = 0.4}));
 }
 
 TIFFIN_BENCH(submit_new) {
@@ -133,9 +132,8 @@ TIFFIN_BENCH(submit_new) {
       return Lease(tx, *tx.EnsureNamespace("default"), &id);
     });
   };
-  const auto [value, in_process] = Interleaved(kRounds, thing, floor);
-  Report({.name = "submit_new", .value = value, .unit = "submits/s", .floor = in_process,
-          .bar = 0.4});
+  Report(Of(Interleaved(kRounds, thing, floor),
+            {.name = "submit_new", .unit = "submits/s", .bar = 0.4}));
 }
 
 }  // namespace
