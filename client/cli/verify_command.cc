@@ -94,9 +94,9 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
       jobs.Print(context.out());
       context.out() << "jobs of damaged rows are answered again after tiffin-server --rebuild, as new ones\n";
     }
-    context.out() << "read " << last.jobs() << (last.jobs() == 1 ? " job, " : " jobs, ") << last.blobs() << (last.blobs() == 1 ? " blob, " : " blobs, ")
-                  << last.results() << (last.results() == 1 ? " result, " : " results, ")
-                  << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
+    const auto counted = [](uint64_t n, std::string_view what) { return StrCat(n, " ", what, n == 1 ? ", " : "s, "); };
+    context.out() << "read " << counted(last.jobs(), "job") << counted(last.blobs(), "blob")
+                  << counted(last.results(), "result") << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
   return damaged > 0 ? kRefused : kDone;
 }
