@@ -68,7 +68,16 @@ absl::Status FetchInto(ObjectBlobs& blobs, const RecordRef& ref, char* memory, s
 }
 
 absl::StatusOr<std::string> FetchWhole(ObjectBlobs& blobs, const RecordRef& ref) {
-  std::string bytes(RefSize(ref), '\0');
+  std::string bytes;
+  if (std::holds_alternative<ValueRef>(ref)) {
+    // The size is the sender's: another text of the same value may have been stored first.
+    TIFFIN_RETURN_IF_ERROR(blobs.Fetch(ref, [&](std::string_view chunk) {
+      bytes += chunk;
+      return absl::OkStatus();
+    }));
+    return bytes;
+  }
+  bytes.resize(RefSize(ref));
   TIFFIN_RETURN_IF_ERROR(FetchInto(blobs, ref, bytes.data(), bytes.size()));
   return bytes;
 }

@@ -5,8 +5,9 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "client/object_ref.h"
 #include "common/base64.h"
@@ -24,11 +25,18 @@ constexpr std::string_view kFilesClass = "tiffin.files";
 constexpr size_t kMaxShown = 200;
 
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& file) {
+  std::error_code error;
   std::ifstream in(file, std::ios::binary);
-  std::ostringstream content;
-  content << in.rdbuf();
-  if (!in) return absl::NotFoundError(StrCat("file ", file.string(), " cannot be read"));
-  return std::move(content).str();
+  if (!std::filesystem::is_regular_file(file, error) || !in) {
+    return absl::NotFoundError(StrCat("file ", file.string(), " cannot be read"));
+  }
+  std::string content;
+  std::vector<char> part(size_t{1} << 20);
+  while (in.read(part.data(), static_cast<std::streamsize>(part.size())) || in.gcount() > 0) {
+    content.append(part.data(), static_cast<size_t>(in.gcount()));
+  }
+  if (in.bad()) return absl::UnavailableError(StrCat("file ", file.string(), ": reading it failed"));
+  return content;
 }
 
 List Names(const std::vector<std::filesystem::path>& files) {

@@ -86,6 +86,14 @@ absl::StatusOr<T> from_json(std::string_view text, const DecodeOptions& options 
   return ObjectRegistry().from_json<T>(text, options);
 }
 
+// What holds another object and has no record of its own.
+template <typename T>
+struct IsWrapper : std::false_type {};
+template <typename T>
+struct IsWrapper<std::optional<T>> : std::true_type {};
+template <typename... T>
+struct IsWrapper<std::variant<T...>> : std::true_type {};
+
 template <typename T>
 absl::StatusOr<Value> Encoder::Encode(const T& object) const {
   if constexpr (std::is_same_v<T, Value>) {
@@ -117,8 +125,8 @@ absl::StatusOr<T> Decoder::Decode(const Value& value, const PathLink& where) con
     return value;
   } else if constexpr (IsRef<T>::value) {
     return T(value, *this);
-  } else if constexpr (PlainJson<T>) {
-    return Codec<T>::Decode(value, where, *this);
+  } else if constexpr (PlainJson<T> || IsWrapper<T>::value) {
+    return Codec<T>::Decode(value, where, *this);  // of a wrapper: what is in it looks for hooks and refs
   } else {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<Value> brought, Resolve(value, where));
     const Value& whole = brought.has_value() ? *brought : value;

@@ -244,14 +244,17 @@ class Putter {
     TIFFIN_RETURN_IF_ERROR(CheckSize(at_least - std::min(at_least, kRefBytes), where));
     absl::StatusOr<std::string> bytes = fetch_(ref);
     if (!bytes.ok()) return Annotate(bytes.status(), where.text());
-    if (bytes->size() != size) {
+    // Of a value another text may have come first: any with that E is it.
+    if (!is_value && bytes->size() != size) {
       return Error(absl::StatusCode::kDataLoss, where,
                    StrCat(RefText(ref), " came as ", bytes->size(), " bytes"));
     }
+    const uint64_t came = bytes->size();
+    TIFFIN_RETURN_IF_ERROR(CheckSize(is_value ? came - std::min(came, kRefBytes) : 0, where));
     absl::StatusOr<Value> inlined = DataOfRef(*record, ref, *std::move(bytes));
     if (!inlined.ok()) return Annotate(inlined.status(), where.text());
     *data = *std::move(inlined);
-    text_bytes_ += is_value ? size : data->if_string()->size() + 2;  // base64 and its quotes
+    text_bytes_ += is_value ? came : data->if_string()->size() + 2;  // base64 and its quotes
     if (is_value) TIFFIN_RETURN_IF_ERROR(Put(*data, PathLink(where, "data"), nesting + 1));
     if (RefIsOurs(*record)) {
       record->Erase("ref");

@@ -37,21 +37,17 @@ absl::Status SyncNamesOf(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
-// What a server makes in its folder, and what a file system has at its root.
-constexpr std::string_view kOurs[] = {"LOCK", "tiffin.db", "packs", "open", "uploads", "tmp"};
-constexpr std::string_view kHarmless[] = {"lost+found", "reserve"};
+// What is left of a folder that lost its lock file and database, and what a file system has at its root.
+constexpr std::string_view kHarmless[] = {"packs", "open", "reserve", "lost+found"};
 
+// A server makes LOCK first. In tmp/ and uploads/ it removes what it does not know: having such folders makes none its own.
 absl::Status CheckOurs(const std::filesystem::path& path) {
   std::error_code error;
   std::string other;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     const std::string name = entry.path().filename().string();
-    if (std::find(std::begin(kOurs), std::end(kOurs), name) != std::end(kOurs)) {
-      return absl::OkStatus();
-    }
-    if (std::find(std::begin(kHarmless), std::end(kHarmless), name) == std::end(kHarmless)) {
-      other = name;
-    }
+    if (name == "LOCK" || name.starts_with("tiffin.db")) return absl::OkStatus();
+    if (std::find(std::begin(kHarmless), std::end(kHarmless), name) == std::end(kHarmless)) other = name;
   }
   if (error) {
     return absl::FailedPreconditionError(StrCat("cannot read the data folder ", path.string(), ": ",
@@ -60,7 +56,7 @@ absl::Status CheckOurs(const std::filesystem::path& path) {
   if (other.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       StrCat(path.string(), " is no data folder of tiffin: it holds ", other,
-             "; give an empty folder, or one that is not there yet"));
+             ", but neither LOCK nor tiffin.db; give an empty folder, or one that is not there yet"));
 }
 
 absl::Status CheckLocal(const std::filesystem::path& path) {

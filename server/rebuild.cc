@@ -99,22 +99,18 @@ class FolderSource : public RebuildSource {
   std::ostream& out_;
 };
 
-// The old files are kept under names that SQLite pairs as it did before.
+// The old files are kept under names that SQLite pairs as it did before. The database goes first: without it no server
+// starts, while with it, but without its log, one would start with what was acknowledged last lost.
 absl::Status Replace(const std::filesystem::path& data, const std::filesystem::path& rebuilt) {
   const std::string database = (data / "tiffin.db").string();
   const std::string kept =
       StrCat(database, ".damaged-",
              absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
-  std::error_code error;
-  if (std::filesystem::exists(database, error)) {
-    std::filesystem::create_hard_link(database, kept, error);
-    if (error) return absl::UnavailableError(StrCat("keeping ", kept, ": ", error.message()));
-    // A log that is not the new database's must not lie beside it.
-    for (const char* suffix : {"-wal", "-shm"}) {
-      std::filesystem::rename(database + suffix, kept + suffix, error);
-      if (error && error != std::errc::no_such_file_or_directory) {
-        return absl::UnavailableError(StrCat("keeping ", kept, suffix, ": ", error.message()));
-      }
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::error_code error;
+    std::filesystem::rename(database + suffix, kept + suffix, error);
+    if (error && error != std::errc::no_such_file_or_directory) {
+      return absl::UnavailableError(StrCat("keeping ", kept, suffix, ": ", error.message()));
     }
     TIFFIN_RETURN_IF_ERROR(SyncFolder(data));
   }
@@ -132,6 +128,12 @@ absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_netwo
   }
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder, DataFolder::Open(data, allow_network));
   const std::filesystem::path rebuilt = data / "tiffin.db.rebuilt";
+  if (!std::filesystem::exists(data / "tiffin.db", error) && std::filesystem::exists(rebuilt, error)) {
+    // The old one is moved away only when the new one is whole and synced.
+    TIFFIN_RETURN_IF_ERROR(Replace(data, rebuilt));
+    out << "a rebuild that was broken off is finished\n";
+    return absl::OkStatus();
+  }
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
     TIFFIN_RETURN_IF_ERROR(RemoveFile(rebuilt.string() + suffix));
   }

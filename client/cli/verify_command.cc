@@ -44,6 +44,7 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   Table table({"damaged blob", "dtype", "shape", "pack", "offset", "what", "jobs that miss now"});
   Table results({"job with a damaged result"});
   Table jobs({"damaged row of a job", "its key, as it reads"});
+  Table rows({"damaged row of", "as it reads"});
   v1::VerifyResponse last;
   std::optional<Progress> progress;
   uint64_t shown = 0;
@@ -74,18 +75,29 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
           jobs.Add({StrCat(job.row()), Base64UrlEncode(job.key())});
         }
       }
+      for (const auto& row : response.damaged_rows()) {
+        if (context.globals.json) {
+          PrintLine(Object{{"table", Value(row.table())},
+                           {"row", Value(row.row())},
+                           {"what", Value("this row differs from its checksum")}},
+                    context.out());
+        } else {
+          rows.Add({row.table(), row.row()});
+        }
+      }
       last = response;
       return true;
     });
   }));
   progress.reset();
   const uint64_t damaged =
-      last.damaged_blobs() + last.total_damaged_results() + last.total_damaged_jobs();
+      last.damaged_blobs() + last.total_damaged_results() + last.total_damaged_jobs() + last.total_damaged_rows();
   if (context.globals.json) {
     Object total = MessageObject(last);
     total.Erase("damaged");
     total.Erase("damaged_results");
     total.Erase("damaged_jobs");
+    total.Erase("damaged_rows");
     PrintLine(total, context.out());
   } else {
     if (!table.empty()) table.Print(context.out());
@@ -94,9 +106,14 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
       jobs.Print(context.out());
       context.out() << "jobs of damaged rows are answered again after tiffin-server --rebuild, as new ones\n";
     }
+    if (!rows.empty()) {
+      rows.Print(context.out());
+      context.out() << "aliases can be set again, values put again; what else needs them misses after "
+                       "tiffin-server --rebuild\n";
+    }
     const auto counted = [](uint64_t n, std::string_view what) { return StrCat(n, " ", what, n == 1 ? ", " : "s, "); };
     context.out() << "read " << counted(last.jobs(), "job") << counted(last.blobs(), "blob")
-                  << counted(last.results(), "result") << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
+                  << counted(last.results(), "result") << counted(last.rows(), "other row") << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
   return damaged > 0 ? kRefused : kDone;
 }

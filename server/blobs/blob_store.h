@@ -57,6 +57,7 @@ struct FilePlace {
 struct DamagedRange {
   uint64_t begin = 0, end = 0;
   std::string how;  // `differ from their checksum`
+  bool unreadable = false;  // the disk failed, which may pass
 };
 
 // A blob's bytes, mapped: they stay readable whatever becomes of the pack's name.
@@ -68,13 +69,13 @@ class BlobReader {
   // waits for the disk. Never blocks.
   virtual bool Checked(uint64_t offset, uint64_t length) const = 0;
   // Brings the range in and checks every checksum block that it touches and that was not checked yet.
-  // DATA_LOSS, naming pack and block, if a checksum differs or the file is cut or unreadable.
+  // DATA_LOSS, naming pack and block, if a checksum differs or the file is cut; UNAVAILABLE if the disk fails.
   virtual absl::Status Check(uint64_t offset, uint64_t length) = 0;
   // The bytes themselves, checked before. Only to be passed to the kernel, which reports an access
   // that fails: in this process it would raise SIGBUS.
   virtual BlobSlice Slice(uint64_t offset, uint64_t length) const = 0;
   // Copies bytes, checked before: [offset, offset + length) of what `slab` selects of the blob.
-  // DATA_LOSS if they cannot be read any more.
+  // DATA_LOSS or UNAVAILABLE, as Check, if they cannot be read any more.
   virtual absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
                               char* to) const = 0;
   // nullopt: not in a file.
@@ -199,8 +200,9 @@ class BlobStore {
   // A pack with damage in it is not sealed again; it stays for somebody to look at.
   virtual void SetAside(std::string_view pack) = 0;
 
-  // Removes a pack that the index no longer refers to. Readers that have it open finish.
-  virtual void Drop(std::string_view pack) = 0;
+  // Removes a pack that the index no longer refers to, durably. Readers that have it open finish. After an error, which
+  // is logged, it may still be there.
+  virtual absl::Status Drop(std::string_view pack) = 0;
 
   // Bytes of a pack on disk; NOT_FOUND if it is gone.
   virtual absl::StatusOr<uint64_t> PackBytes(std::string_view pack) = 0;

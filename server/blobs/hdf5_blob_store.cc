@@ -72,15 +72,16 @@ class Hdf5BlobStore : public BlobStore {
   }
   void Discard(const StoredBlob& blob) override {
     const absl::StatusOr<Place> place = Place::FromText(blob.location);
-    if (place.ok() && !place->open) Drop(place->pack);
+    if (place.ok() && !place->open) Drop(place->pack).IgnoreError();  // logged
   }
   std::vector<std::string> PacksToSeal(bool all) override { return open_.ToSeal(all); }
   absl::StatusOr<std::vector<StoredBlob>> Seal(std::span<const BlobToMove> blobs) override;
   void SetAside(std::string_view pack) override { open_.Forget(pack); }
-  void Drop(std::string_view pack) override {
+  absl::Status Drop(std::string_view pack) override {
     open_.Forget(pack);
     const absl::Status status = folders_.Remove(pack);
     if (!status.ok()) spdlog::warn("event=drop pack={} error=\"{}\"", pack, status.ToString());
+    return status;
   }
   absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {
     return folders_.BytesOf(pack);
@@ -96,7 +97,7 @@ class Hdf5BlobStore : public BlobStore {
   absl::Status Publish(const std::filesystem::path& file, const std::string& pack) {
     TIFFIN_RETURN_IF_ERROR(journal_->Announce(pack, false));
     if (const absl::Status status = folders_.Publish(file, pack, false); !status.ok()) {
-      Drop(pack);  // it may have its name already
+      Drop(pack).IgnoreError();  // it may have its name already
       return status;
     }
     ++sealed_;
@@ -261,7 +262,7 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
     absl::StatusOr<std::shared_ptr<BlobReader>> reader =
         Open({blob.location, blob.checksums, nullptr}, blob.size);
     const absl::Status status = reader.ok() ? (*reader)->Check(0, blob.size) : reader.status();
-    if (absl::IsDataLoss(status)) {
+    if (absl::IsDataLoss(status) || absl::IsNotFound(status)) {  // the pack is damaged, or gone
       spdlog::error("event=damaged blob=\"{}\" error=\"{}\"", blob.name.ToText(),
                     status.ToString());
       continue;

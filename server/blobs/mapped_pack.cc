@@ -19,7 +19,6 @@ namespace {
 // Blobs of one pack whose checked blocks are remembered: beyond it all are forgotten, and checked
 // again when they are next used.
 constexpr size_t kRemembered = 16'384;
-constexpr std::string_view kUnreadable = "cannot be read: the file was cut, or the disk fails";
 
 class MappedBlob : public BlobReader {
  public:
@@ -58,8 +57,7 @@ class MappedBlob : public BlobReader {
       });
     };
     if (Guarded(copy)) return absl::OkStatus();
-    return absl::DataLossError(StrCat("pack ", pack_->path().stem().string(), ": the blob at ",
-                                      offset_, " ", kUnreadable));
+    return Unreadable(size_);
   }
 
   std::optional<FilePlace> File() const override {
@@ -72,20 +70,24 @@ class MappedBlob : public BlobReader {
     const uint64_t length = std::min(size_ - at, kChecksumBlock);
     const char* const bytes = pack_->data() + offset_ + at;
     char found[kChecksumBytes];
-    if (!Guarded([&] { BlockChecksum(bytes, length, found); })) {
-      return Damaged(block, kUnreadable);
-    }
+    if (!Guarded([&] { BlockChecksum(bytes, length, found); })) return Unreadable(at + length);
     const size_t stored = block * kChecksumBytes;
     if (stored + kChecksumBytes > checksums_.size() ||
         std::memcmp(checksums_.data() + stored, found, kChecksumBytes) != 0) {
-      return Damaged(block, "does not match its checksum");
+      return absl::DataLossError(StrCat("pack ", pack_->path().stem().string(), ": block ", block,
+                                        " of the blob at ", offset_, " does not match its checksum"));
     }
     return absl::OkStatus();
   }
 
-  absl::Status Damaged(uint64_t block, std::string_view how) const {
-    return absl::DataLossError(StrCat("pack ", pack_->path().stem().string(), ": block ", block,
-                                      " of the blob at ", offset_, " ", how));
+  // Why an access up to byte `end` failed: what was cut off is lost, while a disk that fails may work again.
+  absl::Status Unreadable(uint64_t end) const {
+    const std::string what = StrCat("pack ", pack_->path().stem().string(), ": the blob at ", offset_,
+                                    " cannot be read: ");
+    std::error_code error;
+    const uint64_t now = std::filesystem::file_size(pack_->path(), error);
+    if (!error && now < offset_ + end) return absl::DataLossError(StrCat(what, "the file was cut"));
+    return absl::UnavailableError(StrCat(what, "the disk fails"));
   }
 
   const std::shared_ptr<MappedPack> pack_;

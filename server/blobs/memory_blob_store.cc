@@ -161,9 +161,10 @@ class MemoryBlobStore : public BlobStore {
   }
 
   void SetAside(std::string_view) override {}
-  void Drop(std::string_view pack) override {
+  absl::Status Drop(std::string_view pack) override {
     std::lock_guard lock(mutex_);
     packs_.erase(std::string(pack));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<uint64_t> PackBytes(std::string_view pack) override {

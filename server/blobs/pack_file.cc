@@ -110,9 +110,10 @@ absl::Status PackFile::Read(char* to, uint64_t length, uint64_t offset) const {
   while (length > 0) {
     const ssize_t n = pread(fd_, to, length, static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      return absl::DataLossError(StrCat("reading ", path_.filename().string(), " at ", offset, ": ",
-                                        n < 0 ? std::strerror(errno) : "the file ends before"));
+    if (n < 0) return FromErrno(errno, "reading", path_);
+    if (n == 0) {
+      return absl::DataLossError(
+          StrCat("reading ", path_.filename().string(), " at ", offset, ": the file ends before"));
     }
     to += n;
     length -= n;

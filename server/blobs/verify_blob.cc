@@ -11,11 +11,11 @@
 namespace tiffin::server {
 namespace {
 
-void Add(uint64_t begin, uint64_t end, std::string_view how, std::vector<DamagedRange>* ranges) {
+void Add(uint64_t begin, uint64_t end, std::string_view how, bool unreadable, std::vector<DamagedRange>* ranges) {
   if (!ranges->empty() && ranges->back().end == begin && ranges->back().how == how) {
     ranges->back().end = end;
   } else {
-    ranges->push_back({begin, end, std::string(how)});
+    ranges->push_back({begin, end, std::string(how), unreadable});
   }
 }
 
@@ -38,16 +38,16 @@ absl::StatusOr<std::vector<DamagedRange>> VerifyBlobIn(
   for (uint64_t at = 0; at < size; at += kChecksumBlock) {
     const uint64_t end = std::min(size, at + kChecksumBlock);
     if (offset + end > file_size) {
-      Add(at, size, "lie behind the end of the file", &ranges);
+      Add(at, size, "lie behind the end of the file", false, &ranges);
       break;
     }
     block.resize(end - at);
-    if (!file.Read(block.data(), block.size(), offset + at).ok()) {
-      Add(at, end, "cannot be read", &ranges);
+    if (const absl::Status read = file.Read(block.data(), block.size(), offset + at); !read.ok()) {
+      Add(at, end, "cannot be read", !absl::IsDataLoss(read), &ranges);
       continue;
     }
     if (!Sound(block, checksums, at / kChecksumBlock)) {
-      Add(at, end, "differ from their checksum", &ranges);
+      Add(at, end, "differ from their checksum", false, &ranges);
     }
     TIFFIN_RETURN_IF_ERROR(on_block(block));
   }

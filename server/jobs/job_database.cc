@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "common/strings.h"
 
 namespace tiffin::server {
 namespace {
@@ -19,6 +20,11 @@ absl::Status DamagedJobRow() {
       "after which it is a new job");
   status.SetPayload(kDamagedRow, absl::Cord());
   return status;
+}
+
+absl::Status DamagedIndexedRow(std::string_view what) {
+  return absl::DataLossError(StrCat("the row of ", what, " differs from its checksum and from its index; stop the server and "
+                                    "run `tiffin-server --rebuild --data …`"));
 }
 
 bool IsDamagedJobRow(const absl::Status& status) {

@@ -43,6 +43,7 @@ struct JobRow {
   int64_t epoch = 0;        // of the last grant; 0: never granted
   int64_t valid_from = 0;   // epochs below were granted before the last Invalidate
   int64_t losses = 0;       // leases lapsed in a row
+  bool keep = true;         // false: a result under the last grant is handed to waiters and not kept
   std::string lost_hosts;   // of those, comma-separated
   RowId link = 0;           // the job it follows, in kLinked
   RowId session = 0;        // that submitted it first
@@ -65,7 +66,6 @@ struct LeaseRow {
   std::string request_id;  // of the Submit that got it; empty: none
   absl::Duration term;
   absl::Time granted;
-  bool keep = true;        // false: the result is handed to waiters and not kept
 };
 
 // Stored as these numbers.
@@ -124,6 +124,14 @@ struct AliasRow {
   std::string profile;
   std::string name;
   RowId job = 0;
+  bool damaged = false;  // what was read differs from its checksum
+};
+
+// The blob that holds the JSON text of the value of that digest.
+struct ValueRow {
+  Digest value;
+  RowId blob = 0;
+  bool damaged = false;  // what was read differs from its checksum
 };
 
 // Evidence of nondeterminism: another result for a done job.
@@ -163,6 +171,8 @@ struct DatabaseCounts {
 
 // DATA_LOSS: the row of a job differs from its checksum; others can be read.
 absl::Status DamagedJobRow();
+// DATA_LOSS: a damaged row whose index no longer tells of it; it goes with a rebuild.
+absl::Status DamagedIndexedRow(std::string_view what);
 bool IsDamagedJobRow(const absl::Status& status);
 
 // Look-ups. nullopt or empty where there is none; an error means the database could not be read.
@@ -201,6 +211,8 @@ class JobReader {
                                                             std::string_view after_profile,
                                                             std::string_view after_name,
                                                             int limit) = 0;
+  // Those of all namespaces, in the same order, behind `after`.
+  virtual absl::StatusOr<std::vector<AliasRow>> ListAllAliases(const AliasRow& after, int limit) = 0;
 
   // By name, whoever may see it.
   virtual absl::StatusOr<std::optional<BlobRow>> FindBlob(const BlobName& name) = 0;
@@ -209,8 +221,10 @@ class JobReader {
   virtual absl::StatusOr<std::vector<BlobRow>> FindBlobsByKey(RowId namespace_id,
                                                               const Digest& key) = 0;
   virtual absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) = 0;
-  // The blob that holds the JSON text of the value of that digest.
+  // The blob that holds the JSON text of the value of that digest. A row that differs from its checksum is none.
   virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
+  // In the order of their digests, behind `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after, int limit) = 0;
   virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
   // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
@@ -271,7 +285,7 @@ class JobTransaction : public JobReader {
   virtual absl::Status MoveBlob(RowId blob, std::string_view location,
                                 std::string_view checksums) = 0;
   virtual absl::Status ShowBlob(RowId namespace_id, RowId blob) = 0;  // makes it visible; repeatable
-  virtual absl::Status PutValue(const Digest& value, RowId blob) = 0; // the first stays; repeatable
+  virtual absl::Status PutValue(const Digest& value, RowId blob) = 0; // the first stays, if it is sound; repeatable
   virtual absl::Status AddUse(RowId job, RowId blob, BlobUse use) = 0;  // repeatable
   virtual absl::Status DropUses(RowId job, BlobUse use) = 0;
   // The JSON text in `blob` holds a ref to `inner`. Repeatable.
@@ -287,8 +301,8 @@ struct WriteOp {
   // Runs on the writer's thread inside a transaction, under a savepoint of its own: an error (or an
   // exception) undoes what this operation changed and nothing else. Must not block.
   std::function<absl::Status(JobTransaction&)> apply;
-  // Runs on the writer's thread once the fate is durable: OK after COMMIT, else apply's error, or
-  // UNAVAILABLE (RESOURCE_EXHAUSTED when the disk is full) if COMMIT failed. In the order of the
+  // Runs on the writer's thread once the fate is durable: OK after COMMIT, or apply's error, also told after COMMIT, as it
+  // may come from what others of the transaction did; UNAVAILABLE (RESOURCE_EXHAUSTED when the disk is full) if that failed. In the order of the
   // operations. Must not block.
   std::function<void(absl::Status)> done;
 };

@@ -176,6 +176,18 @@ absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::ListAliases(RowId namesp
 }
 
 template <typename I>
+absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::ListAllAliases(const AliasRow& after, int limit) {
+  std::vector<AliasRow> rows;
+  const auto& aliases = state().aliases;
+  for (auto it = aliases.upper_bound({after.namespace_id, after.profile, after.name}); it != aliases.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    const auto& [of_namespace, profile, name] = it->first;
+    rows.push_back({.namespace_id = of_namespace, .profile = profile, .name = name, .job = it->second});
+  }
+  return rows;
+}
+
+template <typename I>
 absl::StatusOr<std::optional<BlobRow>> MemoryLookups<I>::FindBlob(const BlobName& name) {
   return FindBlob(FindIn(state().blob_names, name).value_or(0));
 }
@@ -210,6 +222,17 @@ absl::StatusOr<bool> MemoryLookups<I>::BlobVisible(RowId namespace_id, RowId blo
 template <typename I>
 absl::StatusOr<std::optional<BlobRow>> MemoryLookups<I>::FindValue(const Digest& value) {
   return FindBlob(FindIn(state().values, value).value_or(0));
+}
+
+template <typename I>
+absl::StatusOr<std::vector<ValueRow>> MemoryLookups<I>::ListValues(const std::optional<Digest>& after, int limit) {
+  std::vector<ValueRow> rows;
+  const auto& values = state().values;
+  for (auto it = after ? values.upper_bound(*after) : values.begin(); it != values.end(); ++it) {
+    if (static_cast<int>(rows.size()) >= limit) break;
+    rows.push_back({.value = it->first, .blob = it->second});
+  }
+  return rows;
 }
 
 template <typename I>

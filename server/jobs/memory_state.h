@@ -138,12 +138,14 @@ class MemoryLookups : public Interface {
                                                     std::string_view after_profile,
                                                     std::string_view after_name,
                                                     int limit) override;
+  absl::StatusOr<std::vector<AliasRow>> ListAllAliases(const AliasRow& after, int limit) override;
   absl::StatusOr<std::optional<BlobRow>> FindBlob(const BlobName& name) override;
   absl::StatusOr<std::optional<BlobRow>> FindBlob(RowId id) override;
   absl::StatusOr<std::vector<BlobRow>> FindBlobsByKey(RowId namespace_id,
                                                       const Digest& key) override;
   absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) override;
   absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) override;
+  absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after, int limit) override;
   absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) override;
   absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                  int limit) override;

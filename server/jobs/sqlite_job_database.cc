@@ -74,6 +74,7 @@ class SqliteJobDatabase final : public JobDatabase {
   size_t RunBatch(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill);
   absl::Status RunTransaction(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill,
                               std::vector<absl::Status>& fates);
+  static absl::Status FateOf(const absl::Status& operation, const absl::Status& transaction);
   void CheckpointIfDue();
   void CheckpointAtEnd();
   void TellIfFatal();
@@ -131,6 +132,13 @@ absl::Status SqliteJobDatabase::RunTransaction(std::vector<WriteOp>& ops,
   return transaction_.Commit();
 }
 
+// An operation that was refused saw what others of the transaction did: it is told so only if that stays.
+absl::Status SqliteJobDatabase::FateOf(const absl::Status& operation, const absl::Status& transaction) {
+  const bool disk = absl::IsDataLoss(operation) || absl::IsResourceExhausted(operation) ||
+                    absl::IsUnavailable(operation) || absl::IsInternal(operation);
+  return transaction.ok() || disk ? operation : transaction;
+}
+
 size_t SqliteJobDatabase::RunBatch(std::vector<WriteOp>& ops, const WriteQueue::Refill& refill) {
   std::vector<absl::Status> fates;
   fates.reserve(ops.size());
@@ -140,7 +148,7 @@ size_t SqliteJobDatabase::RunBatch(std::vector<WriteOp>& ops, const WriteQueue::
     full = full || absl::IsResourceExhausted(fates[i]);
     // What it holds goes with its answer, not after the checkpoint.
     const auto done = std::exchange(ops[i].done, nullptr);
-    if (done) done(fates[i].ok() ? transaction : fates[i]);
+    if (done) done(FateOf(fates[i], transaction));
   }
   if (full && options_.room != nullptr) options_.room->MetFull();
   // After the answers: nobody waits for it.

@@ -249,6 +249,16 @@ absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAliases(RowId namesp
 }
 
 template <typename I>
+absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAllAliases(const AliasRow& after, int limit) {
+  return connection_.Guard("listing aliases", [&]() -> absl::StatusOr<std::vector<AliasRow>> {
+    Query query(connection_.Prepared(
+        TIFFIN_SELECT_ALIAS "WHERE (namespace, profile, name) > (?, ?, ?) ORDER BY namespace, profile, name LIMIT ?"));
+    query.Bind(after.namespace_id).BindName(after.profile).BindName(after.name);
+    return All(query.Bind(int64_t{std::max(limit, 0)}), ReadAlias);
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindBlob(const BlobName& name) {
   return connection_.Guard("looking up a blob", [&]() -> absl::StatusOr<std::optional<BlobRow>> {
     Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
@@ -289,10 +299,19 @@ absl::StatusOr<bool> SqliteLookups<I>::BlobVisible(RowId namespace_id, RowId blo
 template <typename I>
 absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindValue(const Digest& value) {
   return connection_.Guard("looking up a value", [&]() -> absl::StatusOr<std::optional<BlobRow>> {
-    Query query(connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
-                                     "FROM value_digests d JOIN blobs b ON b.id = d.blob "
-                                     "WHERE d.value = ?"));
-    return First(query.Bind(value), ReadBlob);
+    Query query(connection_.Prepared(TIFFIN_SELECT_VALUE "WHERE value = ?"));
+    const std::optional<ValueRow> row = First(query.Bind(value), ReadValue);
+    if (!row || row->damaged) return std::nullopt;
+    return FindBlob(row->blob);
+  });
+}
+
+template <typename I>
+absl::StatusOr<std::vector<ValueRow>> SqliteLookups<I>::ListValues(const std::optional<Digest>& after, int limit) {
+  return connection_.Guard("listing values", [&]() -> absl::StatusOr<std::vector<ValueRow>> {
+    Query query(connection_.Prepared(TIFFIN_SELECT_VALUE "WHERE value > ? ORDER BY value LIMIT ?"));
+    query.BindBytes(after ? after->view() : std::string_view());
+    return All(query.Bind(int64_t{std::max(limit, 0)}), ReadValue);
   });
 }
 

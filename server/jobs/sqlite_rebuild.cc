@@ -56,6 +56,14 @@ class Rebuild {
     return read(query);
   }
 
+  template <typename Row>
+  std::vector<Row> All(const char* sql, Row (*read)(const Query&)) {
+    std::vector<Row> rows;
+    Query query(connection_.Prepared(sql));
+    while (query.Step()) rows.push_back(read(query));
+    return rows;
+  }
+
   // A row that still reads may hold other bytes than it did: checksums, keys and digests tell.
   void CheckRecords() {
     for (const int64_t id : Ids("SELECT id FROM jobs")) {
@@ -69,6 +77,15 @@ class Rebuild {
       const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
       if (!row.damaged && source_.ResultIsSound(row.record, row.digest)) continue;
       to_.exec(absl::StrCat("DELETE FROM results WHERE job = ", id));
+    }
+    for (const AliasRow& row : All<AliasRow>(TIFFIN_SELECT_ALIAS, ReadAlias)) {
+      if (!row.damaged) continue;
+      Query remove(connection_.Prepared("DELETE FROM aliases WHERE namespace = ? AND profile = ? AND name = ?"));
+      remove.Bind(row.namespace_id).BindText(row.profile).BindText(row.name).Run();
+    }
+    for (const ValueRow& row : All<ValueRow>(TIFFIN_SELECT_VALUE, ReadValue)) {
+      if (!row.damaged) continue;
+      Query(connection_.Prepared("DELETE FROM value_digests WHERE value = ?")).Bind(row.value).Run();
     }
   }
 
@@ -234,6 +251,15 @@ class Rebuild {
       const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
       Query update(connection_.Prepared("UPDATE results SET checksum = ? WHERE job = ?"));
       update.Bind(ChecksumOf(row)).Bind(id).Run();
+    }
+    for (const AliasRow& row : All<AliasRow>(TIFFIN_SELECT_ALIAS, ReadAlias)) {
+      Query update(connection_.Prepared(
+          "UPDATE aliases SET checksum = ? WHERE namespace = ? AND profile = ? AND name = ?"));
+      update.Bind(ChecksumOf(row)).Bind(row.namespace_id).BindText(row.profile).BindText(row.name).Run();
+    }
+    for (const ValueRow& row : All<ValueRow>(TIFFIN_SELECT_VALUE, ReadValue)) {
+      Query update(connection_.Prepared("UPDATE value_digests SET checksum = ? WHERE value = ?"));
+      update.Bind(ChecksumOf(row)).Bind(row.value).Run();
     }
   }
 

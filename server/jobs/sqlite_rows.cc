@@ -25,6 +25,7 @@ int64_t ChecksumOf(const JobRow& row) {
   sum.Add(row.epoch).Add(row.valid_from).Add(row.losses).Add(row.lost_hosts).Add(row.link);
   sum.Add(row.session).Add(row.function).Add(row.version).Add(absl::ToUnixMicros(row.created));
   sum.Add(static_cast<int64_t>(row.tombstone)).Add(absl::ToUnixMicros(row.buried));
+  if (!row.keep) sum.Add(int64_t{1});  // rows of the second schema had no such column
   return sum.Finish();
 }
 
@@ -36,6 +37,12 @@ int64_t ChecksumOf(const ResultRow& row) {
   sum.Add(int64_t{row.exit_status}).Add(row.log);
   return sum.Finish();
 }
+
+int64_t ChecksumOf(const AliasRow& row) {
+  return Checksum64().Add(row.namespace_id).Add(row.profile).Add(row.name).Add(row.job).Finish();
+}
+
+int64_t ChecksumOf(const ValueRow& row) { return Checksum64().Add(row.value.view()).Add(row.blob).Finish(); }
 
 JobRow ReadJob(const Query& query) {
   JobRow row;
@@ -54,7 +61,8 @@ JobRow ReadJob(const Query& query) {
   row.created = query.Time(12);
   row.tombstone = static_cast<Tombstone>(query.Int(13));
   row.buried = query.Time(14);
-  row.damaged = Differs(query.Int(15), row);
+  row.keep = query.Int(15) != 0;
+  row.damaged = Differs(query.Int(16), row);
   return row;
 }
 
@@ -67,7 +75,6 @@ LeaseRow ReadLease(const Query& query) {
   row.request_id = query.Text(4);
   row.term = query.Span(5);
   row.granted = query.Time(6);
-  row.keep = query.Int(7) != 0;
   return row;
 }
 
@@ -115,10 +122,18 @@ BlobRow ReadBlob(const Query& query) {
 }
 
 AliasRow ReadAlias(const Query& query) {
-  return {.namespace_id = query.Int(0),
-          .profile = query.Text(1),
-          .name = query.Text(2),
-          .job = query.Int(3)};
+  AliasRow row{.namespace_id = query.Int(0),
+               .profile = query.Text(1),
+               .name = query.Text(2),
+               .job = query.Int(3)};
+  row.damaged = Differs(query.Int(4), row);
+  return row;
+}
+
+ValueRow ReadValue(const Query& query) {
+  ValueRow row{.value = query.Hash(0), .blob = query.Int(1)};
+  row.damaged = Differs(query.Int(2), row);
+  return row;
 }
 
 std::string ShapeText(const Shape& shape) { return absl::StrJoin(shape, ","); }

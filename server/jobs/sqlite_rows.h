@@ -12,13 +12,13 @@ namespace tiffin::server {
 
 #define TIFFIN_SELECT_JOB                                                            \
   "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, "        \
-  "link, session, function, version, created, tombstone, buried, checksum FROM jobs "
+  "link, session, function, version, created, tombstone, buried, keep, checksum FROM jobs "
 JobRow ReadJob(const Query& query);
 // Of all but `id`, which a new row does not have yet, and `record`.
 int64_t ChecksumOf(const JobRow& row);
 
 #define TIFFIN_SELECT_LEASE \
-  "SELECT job, lease_id, epoch, session, request_id, term, granted, keep FROM leases "
+  "SELECT job, lease_id, epoch, session, request_id, term, granted FROM leases "
 LeaseRow ReadLease(const Query& query);
 
 #define TIFFIN_SELECT_RESULT                                                            \
@@ -35,8 +35,13 @@ SessionRow ReadSession(const Query& query);
   "b.id, b.key, b.dtype, b.shape, b.size, b.location, b.checksums, b.created "
 BlobRow ReadBlob(const Query& query);
 
-#define TIFFIN_SELECT_ALIAS "SELECT namespace, profile, name, job FROM aliases "
+#define TIFFIN_SELECT_ALIAS "SELECT namespace, profile, name, job, checksum FROM aliases "
 AliasRow ReadAlias(const Query& query);
+int64_t ChecksumOf(const AliasRow& row);
+
+#define TIFFIN_SELECT_VALUE "SELECT value, blob, checksum FROM value_digests "
+ValueRow ReadValue(const Query& query);
+int64_t ChecksumOf(const ValueRow& row);
 
 // Stored: dimensions in decimal with commas between; empty for a scalar.
 std::string ShapeText(const Shape& shape);

@@ -49,19 +49,19 @@ const std::vector<Salvage::Table>& Salvage::Tables() {
       {"jobs",
        "id, namespace, key, state, epoch, valid_from, losses, link, session, created, lost_hosts, "
        "function, version, tombstone, buried",
-       "id", true, true},
+       "id", true, {{2, "checksum"}, {3, "keep"}}},
       {"job_records", "job, record", "job", true},
       {"hits", "job, hits, last", "job", true},
-      {"leases", "job, lease_id, epoch, session, request_id, term, granted, keep", "job", true},
+      {"leases", "job, lease_id, epoch, session, request_id, term, granted", "job", true},
       {"results",
        "job, kind, digest, epoch, session, stored, retryable, compute_seconds, exit_status, log, "
        "record",
-       "job", true, true},
-      {"aliases", "namespace, profile, name, job", "namespace, profile, name", false},
+       "job", true, {{2, "checksum"}}},
+      {"aliases", "namespace, profile, name, job", "namespace, profile, name", false, {{3, "checksum"}}},
       {"evidence", "job, digest, session, at", "job, digest", false},
       {"blobs", "id, key, dtype, shape, size, created, location, checksums", "id", true},
       {"blob_views", "blob, namespace", "blob, namespace", false},
-      {"value_digests", "value, blob", "value", false},
+      {"value_digests", "value, blob", "value", false, {{3, "checksum"}}},
       {"uses", "job, use, blob", "job, use, blob", false},
       {"holds", "blob, inner", "blob, inner", false},
       {"packs", "name, state", "name", false},
@@ -70,11 +70,15 @@ const std::vector<Salvage::Table>& Salvage::Tables() {
 }
 
 Salvage::Salvage(SQLite::Database& from, SQLite::Database& to) : from_(from), to_(to) {
-  (void)Try([&] { checksums_ = from.execAndGet("PRAGMA user_version").getInt() != 1; });
+  (void)Try([&] { schema_ = from.execAndGet("PRAGMA user_version").getInt(); });
 }
 
 std::string Salvage::Columns(const Table& table) const {
-  return absl::StrCat(table.columns, table.checksummed && checksums_ ? ", checksum" : "");
+  std::string columns = table.columns;
+  for (const auto& [schema, column] : table.later) {
+    if (schema <= schema_) absl::StrAppend(&columns, ", ", column);
+  }
+  return columns;
 }
 
 bool Salvage::Try(const std::function<void()>& body) {

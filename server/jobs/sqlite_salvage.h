@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/crypto.h"
@@ -33,7 +35,7 @@ class Salvage {
     const char* columns;
     const char* key;
     bool integer_key;
-    bool checksummed = false;  // from schema 2 on
+    std::vector<std::pair<int, const char*>> later = {};  // columns that this schema added
   };
   static const std::vector<Table>& Tables();
   std::string Columns(const Table& table) const;
@@ -48,7 +50,7 @@ class Salvage {
 
   SQLite::Database& from_;
   SQLite::Database& to_;
-  bool checksums_ = true;  // its rows have some
+  int schema_ = std::numeric_limits<int>::max();  // of the source
   bool damaged_ = false;
 };
 

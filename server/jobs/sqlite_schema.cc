@@ -180,6 +180,14 @@ INSERT INTO counters VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 -- XXH3-64 of the row's other columns; 0: written before there were any.
 ALTER TABLE jobs ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE results ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+)sql"},
+                                     {R"sql(
+-- Whether a result is kept is said of the job: it is asked when the lease is over, too.
+ALTER TABLE jobs ADD COLUMN keep INTEGER NOT NULL DEFAULT 1;
+UPDATE jobs SET keep = 0, checksum = 0 WHERE id IN (SELECT job FROM leases WHERE keep = 0);
+ALTER TABLE leases DROP COLUMN keep;
+ALTER TABLE aliases ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE value_digests ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 )sql"}};
 
 int64_t Number(SqliteConnection& connection, const char* sql) {

@@ -127,13 +127,13 @@ absl::StatusOr<RowId> SqliteTransaction::InsertJob(const JobRow& job) {
   return Grow("adding a job", [&]() -> absl::StatusOr<RowId> {
     Query query(connection_.Prepared(
         "INSERT INTO jobs (namespace, key, state, epoch, valid_from, losses, lost_hosts, link, "
-        "session, function, version, created, tombstone, buried, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+        "session, function, version, created, tombstone, buried, keep, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     query.Bind(job.namespace_id).Bind(job.key).Bind(static_cast<int64_t>(job.state));
     query.Bind(job.epoch).Bind(job.valid_from).Bind(job.losses).BindText(job.lost_hosts);
     query.Bind(job.link).Bind(job.session).BindText(job.function).BindText(job.version);
     query.Bind(job.created).Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried);
-    query.Bind(ChecksumOf(job)).Run();
+    query.Bind(int64_t{job.keep}).Bind(ChecksumOf(job)).Run();
     const RowId id = connection_.database().getLastInsertRowid();
     Query record(connection_.Prepared("INSERT INTO job_records (job, record) VALUES (?, ?)"));
     record.Bind(id).BindText(job.record).Run();
@@ -161,11 +161,11 @@ absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
     }
     Query query(connection_.Prepared(
         "UPDATE jobs SET state = ?, epoch = ?, valid_from = ?, losses = ?, lost_hosts = ?, "
-        "version = ?, tombstone = ?, buried = ?, checksum = ? WHERE id = ?"));
+        "version = ?, tombstone = ?, buried = ?, keep = ?, checksum = ? WHERE id = ?"));
     query.Bind(static_cast<int64_t>(job.state)).Bind(job.epoch).Bind(job.valid_from);
     query.Bind(job.losses).BindText(job.lost_hosts).BindText(job.version);
-    query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(ChecksumOf(row));
-    query.Bind(job.id).Run();
+    query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(int64_t{job.keep});
+    query.Bind(ChecksumOf(row)).Bind(job.id).Run();
     if (!indexed) return absl::OkStatus();
     Query more(connection_.Prepared("UPDATE jobs SET link = ?, session = ?, function = ? WHERE id = ?"));
     more.Bind(job.link).Bind(job.session).BindText(job.function).Bind(job.id).Run();
@@ -200,14 +200,14 @@ absl::Status SqliteTransaction::PutLease(const LeaseRow& lease) {
   return Grow("storing a lease", [&] {
     Query update(connection_.Prepared(
         "UPDATE leases SET lease_id = ?, epoch = ?, session = ?, request_id = ?, term = ?, "
-        "granted = ?, keep = ? WHERE job = ?"));
+        "granted = ? WHERE job = ?"));
     Query insert(connection_.Prepared(
-        "INSERT INTO leases (lease_id, epoch, session, request_id, term, granted, keep, job) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
+        "INSERT INTO leases (lease_id, epoch, session, request_id, term, granted, job) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)"));
     for (Query* query : {&update, &insert}) {
       query->BindText(lease.lease_id).Bind(lease.epoch).Bind(lease.session);
       query->BindText(lease.request_id).Bind(lease.term).Bind(lease.granted);
-      query->Bind(int64_t{lease.keep}).Bind(lease.job);
+      query->Bind(lease.job);
     }
     if (update.Run() == 0) counters_.rows.leases += insert.Run();
     return absl::OkStatus();
@@ -226,14 +226,26 @@ absl::StatusOr<int64_t> SqliteTransaction::NextEpoch() {
   return Change("taking an epoch", [&]() -> absl::StatusOr<int64_t> { return ++counters_.epoch; });
 }
 
+// A damaged row may no longer be what its index has. Changing it then would be taken for damage of the whole database, and
+// nothing more be written.
+absl::Status SqliteTransaction::CheckAliasIndex(RowId namespace_id, std::string_view profile, std::string_view name) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row, FindAlias(namespace_id, profile, name));
+  if (!row || !row->damaged) return absl::OkStatus();
+  Query indexed(connection_.Prepared("SELECT 1 FROM aliases INDEXED BY alias_job "
+                                     "WHERE job = ? AND namespace = ? AND profile = ? AND name = ?"));
+  indexed.Bind(row->job).Bind(namespace_id).BindName(profile).BindName(name);
+  return indexed.Step() ? absl::OkStatus() : DamagedIndexedRow("an alias");
+}
+
 absl::Status SqliteTransaction::PutAlias(const AliasRow& alias) {
-  return Grow("storing an alias", [&] {
+  return Grow("storing an alias", [&]() -> absl::Status {
+    TIFFIN_RETURN_IF_ERROR(CheckAliasIndex(alias.namespace_id, alias.profile, alias.name));
     Query update(connection_.Prepared(
-        "UPDATE aliases SET job = ? WHERE namespace = ? AND profile = ? AND name = ?"));
+        "UPDATE aliases SET job = ?, checksum = ? WHERE namespace = ? AND profile = ? AND name = ?"));
     Query insert(connection_.Prepared(
-        "INSERT INTO aliases (job, namespace, profile, name) VALUES (?, ?, ?, ?)"));
+        "INSERT INTO aliases (job, checksum, namespace, profile, name) VALUES (?, ?, ?, ?, ?)"));
     for (Query* query : {&update, &insert}) {
-      query->Bind(alias.job).Bind(alias.namespace_id);
+      query->Bind(alias.job).Bind(ChecksumOf(alias)).Bind(alias.namespace_id);
       query->BindText(alias.profile).BindText(alias.name);
     }
     if (update.Run() == 0) counters_.rows.aliases += insert.Run();
@@ -243,7 +255,8 @@ absl::Status SqliteTransaction::PutAlias(const AliasRow& alias) {
 
 absl::Status SqliteTransaction::DeleteAlias(RowId namespace_id, std::string_view profile,
                                             std::string_view name) {
-  return Change("deleting an alias", [&] {
+  return Change("deleting an alias", [&]() -> absl::Status {
+    TIFFIN_RETURN_IF_ERROR(CheckAliasIndex(namespace_id, profile, name));
     Query query(connection_.Prepared(
         "DELETE FROM aliases WHERE namespace = ? AND profile = ? AND name = ?"));
     counters_.rows.aliases -= query.Bind(namespace_id).BindName(profile).BindName(name).Run();

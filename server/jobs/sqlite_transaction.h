@@ -75,6 +75,7 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   template <typename Body>
   std::invoke_result_t<Body> Grow(std::string_view doing, Body&& body);
 
+  absl::Status CheckAliasIndex(RowId namespace_id, std::string_view profile, std::string_view name);
   absl::Status Undo();  // back to the savepoint
 
   Counters committed_;  // as on disk

@@ -46,10 +46,18 @@ absl::Status SqliteTransaction::ShowBlob(RowId namespace_id, RowId blob) {
 }
 
 absl::Status SqliteTransaction::PutValue(const Digest& value, RowId blob) {
-  return Change("storing a value's digest", [&] {
+  return Change("storing a value's digest", [&]() -> absl::Status {
+    Query known(connection_.Prepared(TIFFIN_SELECT_VALUE "WHERE value = ?"));
+    if (known.Bind(value).Step()) {
+      const ValueRow row = ReadValue(known);
+      if (!row.damaged) return absl::OkStatus();
+      // As CheckAliasIndex.
+      Query indexed(connection_.Prepared("SELECT 1 FROM value_digests INDEXED BY value_blob WHERE blob = ? AND value = ?"));
+      if (!indexed.Bind(row.blob).Bind(value).Step()) return DamagedIndexedRow("a value's digest");
+    }
     Query query(connection_.Prepared(
-        "INSERT INTO value_digests (value, blob) VALUES (?, ?) ON CONFLICT DO NOTHING"));
-    query.Bind(value).Bind(blob).Run();
+        "INSERT OR REPLACE INTO value_digests (value, blob, checksum) VALUES (?, ?, ?)"));
+    query.Bind(value).Bind(blob).Bind(ChecksumOf(ValueRow{value, blob})).Run();
     return absl::OkStatus();
   });
 }

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "common/status.h"
+#include "common/utf8.h"
 #include "server/service/admin_service.h"
 #include "server/service/chore_stream.h"
 #include "server/service/convert.h"
@@ -37,6 +38,13 @@ v1::VerifyResponse ToResponse(const VerifyProgress& progress) {
     job->set_row(static_cast<uint64_t>(found.row));
     job->set_key(std::string(found.key.view()));
   }
+  response.set_rows(progress.rows);
+  response.set_total_damaged_rows(progress.damaged_rows);
+  for (const DamagedRow& found : progress.found_rows) {
+    v1::VerifyResponse::DamagedRow* row = response.add_damaged_rows();
+    row->set_table(found.table);
+    row->set_row(ToValidUtf8(found.what));
+  }
   return response;
 }
 
@@ -52,7 +60,8 @@ grpc::ServerWriteReactor<v1::VerifyResponse>* AdminService::Verify(
         const std::unique_lock one(verify_mutex_, std::try_to_lock);
         if (!one) return absl::AbortedError("another Verify is running");
         return parts_.verifier->Run(options, [&](const VerifyProgress& progress) {
-          const bool found = !progress.found.empty() || !progress.found_results.empty() || !progress.found_jobs.empty();
+          const bool found = !progress.found.empty() || !progress.found_results.empty() ||
+                             !progress.found_jobs.empty() || !progress.found_rows.empty();
           return send(ToResponse(progress), /*skippable=*/!found);
         });
       });

@@ -72,8 +72,11 @@ class BidiStream : public RawBidiReactor,
       ++holds_;
       executor_->Add([self = this->shared_from_this(), this] { WriteMore(); });
     }
+    current_share_ = {};
     Read(lock);
     Next(lock);
+    lock.unlock();
+    Written();
   }
 
   void OnDone() override {
@@ -95,14 +98,25 @@ class BidiStream : public RawBidiReactor,
   // Nothing more will come.
   virtual void HalfClosed() { End(grpc::Status::OK); }
   virtual void Closed() {}
+  // The client has taken an answer.
+  virtual void Written() {}
+  // Answers enough wait for the client to read them: more are better kept back.
+  bool Full() {
+    std::lock_guard lock(mutex_);
+    return !ended_ && queue_.size() >= kUnread;
+  }
   const CallerInfo& caller() const { return caller_; }
 
+  // Its bytes count until the client has taken them.
   void Write(const Response& response) {
-    grpc::ByteBuffer buffer;
-    grpc::Status status = WriteMessage(response, &buffer);
+    Unsent answer;
+    grpc::Status status = WriteMessage(response, &answer.buffer);
     if (!status.ok()) return End(std::move(status));
+    const size_t bytes = answer.buffer.Length();
+    answer.share = calls_->memory().Take(bytes < kCounted ? 0 : bytes);
+    if (!answer.share) return End(TooMuchInFlight());
     std::unique_lock lock(mutex_);
-    queue_.push_back(std::move(buffer));
+    queue_.push_back(std::move(answer));
     Next(lock);
   }
   // Ends the stream: at once if with an error, else after what is queued.
@@ -183,7 +197,8 @@ class BidiStream : public RawBidiReactor,
     }
     if (queue_.empty()) return;
     writing_ = true;
-    current_ = std::move(queue_.front());
+    current_ = std::move(queue_.front().buffer);
+    current_share_ = std::move(queue_.front().share);
     queue_.pop_front();
     lock.unlock();
     StartWrite(&current_);
@@ -205,8 +220,13 @@ class BidiStream : public RawBidiReactor,
   v1::Caller told_caller_;
   CallerInfo caller_;
   std::mutex mutex_;         // guards all below
-  std::deque<grpc::ByteBuffer> queue_;
+  struct Unsent {
+    grpc::ByteBuffer buffer;
+    ByteBudget::Share share;
+  };
+  std::deque<Unsent> queue_;
   grpc::ByteBuffer current_;
+  ByteBudget::Share current_share_;
   bool writing_ = false, finished_ = false;
   bool read_due_ = false;  // all answers to the last message are made
   bool paused_ = false;    // answers are left, the client has to read first

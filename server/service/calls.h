@@ -117,17 +117,17 @@ class Calls {
       return reactor;
     }
     const absl::Time start = absl::Now();
+    // Counted while it waits for a thread, too, and until the call ends.
+    const auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
     const auto begin = [=, this, work = std::move(work)] {
-      const auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
       Finish finish = [=, this](const grpc::Status& status) {
         End(reactor, name, *request, status, start);
       };
       if (context->IsCancelled()) return finish(grpc::Status::CANCELLED);
       if (!*share) return finish(TooMuchInFlight());
-      // The bytes count until the call ends.
       work([share, finish = std::move(finish)](const grpc::Status& status) { finish(status); });
     };
-    if (executor == nullptr) {
+    if (executor == nullptr || !*share) {
       begin();
     } else {
       executor->Add(begin);

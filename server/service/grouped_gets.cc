@@ -8,6 +8,23 @@ namespace tiffin::server {
 
 void GroupedGets::Add(Get get) {
   {
+    std::unique_lock lock(mutex_);
+    if (lookers_ > 0 || looking_here_) {
+      lock.unlock();
+      return HandOver(std::move(get));
+    }
+    looking_here_ = true;
+  }
+  const std::vector<JobStore::Found> found = store_->GetResults(get.name_space, {&get.job, 1}, kBytes);
+  {
+    std::lock_guard lock(mutex_);
+    looking_here_ = false;
+  }
+  get.done(found[0]);
+}
+
+void GroupedGets::HandOver(Get get) {
+  {
     std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(get));
     if (lookers_ == most_lookers_) return;  // one of them comes to it

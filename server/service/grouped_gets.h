@@ -26,9 +26,13 @@ class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
   struct Get {
     std::string name_space;
     JobAddress job;
-    std::function<void(JobStore::Found)> done;  // called on a thread of the executor
+    std::function<void(JobStore::Found)> done;  // called on the caller's thread or one of the executor's
   };
+  // Looks at once, on the caller's thread, if nobody else does: handing a call over takes longer than looking. At most one
+  // of gRPC's threads, of which there are two or more, waits for the disk like this; the others go on.
   void Add(Get get);
+  // Leaves it to the executor in any case.
+  void HandOver(Get get);
 
  private:
   // Looks for some of what waits; the rest is left to the others.
@@ -47,6 +51,7 @@ class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
   std::mutex mutex_;  // guards all below
   std::deque<Get> waiting_;
   size_t lookers_ = 0;
+  bool looking_here_ = false;  // on a caller's thread
 };
 
 }  // namespace tiffin::server

@@ -50,7 +50,10 @@ void ToProto(const JobView& view, bool records, v1::JobInfo* out) {
   if (view.submitter) ToProto(*view.submitter, out->mutable_submitter());
   if (records) out->mutable_record()->set_json(view.record);
   if (view.result) ToProto(*view.result, out->mutable_result());
-  if (view.result && !records) out->mutable_result()->clear_record();
+  if (view.result && !records) {  // a page of them fits a message
+    out->mutable_result()->clear_record();
+    out->mutable_result()->clear_log();
+  }
   if (view.holder) ToProto(*view.holder, out->mutable_holder());
   out->set_waiting(static_cast<uint32_t>(view.waiting));
   if (view.linked_to) out->set_linked_to(std::string(view.linked_to->view()));

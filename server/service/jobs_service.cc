@@ -36,17 +36,15 @@ absl::Status ListAliases(JobStore& store, const std::string& name_space,
   }
   const int size = static_cast<int>(list.page_size() == 0 ? kDefaultPage : list.page_size());
   TIFFIN_ASSIGN_OR_RETURN(const AliasKey after, FromToken(list.page_token()));
-  TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobStore::AliasEntry> entries,
+  TIFFIN_ASSIGN_OR_RETURN(const JobStore::AliasPage page,
                           store.ListAliases(name_space, list.profile(), after, size));
-  for (const JobStore::AliasEntry& entry : entries) {
+  for (const JobStore::AliasEntry& entry : page.aliases) {
     v1::AliasResponse::Entry* out = response->add_aliases();
     out->mutable_alias()->set_profile(entry.alias.profile);
     out->mutable_alias()->set_name(entry.alias.name);
     out->set_key(std::string(entry.key.view()));
   }
-  if (entries.size() == static_cast<size_t>(size)) {
-    response->set_next_page_token(TokenOf(entries.back().alias));
-  }
+  if (!page.next.profile.empty()) response->set_next_page_token(TokenOf(page.next));
   return absl::OkStatus();
 }
 

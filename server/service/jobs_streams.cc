@@ -155,6 +155,7 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
  private:
 
   absl::Status Take(v1::AwaitRequest& request) override {
+    TIFFIN_RETURN_IF_ERROR(CheckBatch(request.items_size(), store_->limits(), "items"));
     std::vector<AwaitItem> items;
     for (int i = 0; i < request.items_size(); ++i) {
       AwaitItem item;
@@ -195,6 +196,16 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   void Tell(uint64_t index, WaitEvent event) {
     std::lock_guard lock(mutex_);
     events_.emplace_back(index, std::move(event));
+    PumpLocked();
+  }
+
+  // What was kept back can follow.
+  void Written() override {
+    std::lock_guard lock(mutex_);
+    if (!events_.empty()) PumpLocked();
+  }
+
+  void PumpLocked() {
     if (pumping_) return;
     pumping_ = true;
     calls_->streams().Add(
@@ -203,12 +214,13 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
         });
   }
 
+  // While the client reads: Written goes on.
   void Pump() {
     while (true) {
       std::pair<uint64_t, WaitEvent> event;
       {
         std::lock_guard lock(mutex_);
-        if (events_.empty()) {
+        if (events_.empty() || Full()) {
           pumping_ = false;
           return;
         }

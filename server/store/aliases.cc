@@ -16,8 +16,9 @@ absl::Status JobStore::SetAlias(const CallerInfo& caller, const AliasKey& alias,
     if (!job) return absl::NotFoundError(absl::StrCat("key: no job ", key.ToText()));
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
                             tx.FindAlias(ns, alias.profile, alias.name));
-    if (row && row->job == job->id) return absl::OkStatus();
-    if (row && !replace) {
+    const bool sound = row && !row->damaged;
+    if (sound && row->job == job->id) return absl::OkStatus();
+    if (sound && !replace) {
       return absl::AlreadyExistsError(absl::StrCat("alias: ", alias.name, " in ", alias.profile,
                                                    " points to another job; set replace"));
     }
@@ -37,16 +38,18 @@ absl::Status JobStore::DeleteAlias(std::string_view name_space, const AliasKey& 
   });
 }
 
-absl::StatusOr<std::vector<JobStore::AliasEntry>> JobStore::ListAliases(
+absl::StatusOr<JobStore::AliasPage> JobStore::ListAliases(
     std::string_view name_space, std::string_view profile, const AliasKey& after, int limit) {
-  std::vector<AliasEntry> out;
+  AliasPage out;
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<AliasRow> rows,
                             reader.ListAliases(ns, profile, after.profile, after.name, limit));
+    if (static_cast<int>(rows.size()) == limit) out.next = {rows.back().profile, rows.back().name};
     for (const AliasRow& row : rows) {
+      if (row.damaged) continue;
       TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, FindSoundJob(reader, row.job));
-      if (job) out.push_back({{row.profile, row.name}, job->key});
+      if (job) out.aliases.push_back({{row.profile, row.name}, job->key});
     }
     return absl::OkStatus();
   }));

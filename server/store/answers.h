@@ -92,7 +92,7 @@ struct WaitEvent {
   enum class Kind { kAttached, kOpen, kResult, kFailed, kGranted, kError };
   Kind kind = Kind::kOpen;
   Digest key;
-  std::optional<StoredResult> result;
+  std::shared_ptr<const StoredResult> result;  // one for all who wait: it may be large
   std::optional<HolderInfo> holder;
   std::optional<LeaseRow> lease;
   std::optional<StoredResult> workflow;

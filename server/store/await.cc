@@ -12,34 +12,35 @@ namespace tiffin::server {
 namespace {
 // Jobs of one operation: others get their turn between two of a large call.
 constexpr size_t kPart = 256;
+constexpr absl::Duration kStalledFor = absl::Seconds(1);
 }  // namespace
 
 void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
                      std::vector<AwaitItem> items) {
-  if (items.empty()) return;
-  auto all = std::make_shared<std::vector<AwaitItem>>(std::move(items));
-  auto rest = std::make_shared<std::vector<AwaitItem>>();
-  if (all->size() > kPart) {
-    rest->assign(std::make_move_iterator(all->begin() + kPart),
-                 std::make_move_iterator(all->end()));
-    all->resize(kPart);
-  }
+  AwaitPart(session, caller, std::make_shared<const std::vector<AwaitItem>>(std::move(items)), 0);
+}
+
+void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
+                         std::shared_ptr<const std::vector<AwaitItem>> items, size_t start) {
+  if (start == items->size()) return;
+  const size_t end = std::min(items->size(), start + kPart);
+  const std::span<const AwaitItem> part(items->data() + start, end - start);
   // An item's own error (an alias that does not exist) is told to it alone.
   auto errors = std::make_shared<std::vector<std::pair<uint64_t, absl::Status>>>();
   const auto tell_error = [this, session](uint64_t index, const absl::Status& status) {
     waiters_.TellOne(session, index, WaitEvent{.kind = WaitEvent::Kind::kError, .error = status});
   };
   ChangeOnce(
-      [this, session, caller, all, errors](JobTransaction& tx, Effects& effects) -> absl::Status {
+      [this, session, caller, items, part, errors](JobTransaction& tx, Effects& effects) -> absl::Status {
         errors->clear();
         TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
-        for (const AwaitItem& item : *all) {
+        for (const AwaitItem& item : part) {
           absl::Status status = LookIn(tx, effects, session, ns, item);
           if (!status.ok()) errors->emplace_back(item.index, std::move(status));
         }
         return absl::OkStatus();
       },
-      [this, session, caller, all, rest, errors, tell_error](const absl::Status& status) {
+      [this, session, caller, items, start, part, errors, tell_error](const absl::Status& status) {
         for (const auto& error : *errors) {
           const RowId damaged = DamagedJobOf(error.second);
           if (!status.ok() || damaged == 0) {
@@ -48,7 +49,7 @@ void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
           }
           // It is looked at again when that result is gone.
           const AwaitItem item = *std::find_if(
-              all->begin(), all->end(),
+              part.begin(), part.end(),
               [&](const AwaitItem& each) { return each.index == error.first; });
           WithdrawDamagedResult(damaged, [=, this](const absl::Status& withdrawn) {
             if (withdrawn.ok()) {
@@ -58,12 +59,8 @@ void JobStore::Await(Waiters::SessionId session, const CallerInfo& caller,
             }
           });
         }
-        if (!status.ok()) {
-          for (const AwaitItem& item : *all) tell_error(item.index, status);
-          for (const AwaitItem& item : *rest) tell_error(item.index, status);
-        } else {
-          Await(session, caller, std::move(*rest));
-        }
+        if (status.ok()) return AwaitPart(session, caller, items, start + part.size());
+        for (size_t i = start; i < items->size(); ++i) tell_error((*items)[i].index, status);
       });
 }
 
@@ -81,7 +78,7 @@ absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::Ses
   WaitKey key{ns, {}};
   if (const auto* alias = std::get_if<AliasKey>(&item.job)) {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> found,
-                            tx.FindAlias(ns, alias->profile, alias->name));
+                            FindSoundAlias(tx, ns, alias->profile, alias->name));
     if (!found) {
       return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
     }
@@ -97,7 +94,8 @@ absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::Ses
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
     const bool failed = end.row.state == JobState::kFailed && item.after_epoch > 0;
     if (end.row.state == JobState::kDone || failed) {
-      TIFFIN_ASSIGN_OR_RETURN(event.result, FindStored(tx, end.row, job.row));
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
+      if (stored) event.result = std::make_shared<const StoredResult>(*std::move(stored));
     }
     if (event.result && !failed) {
       event.kind = WaitEvent::Kind::kResult;
@@ -141,7 +139,8 @@ void JobStore::GrantWaiter(const WaitKey& key, bool news) {
         session.namespace_id = key.namespace_id;
         TIFFIN_ASSIGN_OR_RETURN(const RowId holder, tx.EnsureSession(session));
         TIFFIN_RETURN_IF_ERROR(GrantIn(tx, effects, job, end.life(),
-                                       MakeLease(holder, candidate.term, true, ""),
+                                       MakeLease(holder, candidate.term, ""),
+                                       job.row.keep,  // as the holder before
                                        &event->workflow));
         event->kind = WaitEvent::Kind::kGranted;
         event->lease = job.lease;
@@ -156,8 +155,11 @@ void JobStore::GrantEnded(const Waiters::Candidate& candidate, const WaitKey& ke
                           const WaitEvent& event, const absl::Status& status) {
   if (!status.ok()) {
     waiters_.GiveBack(candidate, key, true);
-    std::lock_guard lock(stalled_mutex_);
-    stalled_.push_back(key);
+    {
+      std::lock_guard lock(stalled_mutex_);
+      stalled_.push_back(key);
+    }
+    leases_.CallIn(kStalledFor);  // nobody else may write: all may wait
     return;
   }
   if (event.kind != WaitEvent::Kind::kGranted) {  // somebody else was faster

@@ -93,8 +93,7 @@ absl::Status BlobCatalogue::Announce(std::string_view pack, bool open) {
 }
 
 absl::Status BlobCatalogue::RemovePack(const std::string& pack) {
-  store_->Drop(pack);
-  if (store_->PackBytes(pack).ok()) return absl::OkStatus();  // the next start tries again
+  if (!store_->Drop(pack).ok()) return absl::OkStatus();  // the next start tries again
   return database_->WriteAndWait([pack](JobTransaction& tx) { return tx.DeletePack(pack); });
 }
 
@@ -142,7 +141,7 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     // Their rows are pending still: what cannot be removed now goes with the next start. After UNAVAILABLE the
     // transaction may be on disk all the same, and the next start finds the blobs in the new packs.
     if (!absl::IsUnavailable(written)) {
-      for (const std::string& name : packs) store_->Drop(name);
+      for (const std::string& name : packs) store_->Drop(name).IgnoreError();  // logged, and pending
     }
     return written;
   }

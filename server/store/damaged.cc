@@ -25,6 +25,16 @@ absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id) 
   return job;
 }
 
+absl::StatusOr<std::optional<AliasRow>> FindSoundAlias(JobReader& reader, RowId namespace_id,
+                                                       std::string_view profile, std::string_view name) {
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<AliasRow> row, reader.FindAlias(namespace_id, profile, name));
+  if (row && row->damaged) {
+    return absl::DataLossError(StrCat("the row of alias ", name, " in ", profile,
+                                      " differs from its checksum: set the alias again"));
+  }
+  return row;
+}
+
 RowId DamagedJobOf(const absl::Status& status) {
   RowId job = 0;
   const auto payload = status.GetPayload(kDamagedJob);

@@ -29,6 +29,10 @@ inline constexpr std::string_view kDamagedPacks = "!";
 // The job, as one of several: nullopt also if its row differs from its checksum.
 absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id);
 
+// DATA_LOSS if its row differs from its checksum, until it is set again.
+absl::StatusOr<std::optional<AliasRow>> FindSoundAlias(JobReader& reader, RowId namespace_id, std::string_view profile,
+                                                       std::string_view name);
+
 // DATA_LOSS if the row differs from its checksum; DamagedJobOf then tells its job.
 absl::Status CheckResult(const ResultRow& result);
 // The job whose stored result is damaged, as the error of an operation says; 0: it says no such thing.

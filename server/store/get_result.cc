@@ -89,7 +89,7 @@ JobStore::Found JobStore::FindIn(JobReader& reader, RowId ns, const JobAddress& 
   auto found = std::make_shared<FoundResult>();
   if (const auto* alias = std::get_if<AliasKey>(&address)) {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
-                            reader.FindAlias(ns, alias->profile, alias->name));
+                            FindSoundAlias(reader, ns, alias->profile, alias->name));
     if (!row) {
       return absl::NotFoundError(absl::StrCat("no alias ", alias->name, " in ", alias->profile));
     }

@@ -149,7 +149,7 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
     std::optional<JobRow> row;
     if (const auto* alias = std::get_if<AliasKey>(&address)) {
       TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> found,
-                              reader.FindAlias(ns, alias->profile, alias->name));
+                              FindSoundAlias(reader, ns, alias->profile, alias->name));
       if (found) {
         TIFFIN_ASSIGN_OR_RETURN(row, reader.FindJob(found->job));
       }

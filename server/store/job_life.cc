@@ -10,7 +10,6 @@ Transition From(const Life& life) { return {.next = life}; }
 void EndLease(Transition& t, Transition::Lease how) {
   if (!t.next.leased) return;
   t.next.leased = false;
-  t.next.keep = true;
   t.lease = how;
 }
 
@@ -75,7 +74,10 @@ Transition StoreValue(const Life& life, const Claim& claim, bool same) {
   const Verdict verdict = JudgeValue(life, claim);
   if (verdict != Verdict::kAccepted) return Refuse(life, verdict);
   Transition t = From(life);
-  const bool keep = !life.leased || life.keep;
+  // Under the last grant, live or not, also a second time: as that said. Else it is kept, unless somebody computes the
+  // job now whose result is not to be.
+  const bool last = life.leased || (claim.epoch != 0 && claim.epoch == life.epoch);
+  const bool keep = life.keep || !last;
   EndLease(t, Transition::Lease::kDoneElsewhere);
   t.drops_link = life.state == JobState::kLinked;
   t.next.state = keep ? JobState::kDone : JobState::kAbsent;
@@ -84,7 +86,9 @@ Transition StoreValue(const Life& life, const Claim& claim, bool same) {
   t.tell = Transition::Tell::kResult;
   // Those who follow heard the value; there is none to find any more.
   t.frees_followers = !keep;
-  if (keep) t.next.tombstone = Tombstone::kNone;
+  if (!keep) return t;
+  t.next.keep = true;
+  t.next.tombstone = Tombstone::kNone;
   return t;
 }
 

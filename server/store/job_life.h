@@ -23,7 +23,7 @@ struct Life {
   int64_t valid_from = 0;  // values of earlier epochs are stale
   int64_t losses = 0;      // leases that lapsed in a row
   bool leased = false;     // a lease is live
-  bool keep = true;        // of the live lease: what it stores is kept
+  bool keep = true;        // what is stored under the last grant is kept
   Tombstone tombstone = Tombstone::kNone;
   friend bool operator==(const Life&, const Life&) = default;
 };

@@ -51,7 +51,7 @@ absl::Status JobStore::Start() {
       // Not committed: the lease lives on, and is looked at again after a term.
       if (!status.ok()) leases_.Revive(lease);
     });
-  });
+  }, [this] { OfferStalled(); });
   blobs_->OnDamage([this](RowId blob) { WithdrawDamaged(blob); });
   return absl::OkStatus();
 }
@@ -117,16 +117,20 @@ void JobStore::ChangeOnce(Apply apply, Done done) {
                         for (const auto& effect : effects->after_commit) effect();
                         for (const WaitKey& key : effects->free) GrantWaiter(key, true);
                         Offer(effects->offer);
-                        std::vector<WaitKey> stalled;
-                        {
-                          std::lock_guard lock(stalled_mutex_);
-                          stalled.swap(stalled_);
-                        }
-                        Offer(stalled);
+                        OfferStalled();
                       }
                       if (const RowId damaged = DamagedJobOf(status)) WithdrawDamagedResult(damaged);
                       if (done) done(status);
                     }});
+}
+
+void JobStore::OfferStalled() {
+  std::vector<WaitKey> stalled;
+  {
+    std::lock_guard lock(stalled_mutex_);
+    stalled.swap(stalled_);
+  }
+  Offer(stalled);
 }
 
 void JobStore::Change(Apply apply, Done done, int damaged_left) {
@@ -156,6 +160,7 @@ absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& 
   row.epoch = t.next.epoch;
   row.valid_from = t.next.valid_from;
   row.losses = t.next.losses;
+  row.keep = t.next.keep;
   if (row.losses == 0) row.lost_hosts.clear();
   if (row.tombstone != t.next.tombstone) row.buried = clock_->Now();
   row.tombstone = t.next.tombstone;
@@ -241,10 +246,16 @@ absl::Status JobStore::TellEnding(JobTransaction& tx, Effects& effects, const Jo
                                   const StoredResult& result, WaitEvent::Kind kind) {
   TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.id));
   all.push_back(job);
+  const auto direct = std::make_shared<const StoredResult>(result);
+  auto followed = std::make_shared<StoredResult>(result);
+  if (!followed->linked_to) followed->linked_to = job.key;
   for (const JobRow& each : all) {
     WaitEvent event{.kind = kind, .key = each.key};
-    event.result = result;
-    if (each.id != job.id && !event.result->linked_to) event.result->linked_to = job.key;
+    if (each.id == job.id) {
+      event.result = direct;
+    } else {
+      event.result = followed;
+    }
     effects.after_commit.push_back([this, event, key = WaitKey{each.namespace_id, each.key}] {
       waiters_.End(key, event);
     });

@@ -138,9 +138,12 @@ class JobStore {
     AliasKey alias;
     Digest key;
   };
-  absl::StatusOr<std::vector<AliasEntry>> ListAliases(std::string_view name_space,
-                                                      std::string_view profile,
-                                                      const AliasKey& after, int limit);
+  struct AliasPage {
+    std::vector<AliasEntry> aliases;  // fewer than `limit` where rows are damaged
+    AliasKey next;                    // go on behind this one; empty: there are no more
+  };
+  absl::StatusOr<AliasPage> ListAliases(std::string_view name_space, std::string_view profile, const AliasKey& after,
+                                        int limit);
 
   Waiters::SessionId OpenAwait(AwaitSession session) { return waiters_.Open(std::move(session)); }
   // The state of each job now, then what changes, as `tell` of the session is told.
@@ -212,10 +215,10 @@ class JobStore {
                         bool can_compute, SubmitAnswer* answer);
   absl::Status EnterArguments(JobTransaction& tx, const JobRow& job, const TakenIn& in,
                               Missing* missing);
-  // With the rows of `job` written. `session` is the new holder's.
+  // With the rows of `job` written. `keep`: what is stored under the lease.
   absl::Status GrantIn(JobTransaction& tx, Effects& effects, JobInHand& job, const Life& end,
-                       LeaseRow lease, std::optional<StoredResult>* workflow);
-  LeaseRow MakeLease(RowId session, absl::Duration term, bool keep, const std::string& request_id);
+                       LeaseRow lease, bool keep, std::optional<StoredResult>* workflow);
+  LeaseRow MakeLease(RowId session, absl::Duration term, const std::string& request_id);
 
   struct Storing;
   absl::Status PrepareStore(Storing& store);
@@ -230,6 +233,10 @@ class JobStore {
   absl::Status LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session, RowId ns,
                       const AwaitItem& item);
   void Offer(const std::vector<WaitKey>& keys);
+  void OfferStalled();
+  // From item `start` on, in parts.
+  void AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
+                 std::shared_ptr<const std::vector<AwaitItem>> items, size_t start);
   void GrantWaiter(const WaitKey& key, bool news);
   void GrantEnded(const Waiters::Candidate& candidate, const WaitKey& key, const WaitEvent& event,
                   const absl::Status& status);
@@ -253,7 +260,7 @@ class JobStore {
   JobCounters counters_;
   std::mutex stalled_mutex_;
   // Jobs that could not be granted because the database could not be written; offered again after the
-  // next commit. Guarded by stalled_mutex_.
+  // next commit, or after a second. Guarded by stalled_mutex_.
   std::vector<WaitKey> stalled_;
 };
 

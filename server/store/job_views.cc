@@ -18,7 +18,7 @@ Life JobInHand::life() const {
           .valid_from = row.valid_from,
           .losses = row.losses,
           .leased = lease.has_value(),
-          .keep = !lease || lease->keep,
+          .keep = row.keep,
           .tombstone = row.tombstone};
 }
 

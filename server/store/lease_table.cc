@@ -17,8 +17,17 @@ SteadyTime::duration ToSteady(absl::Duration duration) {
 LeaseTable::LeaseTable(Clock* clock, absl::Duration max_hold)
     : clock_(clock), max_hold_(ToSteady(max_hold)) {}
 
-void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse) {
+void LeaseTable::CallIn(absl::Duration delay) {
+  std::lock_guard lock(mutex_);
+  const SteadyTime due = clock_->Steady() + ToSteady(delay);
+  if (alarm_ && *alarm_ <= due) return;
+  alarm_ = due;
+  wake_.notify_all();
+}
+
+void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse, std::function<void()> on_alarm) {
   on_lapse_ = std::move(on_lapse);
+  on_alarm_ = std::move(on_alarm);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -126,9 +135,17 @@ void LeaseTable::Run() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
     const SteadyTime now = clock_->Steady();
-    const SteadyTime next = deadlines_.empty() ? SteadyTime::max() : deadlines_.begin()->first;
+    const SteadyTime lapse = deadlines_.empty() ? SteadyTime::max() : deadlines_.begin()->first;
+    const SteadyTime next = std::min(lapse, alarm_.value_or(SteadyTime::max()));
     if (next > now) {
       clock_->WaitUntil(lock, wake_, next);
+      continue;
+    }
+    if (alarm_ && *alarm_ <= now) {
+      alarm_.reset();
+      lock.unlock();
+      on_alarm_();
+      lock.lock();
       continue;
     }
     // Taken off the schedule, not out of the table: whoever renews before the database has let it

@@ -34,7 +34,10 @@ class LeaseTable {
 
   // Starts calling `on_lapse(job, lease id)` from a thread of its own for leases whose term is over.
   // Called once a term; a Renew that comes before Remove begins a new one.
-  void Start(std::function<void(RowId, const std::string&)> on_lapse);
+  // `on_alarm` is called from there, too, when the time of CallIn is over.
+  void Start(std::function<void(RowId, const std::string&)> on_lapse, std::function<void()> on_alarm);
+  // Has `on_alarm` called once, after `delay` or sooner if that was asked for.
+  void CallIn(absl::Duration delay);
   void Stop();
 
   // Begins (or begins again) a full term.
@@ -75,8 +78,10 @@ class LeaseTable {
   // The latest leases that ended because somebody else stored the result.
   std::unordered_map<std::string, Renewal> ended_;
   std::deque<std::string> ended_order_;
+  std::optional<SteadyTime> alarm_;
   bool stop_ = false;
   std::function<void(RowId, const std::string&)> on_lapse_;
+  std::function<void()> on_alarm_;
   std::thread thread_;
 };
 

@@ -219,6 +219,7 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
                                 SubmitAnswer* answer) {
   answer->key = prepared.row.key;
   const RowId ns = context.namespace_id;
+  const bool keep = !context.options->discard_result;
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> known, tx.FindJob(ns, prepared.row.key));
   if (!known) {
     JobInHand job{prepared.row, std::nullopt};
@@ -226,12 +227,12 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
     job.row.session = context.session;
     if (can_compute) {
       answer->outcome = Outcome::kGranted;
-      answer->lease = MakeLease(context.session, context.options->term,
-                                !context.options->discard_result, request_id);
+      answer->lease = MakeLease(context.session, context.options->term, request_id);
       TIFFIN_RETURN_IF_ERROR(
-          GrantIn(tx, effects, job, job.life(), *answer->lease, &answer->workflow));
+          GrantIn(tx, effects, job, job.life(), *answer->lease, keep, &answer->workflow));
       answer->lease = job.lease;
     } else {
+      job.row.keep = keep;  // of whoever waits for it and is granted
       TIFFIN_ASSIGN_OR_RETURN(job.row.id, tx.InsertJob(job.row));
       // Who waits for a job that nobody had sent can have it now.
       effects.offer.push_back({ns, job.row.key});
@@ -270,11 +271,14 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
     answer->result = std::move(stored);
     return absl::OkStatus();
   }
-  if (!can_compute) return absl::OkStatus();
+  if (!can_compute) {
+    if (job.row.keep == keep) return absl::OkStatus();
+    job.row.keep = keep;
+    return tx.UpdateJob(job.row);
+  }
   answer->outcome = Outcome::kGranted;
   TIFFIN_RETURN_IF_ERROR(GrantIn(tx, effects, job, end.life(),
-                                 MakeLease(context.session, context.options->term,
-                                           !context.options->discard_result, request_id),
+                                 MakeLease(context.session, context.options->term, request_id), keep,
                                  &answer->workflow));
   answer->lease = job.lease;
   return absl::OkStatus();
@@ -294,23 +298,21 @@ absl::Status JobStore::EnterArguments(JobTransaction& tx, const JobRow& job, con
   return absl::OkStatus();
 }
 
-LeaseRow JobStore::MakeLease(RowId session, absl::Duration term, bool keep,
-                             const std::string& request_id) {
+LeaseRow JobStore::MakeLease(RowId session, absl::Duration term, const std::string& request_id) {
   LeaseRow lease;
   lease.lease_id = RandomBytes(kLeaseIdBytes);
   lease.session = session;
   lease.request_id = request_id;
   lease.term = term;
   lease.granted = clock_->Now();
-  lease.keep = keep;
   return lease;
 }
 
 absl::Status JobStore::GrantIn(JobTransaction& tx, Effects& effects, JobInHand& job,
-                               const Life& end, LeaseRow lease,
+                               const Life& end, LeaseRow lease, bool keep,
                                std::optional<StoredResult>* workflow) {
   TIFFIN_ASSIGN_OR_RETURN(lease.epoch, tx.NextEpoch());
-  const Transition t = Grant(job.life(), end, lease.epoch, lease.keep);
+  const Transition t = Grant(job.life(), end, lease.epoch, keep);
   if (!t.accepted()) return absl::InternalError("a job was granted that is not free");
   TIFFIN_RETURN_IF_ERROR(ApplyIn(tx, effects, job, t, {.lease = &lease}));
   if (job.row.state == JobState::kUnfolding) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "common/status.h"
 #include "server/store/damaged.h"
 
@@ -17,6 +18,8 @@ constexpr size_t kJobsTold = 100;   // of one damaged blob
 constexpr size_t kFoundTold = 100;  // damaged blobs of one progress
 constexpr auto kTellEvery = std::chrono::milliseconds(200);
 constexpr auto kFirstDelay = std::chrono::minutes(1);
+constexpr int kTries = 3;  // of a blob that moves, or of a disk that fails
+constexpr auto kRetryAfter = std::chrono::seconds(1);
 
 // A blob that is set aside, as it was.
 BlobRow Unmarked(BlobRow row) {
@@ -55,6 +58,8 @@ class Verifier::Pass {
     if (*after == 0) {
       TIFFIN_RETURN_IF_ERROR(CheckJobs());
       TIFFIN_RETURN_IF_ERROR(CheckResults());
+      TIFFIN_RETURN_IF_ERROR(CheckAliases());
+      TIFFIN_RETURN_IF_ERROR(CheckValues());
     }
     while (true) {
       std::vector<BlobRow> page;
@@ -131,12 +136,63 @@ class Verifier::Pass {
     }
   }
 
+  absl::Status CheckAliases() {
+    AliasRow after;
+    while (true) {
+      std::vector<AliasRow> page;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllAliases(after, kPage));
+        return absl::OkStatus();
+      }));
+      if (page.empty()) return absl::OkStatus();
+      uint64_t bytes = 0;
+      for (const AliasRow& row : page) {
+        ++progress_.rows;
+        bytes += sizeof(row) + row.profile.size() + row.name.size();
+        if (row.damaged) NoteDamagedRow("aliases", StrCat(row.profile, " ", row.name));
+      }
+      after = page.back();
+      TIFFIN_RETURN_IF_ERROR(progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow());
+    }
+  }
+
+  absl::Status CheckValues() {
+    std::optional<Digest> after;
+    while (true) {
+      std::vector<ValueRow> page;
+      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListValues(after, kPage));
+        return absl::OkStatus();
+      }));
+      if (page.empty()) return absl::OkStatus();
+      for (const ValueRow& row : page) {
+        ++progress_.rows;
+        if (row.damaged) NoteDamagedRow("value_digests", row.value.ToText());
+      }
+      after = page.back().value;
+      const uint64_t bytes = page.size() * sizeof(ValueRow);
+      TIFFIN_RETURN_IF_ERROR(progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow());
+    }
+  }
+
+  void NoteDamagedRow(std::string table, std::string what) {
+    ++progress_.damaged_rows;
+    spdlog::error("event=damaged table={} row=\"{}\" error=\"the row differs from its checksum\"", table,
+                  absl::CHexEscape(what));
+    progress_.found_rows.push_back({std::move(table), std::move(what)});
+  }
+
   absl::Status CheckBlob(BlobRow row) {
     for (int attempt = 0;; ++attempt) {
-      const absl::StatusOr<std::string> what = Examine(Unmarked(row));
-      const bool gone = absl::IsNotFound(what.status());
-      if (!what.ok() && !gone) return what.status();
-      if (what.ok() && what->empty() && !IsDamaged(row)) break;
+      const absl::StatusOr<Finding> found = Examine(Unmarked(row));
+      const bool gone = absl::IsNotFound(found.status());
+      if (!found.ok() && !gone) return found.status();
+      if (found.ok() && found->what.empty() && !IsDamaged(row)) break;
+      // A disk that fails may work again in a moment: its blobs are not given up for that.
+      if (found.ok() && found->unreadable && attempt < kTries) {
+        TIFFIN_RETURN_IF_ERROR(WaitUntil(owner_.clock_->Steady() + kRetryAfter));
+        continue;
+      }
       // It may have moved, or been removed, since the row was read.
       std::optional<BlobRow> now;
       TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
@@ -146,9 +202,8 @@ class Verifier::Pass {
       if (!now) return absl::OkStatus();
       const bool moved = WithoutDamage(now->location) != WithoutDamage(row.location);
       row = *std::move(now);
-      if (moved && attempt < 3) continue;
-      TIFFIN_RETURN_IF_ERROR(
-          NoteDamage(row, gone ? std::string("its pack is gone") : what.value_or("")));
+      if (moved && attempt < kTries) continue;
+      TIFFIN_RETURN_IF_ERROR(NoteDamage(row, gone ? std::string("its pack is gone") : found->what));
       break;
     }
     ++progress_.blobs;
@@ -157,8 +212,11 @@ class Verifier::Pass {
     return TellInTime();
   }
 
-  // What is wrong with it; empty: nothing.
-  absl::StatusOr<std::string> Examine(const BlobRow& row) {
+  struct Finding {
+    std::string what;         // is wrong; empty: nothing
+    bool unreadable = false;  // that is that the disk fails
+  };
+  absl::StatusOr<Finding> Examine(const BlobRow& row) {
     std::optional<Sha256> hash;
     if (options_.keys) hash = StartBlobKey(row.name.dtype, row.name.shape);
     const auto on_block = [&](std::string_view bytes) {
@@ -171,11 +229,15 @@ class Verifier::Pass {
     TIFFIN_ASSIGN_OR_RETURN(
         const std::vector<DamagedRange> ranges,
         owner_.store_->Verify({row.location, row.checksums, nullptr}, row.size, on_block));
-    if (!ranges.empty()) return Text(ranges);
-    if (!hash) return std::string();
+    if (!ranges.empty()) {
+      const bool unreadable = std::all_of(ranges.begin(), ranges.end(),
+                                          [](const DamagedRange& range) { return range.unreadable; });
+      return Finding{Text(ranges), unreadable};
+    }
+    if (!hash) return Finding();
     const Digest key = hash->Finish();
-    if (key == row.name.key) return std::string();
-    return StrCat("its bytes have the key ", key.ToText());
+    if (key == row.name.key) return Finding();
+    return Finding{StrCat("its bytes have the key ", key.ToText())};
   }
 
   absl::Status NoteDamage(const BlobRow& row, std::string what) {
@@ -214,8 +276,10 @@ class Verifier::Pass {
     if (options_.bytes_per_second == 0) return absl::OkStatus();
     const std::chrono::duration<double> due(static_cast<double>(paced_) /
                                             static_cast<double>(options_.bytes_per_second));
-    const SteadyTime until =
-        paced_from_ + std::chrono::duration_cast<SteadyTime::duration>(due);
+    return WaitUntil(paced_from_ + std::chrono::duration_cast<SteadyTime::duration>(due));
+  }
+
+  absl::Status WaitUntil(SteadyTime until) {
     for (SteadyTime now = owner_.clock_->Steady(); now < until; now = owner_.clock_->Steady()) {
       {
         std::unique_lock lock(owner_.mutex_);
@@ -237,6 +301,7 @@ class Verifier::Pass {
     progress_.found.clear();
     progress_.found_results.clear();
     progress_.found_jobs.clear();
+    progress_.found_rows.clear();
     return go_on ? absl::OkStatus() : absl::CancelledError("nobody listens any more");
   }
 

@@ -33,6 +33,12 @@ struct DamagedJob {
   Digest key;  // as it reads
 };
 
+// A row of another table that differs from its checksum.
+struct DamagedRow {
+  std::string table;  // `aliases`, `value_digests`
+  std::string what;   // as it reads
+};
+
 struct VerifyProgress {
   uint64_t blobs = 0, bytes = 0;              // read so far
   uint64_t total_blobs = 0, total_bytes = 0;  // as it began, or more
@@ -42,6 +48,8 @@ struct VerifyProgress {
   std::vector<Digest> found_results;          // jobs of those damaged, since the last progress
   uint64_t jobs = 0, damaged_jobs = 0;        // rows of jobs, read so far
   std::vector<DamagedJob> found_jobs;         // since the last progress
+  uint64_t rows = 0, damaged_rows = 0;        // aliases and values, read so far
+  std::vector<DamagedRow> found_rows;         // since the last progress
 };
 
 // Since the start of the process, of all passes.
@@ -49,8 +57,8 @@ struct VerifyCounters {
   std::atomic<uint64_t> blobs{0}, bytes{0}, passes{0};
 };
 
-// Checks every blob against its checksums, and its key if asked to, and the rows of all results and jobs against
-// theirs. A blob that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back, a job told.
+// Checks every blob against its checksums, and its key if asked to, and the rows of all results, jobs, aliases and
+// values against theirs. A blob that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back, any other row told.
 // Threads: all methods may be called from any thread.
 class Verifier {
  public:

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <string_view>
 
@@ -125,7 +126,15 @@ Folder::~Folder() {
 int main(int argc, char** argv) {
   const std::string_view filter = argc > 1 ? argv[1] : "";
   if (filter == "--bare-server") return tiffin::bench::ServeBare();
+  bool any = false;
   for (const auto& [name, run] : tiffin::bench::Benchmarks()) {
-    if (name.find(filter) != std::string::npos) run();
+    if (name.find(filter) == std::string::npos) continue;
+    any = true;
+    run();
   }
+  if (any) return 0;
+  std::cerr << "no benchmark's name has '" << filter << "' in it; there are:";
+  for (const auto& [name, run] : tiffin::bench::Benchmarks()) std::cerr << ' ' << name;
+  std::cerr << std::endl;
+  return 2;
 }

@@ -52,6 +52,15 @@ class Refused(unittest.TestCase):
         self.refused("no data folder of tiffin", "letter.txt")
         self.assertEqual(os.listdir(self.data), ["letter.txt"])
 
+    def test_a_folder_that_only_has_names_of_a_data_folder(self):
+        """What it has there would be swept."""
+        for name in ("tmp", "uploads"):
+            os.makedirs(os.path.join(self.data, name))
+            with open(os.path.join(self.data, name, "thesis.txt"), "w") as file:
+                file.write("five years")
+            self.refused("no data folder of tiffin", "neither LOCK nor tiffin.db")
+            self.assertEqual(os.listdir(os.path.join(self.data, name)), ["thesis.txt"])
+
     def test_a_database_of_something_else(self):
         os.mkdir(self.data)
         with sqlite3.connect(self.data + "/tiffin.db") as database:

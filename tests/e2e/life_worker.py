@@ -15,11 +15,17 @@ class Client:
 
     def again(self, call):
         """Calls until a server is there, at whatever time it comes back."""
+        unready = 0
         while True:
             with grpc.insecure_channel(self.address) as channel:
-                grpc.channel_ready_future(channel).result(timeout=120)
                 try:
+                    # Connects once: a server killed just after that leaves the channel idle, and never ready.
+                    grpc.channel_ready_future(channel).result(timeout=10)
                     return call(jobs_pb2_grpc.JobsStub(channel))
+                except grpc.FutureTimeoutError:
+                    unready += 1
+                    if unready == 12:
+                        raise
                 except grpc.RpcError as error:
                     if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                         raise

@@ -107,6 +107,16 @@ class Rebuild(unittest.TestCase):
         self.assertEqual((answer.outcome, list(answer.missing.blobs)), (jobs_pb2.GRANTED, []))
         self.assertGreater(answer.lease.epoch, 1_000_000)  # none is given twice
 
+    def test_a_rebuild_that_was_broken_off_is_finished(self):
+        arrays, keys = self.fill()
+        self.server.stop()
+        # As after a kill between moving the old database away and naming the new one.
+        os.rename(self.database, self.database + ".rebuilt")
+        self.start_fails("tiffin.db is gone", "--rebuild")
+        self.assertIn("a rebuild that was broken off is finished", self.rebuild())
+        self.server.start()
+        self.sound(arrays, keys)
+
     def test_a_damaged_blob_index_is_told_and_nothing_is_lost(self):
         for table in ("blobs", "blob_key", "uses"):
             with self.subTest(table):

@@ -119,8 +119,7 @@ class JobModelTest : public testing::Test {
     return {.id = lease.lease_id,
             .request = lease.request_id,
             .epoch = lease.epoch,
-            .term = Millis(absl::ToInt64Milliseconds(lease.term)),
-            .keep = lease.keep};
+            .term = Millis(absl::ToInt64Milliseconds(lease.term))};
   }
 
   // ---- events ---------------------------------------------------------------------------------
@@ -162,9 +161,10 @@ class JobModelTest : public testing::Test {
       EXPECT_EQ(answer->workflow.has_value(), workflow);
       ReferenceLease lease = Adopt(*answer->lease);
       lease.client = client;
-      reference_.Grant(job, std::move(lease));
+      reference_.Grant(job, std::move(lease), !options.discard_result);
     } else {
       ASSERT_EQ(answer->outcome, Outcome::kOpen);
+      ref.keep = !options.discard_result;
     }
   }
 
@@ -358,7 +358,7 @@ class JobModelTest : public testing::Test {
         ASSERT_TRUE(reference_.Free(job)) << "granted what is not free";
         ASSERT_GT(stream.capacity, 0u);
         --stream.capacity;
-        reference_.Grant(job, Adopt(*each.event.lease));
+        reference_.Grant(job, Adopt(*each.event.lease), reference_.jobs[job].keep);
         continue;
       }
       ASSERT_NE(kind, Kind::kError);
@@ -396,6 +396,7 @@ class JobModelTest : public testing::Test {
         if (!row) continue;
         EXPECT_EQ(row->state, ref.state);
         EXPECT_EQ(row->epoch, ref.last_epoch);
+        EXPECT_EQ(row->keep, ref.keep);
         const std::optional<LeaseRow> lease = *reader.FindLease(row->id);
         ASSERT_EQ(lease.has_value(), ref.lease.has_value());
         if (lease) { EXPECT_EQ(lease->lease_id, ref.lease->id); }

@@ -37,8 +37,9 @@ void Reference::Lose(int job) {
   }
 }
 
-void Reference::Grant(int id, const ReferenceLease& lease) {
+void Reference::Grant(int id, const ReferenceLease& lease, bool keep) {
   ReferenceJob& job = jobs[id];
+  job.keep = keep;
   const bool workflow = job.state == JobState::kLinked || job.state == JobState::kUnfolding;
   job.known = true;
   job.state = workflow ? JobState::kUnfolding : JobState::kLeased;
@@ -65,7 +66,8 @@ absl::StatusCode Reference::Store(int id, Kind kind, const std::string& lease_id
     if (!holds && (epoch == 0 ? job.lease.has_value() : !job.epochs.contains(epoch))) {
       return absl::StatusCode::kFailedPrecondition;
     }
-    const bool keep = !job.lease || job.lease->keep;
+    const bool last = job.lease || (epoch != 0 && epoch == job.last_epoch);
+    const bool keep = job.keep || !last;
     job.record = record;
     job.stored_epoch = epoch;
     EndedFor(id);
@@ -74,6 +76,7 @@ absl::StatusCode Reference::Store(int id, Kind kind, const std::string& lease_id
     job.link = -1;
     job.state = keep ? JobState::kDone : JobState::kAbsent;
     if (!keep) Lose(id);
+    job.keep = keep;
     return absl::StatusCode::kOk;
   }
   const bool repeated =

@@ -20,7 +20,6 @@ struct ReferenceLease {
   int client = -1;  // that asked for it by Submit
   int64_t epoch = 0;
   Millis term{}, deadline{}, held_since{};
-  bool keep = true;
 };
 
 struct ReferenceJob {
@@ -30,6 +29,7 @@ struct ReferenceJob {
   std::set<int64_t> epochs;  // granted since the last invalidation
   int64_t last_epoch = 0;
   int losses = 0;
+  bool keep = true;          // what is stored under the last epoch
   std::string record;        // of what is stored, if anything is
   int64_t stored_epoch = 0;  // under which that was stored
   Millis stored_at{};
@@ -52,7 +52,7 @@ class Reference {
   bool Free(int job) const;            // neither done nor held
   std::vector<int> Followers(int job) const;
 
-  void Grant(int job, const ReferenceLease& lease);
+  void Grant(int job, const ReferenceLease& lease, bool keep);
   // The code of the answer; what is stored is `record`.
   enum class Kind { kValue, kError, kWorkflow };
   absl::StatusCode Store(int job, Kind kind, const std::string& lease_id, int64_t epoch,

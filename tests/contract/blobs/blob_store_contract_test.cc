@@ -160,7 +160,7 @@ TEST_P(BlobStoreContract, SealingMovesEveryBlobAndTheOldPackCanGo) {
   ASSERT_EQ(packs.size(), 1u);
   auto moved = store_->Seal(moves);
   ASSERT_TRUE(moved.ok()) << moved.status();
-  store_->Drop(packs[0]);
+  EXPECT_TRUE(store_->Drop(packs[0]).ok());
   for (size_t i = 0; i < arrays.size(); ++i) {
     EXPECT_EQ(ReadAll((*moved)[i], arrays[i].bytes.size()), arrays[i].bytes);
     EXPECT_TRUE(absl::IsNotFound(
@@ -369,7 +369,7 @@ TEST_P(BlobStoreContract, AReaderOutlivesThePack) {
   auto reader = store_->Open(blob, array.bytes.size());
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_TRUE(store_->PackBytes(PackOf(blob.location)).ok());
-  store_->Drop(PackOf(blob.location));
+  EXPECT_TRUE(store_->Drop(PackOf(blob.location)).ok());
   EXPECT_TRUE(absl::IsNotFound(store_->PackBytes(PackOf(blob.location)).status()));
   EXPECT_TRUE(absl::IsNotFound(store_->Open(blob, array.bytes.size()).status()));
   auto bytes = tiffin::server::ReadAll(**reader, array.bytes.size());

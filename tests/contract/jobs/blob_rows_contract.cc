@@ -76,6 +76,31 @@ TEST_P(JobRows, TheFirstBlobOfAValueStays) {
   });
 }
 
+TEST_P(JobRows, ValuesAreListedInTheOrderOfTheirDigests) {
+  std::vector<RowId> blobs;
+  std::vector<Digest> values = {TestDigest(50), TestDigest(51), TestDigest(52)};
+  std::sort(values.begin(), values.end());
+  Write([&](JobTransaction& tx) {
+    for (uint64_t n = 0; n < 3; ++n) blobs.push_back(Must(tx.InsertBlob(TestBlob(n, "pack"))));
+    for (const size_t n : {1u, 2u, 0u}) Must(tx.PutValue(values[n], blobs[n]));
+  });
+  const auto listed = [](JobReader& reader, const std::optional<Digest>& after, int limit) {
+    std::vector<std::pair<Digest, RowId>> out;
+    for (const ValueRow& row : Must(reader.ListValues(after, limit))) {
+      EXPECT_FALSE(row.damaged);
+      out.emplace_back(row.value, row.blob);
+    }
+    return out;
+  };
+  using Rows = std::vector<std::pair<Digest, RowId>>;
+  Look([&](JobReader& reader) {
+    EXPECT_EQ(listed(reader, std::nullopt, 2), (Rows{{values[0], blobs[0]}, {values[1], blobs[1]}}));
+    EXPECT_EQ(listed(reader, values[1], 2), (Rows{{values[2], blobs[2]}}));
+    EXPECT_EQ(listed(reader, values[2], 2), Rows());
+    EXPECT_EQ(listed(reader, std::nullopt, 0), Rows());
+  });
+}
+
 TEST_P(JobRows, AMovedBlobIsInItsNewPack) {
   BlobRow first = TestBlob(1, "one");
   BlobRow second = TestBlob(2, "one");

@@ -46,6 +46,7 @@ JobRow TestJob(RowId namespace_id, uint64_t n) {
   row.created = TestTime(n);
   row.tombstone = static_cast<Tombstone>(n % 4);
   row.buried = TestTime(n + 9);
+  row.keep = n % 2 == 1;
   return row;
 }
 
@@ -70,7 +71,6 @@ LeaseRow TestLease(RowId job, uint64_t n) {
   row.request_id = absl::StrCat("request", n);
   row.term = absl::Milliseconds(30'000 + static_cast<int64_t>(n));
   row.granted = TestTime(n);
-  row.keep = n % 2 == 0;
   return row;
 }
 
@@ -105,7 +105,7 @@ std::string Text(const JobRow& row) {
                       static_cast<int>(row.state), " ", row.epoch, " ", row.valid_from, " ",
                       row.losses, " '", row.lost_hosts, "' ", row.link, " ", row.session) +
          absl::StrCat(" '", row.function, "' '", row.version, "' ", absl::ToUnixNanos(row.created),
-                      " ", static_cast<int>(row.tombstone), " ", absl::ToUnixNanos(row.buried));
+                      " ", static_cast<int>(row.tombstone), " ", absl::ToUnixNanos(row.buried), " ", row.keep);
 }
 
 std::string Text(const HitsRow& row) {
@@ -121,7 +121,7 @@ std::string Text(const SessionRow& row) {
 std::string Text(const LeaseRow& row) {
   return absl::StrCat("lease ", row.job, " '", row.lease_id, "' ", row.epoch, " ", row.session,
                       " '", row.request_id, "' ", absl::ToInt64Nanoseconds(row.term), " ",
-                      absl::ToUnixNanos(row.granted), " ", row.keep);
+                      absl::ToUnixNanos(row.granted));
 }
 
 std::string Text(const ResultRow& row) {

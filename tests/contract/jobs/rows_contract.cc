@@ -258,12 +258,12 @@ TEST_P(JobRows, EpochsGoUpByOne) {
 }
 
 TEST_P(JobRows, AliasesAreListedInOrderFromAPosition) {
-  RowId space = 0;
+  RowId space = 0, elsewhere = 0;
   RowId job = 0;
   Write([&](JobTransaction& tx) {
     space = Must(tx.EnsureNamespace("a"));
     job = Must(tx.InsertJob(TestJob(space, 1)));
-    const RowId elsewhere = Must(tx.EnsureNamespace("b"));
+    elsewhere = Must(tx.EnsureNamespace("b"));
     for (const auto& [profile, name] : std::vector<std::pair<std::string, std::string>>{
              {"q", "1"}, {"p", "2"}, {"p", "1"}, {"p", "\xff"}, {"q", ""}, {"qq", "0"}}) {
       Must(tx.PutAlias({space, profile, name, job}));
@@ -285,6 +285,10 @@ TEST_P(JobRows, AliasesAreListedInOrderFromAPosition) {
     EXPECT_EQ(Text(Must(reader.ListAliases(space, "p", "p", "1", 1))),
               Text(std::vector{row("p", "2")}));
     EXPECT_TRUE(Must(reader.ListAliases(space, "", "", "", 0)).empty());
+    EXPECT_EQ(Text(Must(reader.ListAllAliases(row("q", ""), 3))),
+              Text(std::vector{row("q", "1"), row("qq", "0"), AliasRow{elsewhere, "p", "1", job}}));
+    EXPECT_EQ(Must(reader.ListAllAliases({}, 100)).size(), 12u);
+    EXPECT_TRUE(Must(reader.ListAllAliases({elsewhere, "qq", "0"}, 100)).empty());
   });
   EXPECT_EQ(Counts().aliases, 12);
 }

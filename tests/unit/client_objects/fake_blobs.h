@@ -18,7 +18,7 @@ class FakeBlobs : public ObjectBlobs {
                                std::string_view bytes) override {
     ++puts;
     const BlobName name{BlobKey(dtype, shape, bytes), std::string(dtype), shape};
-    bytes_[RefText(name)] = bytes;
+    bytes_[NameOf(name)] = bytes;
     return name;
   }
 
@@ -27,7 +27,7 @@ class FakeBlobs : public ObjectBlobs {
     Object& record = *value.if_object();
     const std::string text = PrintJson(*record.Find("data"));
     const ValueRef ref{BodyDigest(record).value(), text.size()};
-    bytes_[RefText(ref)] = text;
+    bytes_[NameOf(ref)] = text;
     *record.Find("data") = RefData(ref);
     record.Set("ref", true);
     return value;
@@ -36,7 +36,7 @@ class FakeBlobs : public ObjectBlobs {
   absl::Status Fetch(const RecordRef& ref,
                      const std::function<absl::Status(std::string_view)>& on_chunk) override {
     ++fetches;
-    const auto found = bytes_.find(RefText(ref));
+    const auto found = bytes_.find(NameOf(ref));
     if (found == bytes_.end()) return absl::NotFoundError(RefText(ref));
     const std::string& bytes = found->second;
     for (size_t at = 0; at < bytes.size(); at += 7) {
@@ -47,14 +47,20 @@ class FakeBlobs : public ObjectBlobs {
   }
 
   // The bytes of a blob lose their end.
-  void Cut(const RecordRef& ref) { bytes_[RefText(ref)].pop_back(); }
+  void Cut(const RecordRef& ref) { bytes_[NameOf(ref)].pop_back(); }
 
   // Each has the other's bytes.
-  void Swap(const RecordRef& a, const RecordRef& b) { bytes_[RefText(a)].swap(bytes_[RefText(b)]); }
+  void Swap(const RecordRef& a, const RecordRef& b) { bytes_[NameOf(a)].swap(bytes_[NameOf(b)]); }
 
   int puts = 0, fetches = 0;
 
  private:
+  // A value's size is its sender's word.
+  static std::string NameOf(const RecordRef& ref) {
+    const auto* value = std::get_if<ValueRef>(&ref);
+    return value != nullptr ? value->value.ToText() : RefText(ref);
+  }
+
   std::map<std::string, std::string> bytes_;
 };
 

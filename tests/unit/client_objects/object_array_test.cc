@@ -167,6 +167,9 @@ TEST(Refs, StandInAnyPlace) {
   const auto refs = Must(Decode<std::map<std::string, Ref<NdArray<int64_t>>>>(
       Object{{"a", record}, {"b", record}}, {.blobs = blobs}));
   EXPECT_EQ(refs.at("b").record(), record);
+  using Array = Ref<NdArray<int64_t>>;
+  EXPECT_EQ(Must(Decode<std::optional<Array>>(record, {.blobs = blobs}))->record(), record);
+  EXPECT_EQ(std::get<Array>(Must(Decode<std::variant<int64_t, Array>>(record, {.blobs = blobs}))).record(), record);
 }
 
 }  // namespace

@@ -117,8 +117,21 @@ TEST(ValueRefs, ThatDoNotMatchAreRefused) {
             absl::StatusCode::kDataLoss);
 }
 
+TEST(ValueRefs, HaveTheSizeThatTheirSenderSaw) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  Value kept = blobs->PutValue(Must(Encode(Heavy{{1, 2}})));
+  // Another text of that value was stored first.
+  *kept.if_object()->Find("data")->if_object()->Find("size") = int64_t{100'000};
+  EXPECT_EQ(Must(Decode<Heavy>(kept, {.deref = true, .blobs = blobs})).w, (std::vector<int>{1, 2}));
+}
+
 TEST(ValueRefs, OfNothingSaySo) {
   EXPECT_EQ(Ref<Heavy>().Deref().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(PackOptions, WhatIsNoFileIsNotUploaded) {
+  Report report{.title = "t", .file = ::testing::TempDir(), .content = {}, .upload = true};
+  EXPECT_EQ(Encode(report, {.blobs = std::make_shared<FakeBlobs>()}).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(PackOptions, NameFilesOnTheirHost) {
@@ -228,6 +241,17 @@ TEST(ObjectLookUp, HookComesBeforeType) {
   const Value record = Must(registry.Encode(PlanetWith(95)));
   EXPECT_EQ(RecordType(*record.if_object()), "<giant>");
   EXPECT_EQ(Must(registry.Decode<Planet>(record)).moons, 100);
+}
+
+TEST(ObjectLookUp, HooksFindWhatIsInAnOptionalOrVariant) {
+  const ObjectRegistry registry = Planets("type") + Hooked("hook");
+  const Value giant = Must(registry.Encode(std::optional<Planet>(PlanetWith(95))));
+  EXPECT_EQ(RecordType(*giant.if_object()), "<giant>");
+  EXPECT_EQ(Must(registry.Decode<std::optional<Planet>>(giant))->moons, 100);
+  EXPECT_FALSE(Must(registry.Decode<std::optional<Planet>>(Value())).has_value());
+  using Either = std::variant<int64_t, Planet>;
+  EXPECT_EQ(std::get<Planet>(Must(registry.Decode<Either>(giant))).moons, 100);
+  EXPECT_EQ(std::get<int64_t>(Must(registry.Decode<Either>(Value(int64_t{7})))), 7);
 }
 
 TEST(ObjectLookUp, TypeComesBeforeBases) {

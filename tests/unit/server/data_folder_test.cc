@@ -36,7 +36,7 @@ TEST_F(DataFolderTest, AFolderOfSomethingElseIsLeftAlone) {
   EXPECT_NE(Refusal(path_).find("it holds thesis.tex"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(path_ / "LOCK"));
   // One that was used before may hold more than its own.
-  std::filesystem::create_directory(path_ / "packs");
+  std::ofstream(path_ / "LOCK") << "";
   EXPECT_TRUE(DataFolder::Open(path_).ok());
 }
 

@@ -23,10 +23,10 @@ class GroupedGetsTest : public StoreFixture {
     for (int i = 0; i < threads; ++i) executor.Add([&] { go.wait(); });
     const auto gets = std::make_shared<GroupedGets>(&store_, &executor);
     for (size_t i = 0; i < asked.size(); ++i) {
-      gets->Add({asked[i].first, asked[i].second, [&answers, &answered, i](JobStore::Found found) {
-                   answers[i] = std::move(found);
-                   answered.count_down();
-                 }});
+      gets->HandOver({asked[i].first, asked[i].second, [&answers, &answered, i](JobStore::Found found) {
+                        answers[i] = std::move(found);
+                        answered.count_down();
+                      }});
     }
     go.count_down();
     answered.wait();
@@ -66,12 +66,24 @@ TEST_F(GroupedGetsTest, LargeResultsAreNotAllHeldAtOnceAndNoneIsLost) {
   }
 }
 
+TEST_F(GroupedGetsTest, OneAloneIsAnsweredAtOnce) {
+  const Digest key = Done(Job(1));
+  Executor executor(1);
+  std::latch never(1);
+  executor.Add([&] { never.wait(); });
+  bool answered = false;
+  std::make_shared<GroupedGets>(&store_, &executor)
+      ->Add({"default", key, [&](const JobStore::Found& found) { answered = found.ok(); }});
+  EXPECT_TRUE(answered);
+  never.count_down();
+}
+
 TEST_F(GroupedGetsTest, ItMayGoWhileItsLastTaskIsQueued) {
   const Digest key = Done(Job(1));
   Executor executor(1);
   std::latch answered(1);
   std::make_shared<GroupedGets>(&store_, &executor)
-      ->Add({"default", key, [&](const JobStore::Found& found) {
+      ->HandOver({"default", key, [&](const JobStore::Found& found) {
                EXPECT_TRUE(found.ok());
                answered.count_down();
              }});

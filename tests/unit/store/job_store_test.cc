@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 
 #include "common/base64.h"
@@ -312,6 +313,132 @@ TEST_F(JobStoreTest, AFailureIsAnsweredForTheTimeAskedFor) {
   EXPECT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), options)->outcome, Outcome::kFailed);
   clock_.Advance(std::chrono::seconds(11));
   EXPECT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), options)->outcome, Outcome::kGranted);
+}
+
+class DiscardedResults : public StoreFixture {
+ protected:
+  SubmitAnswer SubmitToDiscard(const std::string& host) {
+    const auto answer = SubmitAndWait(store_, Caller(host), Job(1), {.can_compute = true, .discard_result = true});
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return answer.ok() ? *answer : SubmitAnswer();
+  }
+  bool Kept() { return store_.GetResult("default", key_).ok(); }
+
+  const Digest key_ = store_.Prepare(Job(1))->row.key;
+};
+
+TEST_F(DiscardedResults, AreToldToWaitersAndNotKeptEvenIfStoredAgain) {
+  const SubmitAnswer first = SubmitToDiscard("a");
+  const auto ear = Await(key_, 0);
+  ASSERT_TRUE(Store(first, "11").ok());
+  EXPECT_EQ(ear->End().result->row.record, "11");
+  EXPECT_FALSE(Kept());
+  // The answer was lost: the same call again. Whoever waits now hears of it, too.
+  const auto later = Await(key_, 0);
+  ASSERT_TRUE(Store(first, "11").ok());
+  EXPECT_EQ(later->End().result->row.record, "11");
+  EXPECT_FALSE(Kept());
+}
+
+TEST_F(DiscardedResults, AreNotKeptWhenTheyComeLate) {
+  const SubmitAnswer first = SubmitToDiscard("a");
+  ASSERT_EQ(*store_.Release({first.lease->lease_id}), 1u);
+  ASSERT_TRUE(Store(first, "11").ok());
+  EXPECT_FALSE(Kept());
+}
+
+TEST_F(DiscardedResults, AreNotKeptFromAWaiterWhoIsGrantedTheJob) {
+  const SubmitAnswer first = SubmitToDiscard("a");
+  const auto ear = Await(key_, 1);
+  ASSERT_EQ(*store_.Release({first.lease->lease_id}), 1u);
+  const WaitEvent granted = ear->End();
+  ASSERT_EQ(granted.kind, WaitEvent::Kind::kGranted);
+  SubmitAnswer second = first;
+  second.lease = granted.lease;
+  ASSERT_TRUE(Store(second, "11").ok());
+  EXPECT_FALSE(Kept());
+}
+
+TEST_F(DiscardedResults, AreNotKeptFromAWaiterWhoTookNoLeaseAtFirst) {
+  const SubmitOptions open{.can_compute = false, .discard_result = true};
+  ASSERT_EQ(SubmitAndWait(store_, Caller("a"), Job(1), open)->outcome, SubmitAnswer::Outcome::kOpen);
+  const auto ear = Await(key_, 1);
+  const WaitEvent granted = ear->End();
+  ASSERT_EQ(granted.kind, WaitEvent::Kind::kGranted);
+  SubmitAnswer answer;
+  answer.key = key_;
+  answer.lease = granted.lease;
+  ASSERT_TRUE(Store(answer, "11").ok());
+  EXPECT_FALSE(Kept());
+}
+
+TEST_F(DiscardedResults, AreKeptOfTheNextWhoWantsThemKept) {
+  const SubmitAnswer first = SubmitToDiscard("a");
+  ASSERT_TRUE(Store(first, "11").ok());
+  const SubmitAnswer second = Submit("b", Job(1));
+  ASSERT_EQ(second.outcome, SubmitAnswer::Outcome::kGranted);
+  ASSERT_TRUE(Store(second, "22").ok());
+  EXPECT_TRUE(Kept());
+  // What the first holder sends once more is another value now.
+  EXPECT_EQ(Store(first, "11").code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(DiscardedResults, AValueWithoutALeaseIsKept) {
+  const SubmitAnswer first = SubmitToDiscard("a");
+  ASSERT_TRUE(Store(first, "11").ok());
+  StoreRequest request;
+  request.key = key_;
+  request.record = "33";
+  StoreAnswer stored;
+  ASSERT_TRUE(StoreAndWait(store_, Caller("c"), request, &stored).ok());
+  EXPECT_TRUE(Kept());
+}
+
+// Cannot be written while it is told so, as on a full disk.
+class FullDatabase : public JobDatabase {
+ public:
+  explicit FullDatabase(JobDatabase* base) : base_(base) {}
+  void Write(WriteOp op) override {
+    if (full) {
+      op.done(absl::ResourceExhaustedError("the disk is full"));
+    } else {
+      base_->Write(std::move(op));
+    }
+  }
+  absl::Status Read(const std::function<absl::Status(JobReader&)>& look) override { return base_->Read(look); }
+  void Close() override {}
+  void OnFatal(std::function<void(absl::Status)>) override {}
+  uint64_t DiskBytes() const override { return 0; }
+
+  std::atomic<bool> full{false};
+
+ private:
+  JobDatabase* const base_;
+};
+
+TEST_F(JobStoreTest, WhoCouldNotBeGrantedIsWhenTheDiskHasRoomAgainThoughNobodyElseWrites) {
+  FullDatabase database(database_.get());
+  ManualClock clock;
+  JobStore store(&database, &blobs_, &clock, {});
+  ASSERT_TRUE(store.Start().ok());
+  const auto ear = std::make_shared<Ear>();
+  AwaitSession session;
+  session.can_compute = true;
+  session.term = absl::Seconds(30);
+  session.caller = Caller("waiter");
+  session.tell = [ear](uint64_t, WaitEvent event) { ear->Tell(std::move(event)); };
+  const auto id = store.OpenAwait(std::move(session));
+  const SubmitAnswer open = *SubmitAndWait(store, Caller("a"), Job(1), {.can_compute = false});
+  store.Await(id, Caller("waiter"), {{0, open.key, 0}});
+  EXPECT_EQ(ear->Next().kind, Kind::kOpen);
+  database.full = true;
+  store.AddCapacity(id, 1);
+  clock.Advance(std::chrono::seconds(2));  // tried again, in vain
+  database.full = false;
+  clock.Advance(std::chrono::seconds(2));
+  EXPECT_EQ(ear->End().kind, Kind::kGranted);
+  store.CloseAwait(id);
+  store.Stop();
 }
 
 TEST_F(JobStoreTest, ALeaseHeldWithoutProgressLapsesAlthoughItIsRenewed) {

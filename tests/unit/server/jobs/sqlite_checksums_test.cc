@@ -2,6 +2,9 @@
 #include <SQLiteCpp/Database.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "server/jobs/sqlite_connection.h"
 #include "server/jobs/sqlite_job_database.h"
 #include "server/jobs/sqlite_schema.h"
@@ -79,7 +82,7 @@ TEST_F(SqliteChecksums, EachColumnOfAJobCounts) {
         "valid_from = valid_from + 1", "losses = losses + 1", "link = link + 1",
         "session = session + 1", "created = created + 1", "lost_hosts = lost_hosts || 'x'",
         "function = function || 'x'", "version = version || 'x'", "tombstone = 3 - tombstone",
-        "buried = buried + 1", "checksum = checksum + 1"}) {
+        "buried = buried + 1", "keep = 1 - keep", "checksum = checksum + 1"}) {
     std::filesystem::remove(folder_.file());
     Write();
     Execute(std::string("UPDATE jobs SET ") + change);
@@ -113,6 +116,110 @@ TEST_F(SqliteChecksums, ADamagedJobIsMarkedInListsAndRefusedAlone) {
       EXPECT_EQ(rows.size(), 2u);
       EXPECT_TRUE(rows.at(0).damaged && !rows.at(1).damaged);
     }
+    return absl::OkStatus();
+  }));
+}
+
+TEST_F(SqliteChecksums, ADamagedAliasIsMarkedUntilItIsSetAgain) {
+  RowId space = 0;
+  const auto set = [&](JobTransaction& tx) {
+    space = Must(tx.EnsureNamespace("n"));
+    return tx.PutAlias({space, "p", "name", Must(tx.InsertJob(TestJob(space, 9)))});
+  };
+  Must(Open()->WriteAndWait(set));
+  const auto damaged = [&] {
+    std::vector<bool> out;
+    Must(Open()->Read([&](JobReader& reader) -> absl::Status {
+      for (const AliasRow& row : Must(reader.ListAllAliases({}, 10))) out.push_back(row.damaged);
+      out.push_back(Must(reader.FindAlias(space, "p", "name"))->damaged);
+      return absl::OkStatus();
+    }));
+    return out;
+  };
+  EXPECT_EQ(damaged(), (std::vector{false, false}));
+  for (const char* change : {"job = job + 1", "checksum = checksum + 1"}) {
+    Execute(std::string("UPDATE aliases SET ") + change);
+    EXPECT_EQ(damaged(), (std::vector{true, true})) << change;
+    Must(Open()->WriteAndWait([&](JobTransaction& tx) { return tx.PutAlias({space, "p", "name", 1}); }));
+    EXPECT_EQ(damaged(), (std::vector{false, false})) << change;
+  }
+}
+
+TEST_F(SqliteChecksums, ADamagedValueIsNoneUntilItIsPutAgain) {
+  const auto put = [](JobTransaction& tx) -> absl::Status {
+    const BlobRow blob = TestBlob(1, "pack");
+    const auto known = Must(tx.FindBlob(blob.name));
+    return tx.PutValue(TestDigest(5), known ? known->id : Must(tx.InsertBlob(blob)));
+  };
+  const auto look = [&] {
+    std::pair<bool, std::vector<bool>> found;
+    Must(Open()->Read([&](JobReader& reader) -> absl::Status {
+      found.first = Must(reader.FindValue(TestDigest(5))).has_value();
+      for (const ValueRow& row : Must(reader.ListValues(std::nullopt, 10))) found.second.push_back(row.damaged);
+      return absl::OkStatus();
+    }));
+    return found;
+  };
+  Must(Open()->WriteAndWait(put));
+  Must(Open()->WriteAndWait([](JobTransaction& tx) { return tx.InsertBlob(TestBlob(2, "pack")).status(); }));
+  EXPECT_EQ(look(), std::pair(true, std::vector{false}));
+  Execute("UPDATE value_digests SET blob = blob + 1");  // to another that is there
+  EXPECT_EQ(look(), std::pair(false, std::vector{true}));
+  Must(Open()->WriteAndWait(put));
+  EXPECT_EQ(look(), std::pair(true, std::vector{false}));
+}
+
+// A byte that changes on the disk changes the row and not its index, unlike SQL.
+TEST_F(SqliteChecksums, AnAliasThatItsIndexDoesNotKnowAnyMoreStopsNoOtherWrite) {
+  constexpr RowId kJob = 0x11223344;
+  const auto set = [&](JobTransaction& tx) { return tx.PutAlias({1, "p", "name", kJob}); };
+  Write();
+  Execute("PRAGMA foreign_keys = OFF; UPDATE jobs SET id = 287454020; UPDATE job_records SET job = 287454020");
+  Must(Open()->WriteAndWait(set));
+  const auto damaged = [&] {
+    bool out = false;
+    Must(Open()->Read([&](JobReader& reader) -> absl::Status {
+      const auto row = reader.FindAlias(1, "p", "name");
+      out = row.ok() && *row && (*row)->damaged;
+      return absl::OkStatus();
+    }));
+    return out;
+  };
+  std::string file;
+  {
+    std::ifstream in(folder_.file(), std::ios::binary);
+    file.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  // The number is in the table and in indexes: the first place where the alias then differs is the table's.
+  const std::string number = "\x11\x22\x33\x44";
+  size_t at = 0;
+  do {
+    at = file.find(number, at + 1);
+    ASSERT_NE(at, std::string::npos);
+    std::string changed = file;
+    changed[at + 3] ^= 1;
+    std::ofstream(folder_.file(), std::ios::binary) << changed;
+  } while (!damaged());
+  const auto database = Open();
+  EXPECT_EQ(database->WriteAndWait(set).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(database->WriteAndWait([](JobTransaction& tx) { return tx.DeleteAlias(1, "p", "name"); }).code(),
+            absl::StatusCode::kDataLoss);
+  Must(database->WriteAndWait([](JobTransaction& tx) { return tx.InsertJob(TestJob(1, 77)).status(); }));
+}
+
+TEST_F(SqliteChecksums, ALeaseOfTheSecondSchemaTellsItsJobWhatIsKept) {
+  {
+    SqliteConnection connection({.file = folder_.file()}, SqliteConnection::Role::kWriter);
+    Must(Migrate(connection, Migrations().first(2)));
+  }
+  Execute("INSERT INTO namespaces VALUES (1, 'n');"
+          "INSERT INTO jobs VALUES (1, 1, zeroblob(32), 1, 1, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 77);"
+          "INSERT INTO jobs VALUES (2, 1, randomblob(32), 1, 2, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 0);"
+          "INSERT INTO leases VALUES (1, 'a', 1, 1, '', 30000000, 0, 0), (2, 'b', 2, 1, '', 30000000, 0, 1)");
+  Must(Open()->Read([](JobReader& reader) -> absl::Status {
+    EXPECT_FALSE(Must(reader.FindJob(1))->keep);
+    EXPECT_TRUE(Must(reader.FindJob(2))->keep);
+    EXPECT_EQ(Must(reader.FindLease(1))->lease_id, "a");
     return absl::OkStatus();
   }));
 }

@@ -59,6 +59,8 @@ void CallAll(JobTransaction& tx) {
   Must(tx.FindAlias(space, "p", "n"));
   Must(tx.ListAliases(space, "", "", "", 10));
   Must(tx.ListAliases(space, "p", "", "", 10));
+  Must(tx.ListAllAliases({space, "p", "n"}, 10));
+  Must(tx.ListValues(TestDigest(1), 10));
   Must(tx.FindBlob(blob));
   Must(tx.FindBlobsByKey(space, TestDigest(1)));
   Must(tx.BlobVisible(space, blob));
