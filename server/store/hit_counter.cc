@@ -21,13 +21,16 @@ bool HitCounter::Count(RowId job) {
 }
 
 std::vector<HitsRow> HitCounter::Take() {
+  absl::flat_hash_map<RowId, HitsRow> taken;
+  {
+    std::lock_guard lock(mutex_);
+    taken.swap(hits_);
+    due_ = false;
+    taken_ = clock_->Steady();
+  }
   std::vector<HitsRow> rows;
-  std::lock_guard lock(mutex_);
-  rows.reserve(hits_.size());
-  for (const auto& [job, row] : hits_) rows.push_back(row);
-  hits_.clear();
-  due_ = false;
-  taken_ = clock_->Steady();
+  rows.reserve(taken.size());
+  for (const auto& [job, row] : taken) rows.push_back(row);
   // By id: the rows are written in their order.
   std::sort(rows.begin(), rows.end(),
             [](const HitsRow& a, const HitsRow& b) { return a.job < b.job; });
