@@ -244,13 +244,13 @@ class Putter {
     TIFFIN_RETURN_IF_ERROR(CheckSize(at_least - std::min(at_least, kRefBytes), where));
     absl::StatusOr<std::string> bytes = fetch_(ref);
     if (!bytes.ok()) return Annotate(bytes.status(), where.text());
-    // Of a value another text may have come first: any with that E is it.
-    if (!is_value && bytes->size() != size) {
-      return Error(absl::StatusCode::kDataLoss, where,
-                   StrCat(RefText(ref), " came as ", bytes->size(), " bytes"));
-    }
     const uint64_t came = bytes->size();
-    TIFFIN_RETURN_IF_ERROR(CheckSize(is_value ? came - std::min(came, kRefBytes) : 0, where));
+    if (is_value) {
+      // Another text of it may have been first: any with that E is the value.
+      TIFFIN_RETURN_IF_ERROR(CheckSize(came - std::min(came, kRefBytes), where));
+    } else if (came != size) {
+      return Error(absl::StatusCode::kDataLoss, where, StrCat(RefText(ref), " came as ", came, " bytes"));
+    }
     absl::StatusOr<Value> inlined = DataOfRef(*record, ref, *std::move(bytes));
     if (!inlined.ok()) return Annotate(inlined.status(), where.text());
     *data = *std::move(inlined);

@@ -156,7 +156,19 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
 
 absl::Status DataFolder::CheckDatabase() const {
   std::error_code error;
-  if (std::filesystem::exists(path_ / "tiffin.db", error) || error) return absl::OkStatus();
+  const bool there = std::filesystem::exists(path_ / "tiffin.db", error);
+  if (error) return absl::OkStatus();  // opening it tells more
+  const std::filesystem::path rebuilt = path_ / kRebuiltDatabase;
+  if (there) {
+    std::filesystem::remove(rebuilt, error);
+    if (!error) return absl::OkStatus();
+    return absl::UnavailableError(StrCat("removing ", rebuilt.string(), ": ", error.message()));
+  }
+  if (std::filesystem::exists(rebuilt, error)) {
+    return absl::FailedPreconditionError(
+        StrCat("a rebuild of ", path_.string(), " was broken off, and its database tiffin.db is gone: run "
+               "`tiffin-server --rebuild --data ", path_.string(), "` again"));
+  }
   for (const char* folder : {"packs", "open"}) {
     for (const auto& entry :
          std::filesystem::recursive_directory_iterator(path_ / folder, error)) {

@@ -10,6 +10,9 @@
 
 namespace tiffin::server {
 
+// The whole outcome of a rebuild, synced, until it takes the place of tiffin.db.
+inline constexpr char kRebuiltDatabase[] = "tiffin.db.rebuilt";
+
 // Holds DATA/LOCK until it is destroyed, or the process ends however it ends.
 class DataFolder {
  public:
@@ -22,7 +25,8 @@ class DataFolder {
   DataFolder(const DataFolder&) = delete;
   DataFolder& operator=(const DataFolder&) = delete;
 
-  // FAILED_PRECONDITION if there are packs but no database: a new one would know none of them.
+  // FAILED_PRECONDITION if there are packs, or the outcome of a rebuild, but no database: a new one would know none of
+  // them. Removes that outcome if there is a database, which will be newer.
   absl::Status CheckDatabase() const;
 
   const std::filesystem::path& path() const { return path_; }

@@ -127,23 +127,23 @@ absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_netwo
         StrCat(data.string(), " is no data folder of tiffin: it has no packs/"));
   }
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder, DataFolder::Open(data, allow_network));
-  const std::filesystem::path rebuilt = data / "tiffin.db.rebuilt";
+  const std::filesystem::path rebuilt = data / kRebuiltDatabase, unfinished = data / "tiffin.db.rebuilding";
   if (!std::filesystem::exists(data / "tiffin.db", error) && std::filesystem::exists(rebuilt, error)) {
-    // The old one is moved away only when the new one is whole and synced.
     TIFFIN_RETURN_IF_ERROR(Replace(data, rebuilt));
     out << "a rebuild that was broken off is finished\n";
     return absl::OkStatus();
   }
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
-    TIFFIN_RETURN_IF_ERROR(RemoveFile(rebuilt.string() + suffix));
+    TIFFIN_RETURN_IF_ERROR(RemoveFile(unfinished.string() + suffix));
   }
   FolderSource source(data, out);
   TIFFIN_ASSIGN_OR_RETURN(const RebuildCounts counts,
-                          RebuildSqliteDatabase(data / "tiffin.db", rebuilt, source));
+                          RebuildSqliteDatabase(data / "tiffin.db", unfinished, source));
   {
-    TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file, PackFile::Open(rebuilt, true));
+    TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file, PackFile::Open(unfinished, true));
     TIFFIN_RETURN_IF_ERROR(file->Sync());
   }
+  TIFFIN_RETURN_IF_ERROR(RenameDurably(unfinished, rebuilt));  // whole from here on
   TIFFIN_RETURN_IF_ERROR(Replace(data, rebuilt));
   out << (counts.rows_damaged ? "some rows of the old database could not be read\n" : "")
       << "jobs " << counts.jobs << ", lost " << counts.lost_jobs << "\nresults " << counts.results

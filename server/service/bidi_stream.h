@@ -116,6 +116,7 @@ class BidiStream : public RawBidiReactor,
     answer.share = calls_->memory().Take(bytes < kCounted ? 0 : bytes);
     if (!answer.share) return End(TooMuchInFlight());
     std::unique_lock lock(mutex_);
+    if (ended_ && !ended_->ok()) return;  // nobody reads it any more
     queue_.push_back(std::move(answer));
     Next(lock);
   }

@@ -61,33 +61,40 @@ class Verifier::Pass {
       TIFFIN_RETURN_IF_ERROR(CheckAliases());
       TIFFIN_RETURN_IF_ERROR(CheckValues());
     }
-    while (true) {
-      std::vector<BlobRow> page;
-      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
-        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllBlobs(*after, kPage));
-        return absl::OkStatus();
-      }));
-      if (page.empty()) break;
-      for (const BlobRow& row : page) {
-        TIFFIN_RETURN_IF_ERROR(CheckBlob(row));
-        *after = row.id;
-      }
-    }
+    TIFFIN_RETURN_IF_ERROR(EachPage<BlobRow>(
+        [&](JobReader& reader) { return reader.ListAllBlobs(*after, kPage); },
+        [&](const std::vector<BlobRow>& page) -> absl::Status {
+          for (const BlobRow& row : page) {
+            TIFFIN_RETURN_IF_ERROR(CheckBlob(row));
+            *after = row.id;
+          }
+          return absl::OkStatus();
+        }));
     ++owner_.counters_.passes;
     return TellNow();
   }
 
  private:
-  // Rows are small beside blobs, so that a pass which goes on does not look at them again.
-  absl::Status CheckJobs() {
-    RowId after = 0;
+  // Until a page is empty, each on a snapshot of its own. `check` moves on what `list` begins with.
+  template <typename Row>
+  absl::Status EachPage(const std::function<absl::StatusOr<std::vector<Row>>(JobReader&)>& list,
+                        const std::function<absl::Status(const std::vector<Row>&)>& check) {
     while (true) {
-      std::vector<JobRow> page;
+      std::vector<Row> page;
       TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
-        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllJobs(after, kPage));
+        TIFFIN_ASSIGN_OR_RETURN(page, list(reader));
         return absl::OkStatus();
       }));
       if (page.empty()) return absl::OkStatus();
+      TIFFIN_RETURN_IF_ERROR(check(page));
+    }
+  }
+
+  // Rows are small beside blobs, so that a pass which goes on does not look at them again.
+  absl::Status CheckJobs() {
+    RowId after = 0;
+    return EachPage<JobRow>([&](JobReader& reader) { return reader.ListAllJobs(after, kPage); },
+                            [&](const std::vector<JobRow>& page) {
       uint64_t bytes = 0;
       for (const JobRow& row : page) {
         after = row.id;
@@ -99,8 +106,8 @@ class Verifier::Pass {
         spdlog::error("event=damaged row={} key={} error=\"the row of a job differs from its checksum\"", row.id,
                       row.key.ToText());
       }
-      TIFFIN_RETURN_IF_ERROR(progress_.found_jobs.size() < kFoundTold ? Pace(bytes) : TellNow());
-    }
+      return progress_.found_jobs.size() < kFoundTold ? Pace(bytes) : TellNow();
+    });
   }
 
   absl::Status CheckResults() {
@@ -138,13 +145,8 @@ class Verifier::Pass {
 
   absl::Status CheckAliases() {
     AliasRow after;
-    while (true) {
-      std::vector<AliasRow> page;
-      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
-        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListAllAliases(after, kPage));
-        return absl::OkStatus();
-      }));
-      if (page.empty()) return absl::OkStatus();
+    return EachPage<AliasRow>([&](JobReader& reader) { return reader.ListAllAliases(after, kPage); },
+                              [&](const std::vector<AliasRow>& page) {
       uint64_t bytes = 0;
       for (const AliasRow& row : page) {
         ++progress_.rows;
@@ -152,27 +154,22 @@ class Verifier::Pass {
         if (row.damaged) NoteDamagedRow("aliases", StrCat(row.profile, " ", row.name));
       }
       after = page.back();
-      TIFFIN_RETURN_IF_ERROR(progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow());
-    }
+      return progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow();
+    });
   }
 
   absl::Status CheckValues() {
     std::optional<Digest> after;
-    while (true) {
-      std::vector<ValueRow> page;
-      TIFFIN_RETURN_IF_ERROR(owner_.database_->Read([&](JobReader& reader) -> absl::Status {
-        TIFFIN_ASSIGN_OR_RETURN(page, reader.ListValues(after, kPage));
-        return absl::OkStatus();
-      }));
-      if (page.empty()) return absl::OkStatus();
+    return EachPage<ValueRow>([&](JobReader& reader) { return reader.ListValues(after, kPage); },
+                              [&](const std::vector<ValueRow>& page) {
       for (const ValueRow& row : page) {
         ++progress_.rows;
         if (row.damaged) NoteDamagedRow("value_digests", row.value.ToText());
       }
       after = page.back().value;
       const uint64_t bytes = page.size() * sizeof(ValueRow);
-      TIFFIN_RETURN_IF_ERROR(progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow());
-    }
+      return progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow();
+    });
   }
 
   void NoteDamagedRow(std::string table, std::string what) {
@@ -189,7 +186,7 @@ class Verifier::Pass {
       if (!found.ok() && !gone) return found.status();
       if (found.ok() && found->what.empty() && !IsDamaged(row)) break;
       // A disk that fails may work again in a moment: its blobs are not given up for that.
-      if (found.ok() && found->unreadable && attempt < kTries) {
+      if (found.ok() && found->unreadable && attempt + 1 < kTries) {
         TIFFIN_RETURN_IF_ERROR(WaitUntil(owner_.clock_->Steady() + kRetryAfter));
         continue;
       }

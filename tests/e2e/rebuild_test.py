@@ -112,10 +112,28 @@ class Rebuild(unittest.TestCase):
         self.server.stop()
         # As after a kill between moving the old database away and naming the new one.
         os.rename(self.database, self.database + ".rebuilt")
-        self.start_fails("tiffin.db is gone", "--rebuild")
+        self.start_fails("was broken off", "--rebuild")
         self.assertIn("a rebuild that was broken off is finished", self.rebuild())
         self.server.start()
         self.sound(arrays, keys)
+
+    def test_what_a_rebuild_left_half_made_is_never_taken(self):
+        arrays, keys = self.fill()
+        self.server.stop()
+        # The whole outcome of one that replaced nothing is older than the database: gone with the next start.
+        for suffix in (".rebuilding", ".rebuilt"):
+            with sqlite3.connect(self.database + suffix) as half:
+                half.execute("CREATE TABLE namespaces (id INTEGER)")
+            half.close()
+        self.server.start()
+        self.assertFalse(os.path.exists(self.database + ".rebuilt"))
+        self.server.stop()
+        os.unlink(self.database)
+        self.start_fails("tiffin.db is gone", "--rebuild")
+        self.assertIn("9 were found in packs only", self.rebuild())
+        self.assertFalse(os.path.exists(self.database + ".rebuilding"))
+        self.server.start()
+        self.sound(arrays, keys, results=False)
 
     def test_a_damaged_blob_index_is_told_and_nothing_is_lost(self):
         for table in ("blobs", "blob_key", "uses"):

@@ -170,6 +170,25 @@ TEST_F(SqliteDisk, AFullDiskFailsWritesAndSpaceHealsThem) {
   EXPECT_EQ(Packs(), (std::vector<std::string>{"before", "later"}));
 }
 
+TEST_F(SqliteDisk, WhatWasRefusedForWhatIsNotCommittedIsNotToldSo) {
+  Open();
+  Must(Add("before").get());
+  const auto once = [&] {
+    return WriteLater(*database_, [](JobTransaction& tx) -> absl::Status {
+      if (Must(tx.FindPack("once"))) return absl::AlreadyExistsError("there");
+      return tx.PutPack({"once", PackState::kOpen});
+    });
+  };
+  for (const bool full : {true, false}) {
+    HeldWriter held(*database_);
+    auto first = once(), second = once();
+    vfs_.disk_full = full;
+    held.Release();
+    EXPECT_EQ(first.get().code(), full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk);
+    EXPECT_EQ(second.get().code(), full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kAlreadyExists);
+  }
+}
+
 // A record larger than the cache is written before COMMIT: SQLite then ends the transaction itself.
 TEST_F(SqliteDisk, AFullDiskInsideAnOperationFailsItsTransactionCleanly) {
   options_.writer_cache_kib = 64;
