@@ -102,7 +102,7 @@ class BlobsTest(BlobsCase):
                     break
                 time.sleep(0.01)
                 at = query()
-            return at
+            return at  # more may come to be told: the server can still be writing
         # Less than a piece is told after the break.
         at = next(filter(None, (broken(0, 1_000_000, 0) for _ in range(20))))
         self.assertLessEqual(at, 1_000_000)
@@ -112,7 +112,9 @@ class BlobsTest(BlobsCase):
         self.server.stop(signal.SIGKILL)
         self.server.start()
         state = self.server.blobs.QueryPut(blobs_pb2.QueryPutRequest(caller=caller(), name=name))
-        self.assertEqual((state.exists, state.received), (False, at))
+        self.assertFalse(state.exists)
+        self.assertGreaterEqual(state.received, at)  # what was told is not forgotten
+        self.assertLessEqual(state.received, 2_500_000)
         # Another namespace has nothing to go on from.
         self.fails(grpc.StatusCode.FAILED_PRECONDITION, ["offset", "first 0 bytes"],
                    lambda: self.server.blobs.Put(iter([header(name, 1000, "elsewhere")])))
