@@ -18,6 +18,7 @@ namespace tiffin {
 namespace {
 
 constexpr int kMaxMessageBytes = 20 << 20;
+constexpr int kStreamAheadBytes = 2 << 20;
 
 // Of a call that was not cancelled here: a server that stops cancels what comes at the last moment, which is
 // no more than UNAVAILABLE.
@@ -78,6 +79,8 @@ class GrpcConnection : public Connection {
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit: an Await may be silent
     // How long connecting may take (its name tells otherwise): far or busy servers need more than a
     // moment. The next two are the pauses between attempts.
+    // What a stream may send ahead: a chunk of 1 MiB should not wait for leave to be sent on.
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamAheadBytes);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
@@ -192,16 +195,21 @@ class GrpcConnection : public Connection {
     return response;
   }
 
-  absl::Status Deref(const v1::DerefRequest& request,
+  absl::Status Deref(const v1::DerefRequest& asked,
                      const std::function<absl::Status(const v1::DerefResponse::Header&)>& on_header,
                      const std::function<absl::Status(std::string_view)>& on_chunk) override {
+    v1::DerefRequest request = asked;
+    request.set_first_with_header(true);
     grpc::ClientContext context;
     auto stream = blobs_->Deref(&context, request);
     v1::DerefResponse response;
     absl::Status stopped;
     while (stopped.ok() && stream->Read(&response)) {
       if (response.has_header()) {
+        const std::string first = std::move(*response.mutable_header()->mutable_first());
+        response.mutable_header()->clear_first();
         stopped = on_header(response.header());
+        if (stopped.ok() && !first.empty()) stopped = on_chunk(first);
       } else {
         stopped = on_chunk(response.chunk());
       }

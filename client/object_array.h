@@ -68,7 +68,11 @@ class NdArray {
     std::copy_n(elements.begin(), std::min(size_, elements.size()), elements_.get());
   }
   NdArray(const NdArray& other) : NdArray(other.shape_, other.elements()) {}
-  NdArray(NdArray&&) noexcept = default;
+  // What is moved from has no elements.
+  NdArray(NdArray&& other) noexcept
+      : shape_(std::exchange(other.shape_, Shape{0})),
+        size_(std::exchange(other.size_, 0)),
+        elements_(std::move(other.elements_)) {}
   NdArray& operator=(NdArray other) noexcept {
     std::swap(shape_, other.shape_);
     std::swap(size_, other.size_);

@@ -24,7 +24,15 @@ constexpr std::string_view kNoodlesVersion = "0.3.0";
 constexpr std::string_view kFilesClass = "tiffin.files";
 constexpr size_t kMaxShown = 200;
 
-absl::StatusOr<std::string> ReadFile(const std::filesystem::path& file) {
+List Names(const std::vector<std::filesystem::path>& files) {
+  List names;
+  for (const std::filesystem::path& file : files) names.emplace_back(file.string());
+  return names;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadWholeFile(const std::filesystem::path& file) {
   std::error_code error;
   std::ifstream in(file, std::ios::binary);
   if (!std::filesystem::is_regular_file(file, error) || !in) {
@@ -38,14 +46,6 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& file) {
   if (in.bad()) return absl::UnavailableError(StrCat("file ", file.string(), ": reading it failed"));
   return content;
 }
-
-List Names(const std::vector<std::filesystem::path>& files) {
-  List names;
-  for (const std::filesystem::path& file : files) names.emplace_back(file.string());
-  return names;
-}
-
-}  // namespace
 
 std::string HostOf(const std::string& told) {
   if (!told.empty()) return told;
@@ -105,7 +105,7 @@ absl::StatusOr<Value> Encoder::EncodeArray(std::string_view class_name, std::str
 absl::StatusOr<Value> Pack::Finish(Value data, const PackOptions& options) const {
   const bool name_files = !options.files.empty() && !options.upload;
   if (options.upload) {
-    TIFFIN_ASSIGN_OR_RETURN(data, Upload(std::move(data), options));
+    TIFFIN_ASSIGN_OR_RETURN(data, encoder_->WithFiles(std::move(data), options.files));
   }
   Value value = MakeRecord(type_, class_name_, std::move(data));
   Object& record = *value.if_object();
@@ -117,15 +117,15 @@ absl::StatusOr<Value> Pack::Finish(Value data, const PackOptions& options) const
   return value;
 }
 
-absl::StatusOr<Value> Pack::Upload(Value data, const PackOptions& options) const {
-  if (encoder_->options().blobs == nullptr) {
+absl::StatusOr<Value> Encoder::WithFiles(Value data, const std::vector<std::filesystem::path>& names) const {
+  if (options_.blobs == nullptr) {
     return absl::FailedPreconditionError("files are to be uploaded: give EncodeOptions::blobs");
   }
   Object files;
-  for (const std::filesystem::path& file : options.files) {
-    TIFFIN_ASSIGN_OR_RETURN(const std::string content, ReadFile(file));
+  for (const std::filesystem::path& file : names) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::string content, ReadWholeFile(file));
     TIFFIN_ASSIGN_OR_RETURN(const BlobName name,
-                            encoder_->options().blobs->Put(kBytesDType, {content.size()}, content));
+                            options_.blobs->Put(kBytesDType, {content.size()}, content));
     files.Set(file.string(), Client::RefRecord(name, kBytesClass));
   }
   return MakeRecord(kObjectType, kFilesClass,
@@ -230,7 +230,7 @@ absl::StatusOr<std::string> Unpack::File(std::string_view name) const {
     return absl::FailedPreconditionError(
         StrCat("file ", name, " is on host ", on, ", this is ", HostOf("")));
   }
-  return ReadFile(std::string(name));
+  return ReadWholeFile(std::string(name));
 }
 
 absl::Status Unpack::Error(std::string_view what) const { return BadRecord(data_path_, what); }

@@ -24,10 +24,12 @@ namespace tiffin {
 class ObjectRegistry;
 
 struct EncodeOptions {
-  std::string host;  // of records that name files; empty: TIFFIN_HOST, else the machine's name
+  std::string host;  // of records that name files and no host; empty: TIFFIN_HOST, else the machine's name
   int indent = -1;   // of to_json: spaces per level; -1: one line
   std::shared_ptr<ObjectBlobs> blobs;  // where bulk goes from inline_limit on
   size_t inline_limit = 4096;          // bytes
+  // Of records given as Value: the files they name on this host are uploaded, `.npy` files as arrays. Needs `blobs`.
+  bool upload_files = false;
 };
 
 struct DecodeOptions {
@@ -68,6 +70,14 @@ class Encoder {
   absl::StatusOr<Value> EncodeArray(std::string_view class_name, std::string_view dtype,
                                     const Shape& shape, std::string_view c_order_bytes) const;
 
+  // Records that somebody else made, at any depth of the value: those that name files get this host unless they
+  // name one; arrays and bytes are uploaded as those of EncodeArray, if there are blobs; files as upload_files says.
+  absl::StatusOr<Value> EncodeRecords(Value value) const;
+
+  // The data of a record with the content of files in it, as refs. NOT_FOUND if one is no readable file;
+  // FAILED_PRECONDITION without blobs.
+  absl::StatusOr<Value> WithFiles(Value data, const std::vector<std::filesystem::path>& files) const;
+
   const ObjectRegistry& registry() const { return *registry_; }
   const EncodeOptions& options() const { return options_; }
 
@@ -75,6 +85,9 @@ class Encoder {
   const ObjectRegistry* registry_;
   EncodeOptions options_;
 };
+
+// NOT_FOUND if it is no readable file; UNAVAILABLE if reading fails.
+absl::StatusOr<std::string> ReadWholeFile(const std::filesystem::path& file);
 
 // {"_noodles", "type", "class", "data"}
 Value MakeRecord(std::string_view type, std::string_view class_name, Value data);
@@ -97,8 +110,6 @@ class Pack {
 
  private:
   absl::StatusOr<Value> Finish(Value data, const PackOptions& options) const;
-  // The data with the content of the files in it, as refs.
-  absl::StatusOr<Value> Upload(Value data, const PackOptions& options) const;
 
   const Encoder* encoder_;
   const std::string type_, class_name_;

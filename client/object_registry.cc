@@ -50,6 +50,7 @@ std::string ObjectRegistry::Registered() const {
   for (const auto& [type, entry] : types_) names.push_back(entry.class_name);
   for (const auto& [type, entry] : derivations_) names.push_back(entry.class_name);
   for (const auto& [name, entry] : hooks_) names.push_back(name);
+  for (const auto& [type, entry] : bases_) names.push_back(StrCat("what derives from ", entry.name));
   if (default_.has_value()) names.emplace_back("a default");
   return names.empty() ? "nothing is registered"
                        : StrCat("registered are ", absl::StrJoin(names, ", "));

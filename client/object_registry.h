@@ -156,7 +156,7 @@ class ObjectRegistry {
   template <typename T>
   absl::StatusOr<T> from_json(std::string_view text, const DecodeOptions& options = {}) const;
 
-  // "registered are stars.Star, <sky> and a default", for messages.
+  // "registered are stars.Star, <sky>, what derives from m::Body, a default", for messages.
   std::string Registered() const;
 
  private:
@@ -169,6 +169,7 @@ class ObjectRegistry {
     AnySerialiser serialiser;
   };
   struct BaseSerialiser {
+    std::string name;  // of the C++ type
     std::function<absl::StatusOr<Value>(const void* base, const Pack&)> encode;
     std::function<absl::Status(const Unpack&, void* base)> decode;
   };
@@ -240,6 +241,7 @@ ObjectRegistry& ObjectRegistry::AddBase(
     std::function<absl::StatusOr<Value>(const Base&, const Pack&)> encode,
     std::function<absl::Status(const Unpack&, Base*)> decode) {
   BaseSerialiser erased;
+  erased.name = TypeName(typeid(Base));
   erased.encode = [encode = std::move(encode)](const void* base, const Pack& pack) {
     return encode(*static_cast<const Base*>(base), pack);
   };

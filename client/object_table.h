@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "client/object_codec.h"
+#include "common/serialiser.h"
 #include "common/strings.h"
 
 namespace tiffin {
@@ -85,15 +86,18 @@ template <std::floating_point T>
   requires(sizeof(T) <= sizeof(double))  // a long double would lose digits
 struct Codec<T> {
   static absl::StatusOr<Value> Encode(T d, const Encoder&) { return Value(static_cast<double>(d)); }
-  // Takes integers that a double holds exactly.
+  // Doubles are rounded to what T holds, if they are within its range; integers must be held exactly.
   static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder&) {
-    if (const double* d = value.if_double()) return static_cast<T>(*d);
+    if (const double* d = value.if_double()) {
+      const T rounded = static_cast<T>(*d);
+      if (std::isinf(rounded) == std::isinf(*d)) return rounded;
+    }
     const int64_t* i = value.if_int64();
-    constexpr int64_t kExact = int64_t{1} << 53;
+    constexpr int64_t kExact = int64_t{1} << std::numeric_limits<T>::digits;
     if (i != nullptr && *i >= -kExact && *i <= kExact) {
       return static_cast<T>(*i);
     }
-    return ExpectedError(where, "a double", value);
+    return ExpectedError(where, sizeof(T) == sizeof(double) ? "a double" : "a float", value);
   }
 };
 
@@ -363,6 +367,7 @@ struct Codec<std::pair<A, B>> : TupleCodec<std::pair<A, B>> {};
 // --- builtins.complex, builtins.bytes, pathlib.PosixPath ---
 
 template <std::floating_point F>
+  requires(sizeof(F) <= sizeof(double))
 struct Codec<std::complex<F>> {
   static absl::StatusOr<Value> Encode(const std::complex<F>& c, const Encoder&) {
     return MakeRecord(
@@ -409,16 +414,21 @@ struct Codec<std::variant<T...>> {
   static absl::StatusOr<Value> Encode(const Variant& variant, const Encoder& encoder) {
     return std::visit([&encoder](const auto& object) { return encoder.Encode(object); }, variant);
   }
-  // The first alternative that takes the value. Doubles take integers only if nothing else does.
+  // The first alternative that takes the value. Doubles take integers only if nothing else does. An error that
+  // is not of the value (of blobs that cannot be had) ends the search.
   static absl::StatusOr<Variant> Decode(const Value& value, const PathLink& where,
                                         const Decoder& decoder) {
     std::optional<Variant> found;
+    absl::Status failed;
     std::string errors;
     const auto attempt = [&]<typename Alternative>(bool skip_doubles) {
-      if (found.has_value() || (std::is_floating_point_v<Alternative> && skip_doubles)) return;
+      if (found.has_value() || !failed.ok()) return;
+      if (std::is_floating_point_v<Alternative> && skip_doubles) return;
       absl::StatusOr<Alternative> object = decoder.Decode<Alternative>(value, where);
       if (object.ok()) {
         found.emplace(*std::move(object));
+      } else if (!absl::IsInvalidArgument(object.status())) {
+        failed = object.status();
       } else if (!skip_doubles) {
         StrAppend(&errors, errors.empty() ? "" : "; ", object.status().message());
       }
@@ -426,6 +436,7 @@ struct Codec<std::variant<T...>> {
     if (value.is_integer()) (attempt.template operator()<T>(true), ...);
     (attempt.template operator()<T>(false), ...);
     if (found.has_value()) return *std::move(found);
+    if (!failed.ok()) return failed;
     return absl::InvalidArgumentError(StrCat("no alternative takes it: ", errors));
   }
 };
@@ -440,6 +451,22 @@ struct Codec<std::monostate> {
 };
 
 // --- tiffin.duration, tiffin.time: nanoseconds ---
+
+// INVALID_ARGUMENT if a Duration of whole ticks does not hold them.
+template <typename Duration>
+absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) {
+  const std::chrono::nanoseconds exact(nanoseconds);
+  const Duration duration = std::chrono::duration_cast<Duration>(exact);
+  if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
+    if (std::chrono::duration_cast<std::chrono::nanoseconds>(duration) != exact) {
+      using Period = typename Duration::period;
+      return BadRecord(PathLink(where, "data"),
+                       StrCat(nanoseconds, " ns are no whole number of ", Period::num, "/",
+                              Period::den, " s"));
+    }
+  }
+  return duration;
+}
 
 template <typename Rep, typename Period>
 struct Codec<std::chrono::duration<Rep, Period>> {
@@ -462,7 +489,7 @@ struct Codec<std::chrono::duration<Rep, Period>> {
   static absl::StatusOr<Duration> Decode(const Value& value, const PathLink& where,
                                          const Decoder&) {
     TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.duration", where));
-    return std::chrono::duration_cast<Duration>(std::chrono::nanoseconds(count));
+    return DurationOf<Duration>(count, where);
   }
 };
 
@@ -476,7 +503,8 @@ struct Codec<std::chrono::time_point<std::chrono::system_clock, Duration>> {
   }
   static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where, const Decoder&) {
     TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.time", where));
-    return Time(std::chrono::duration_cast<Duration>(std::chrono::nanoseconds(count)));
+    TIFFIN_ASSIGN_OR_RETURN(const Duration since, DurationOf<Duration>(count, where));
+    return Time(since);
   }
 };
 

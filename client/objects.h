@@ -96,11 +96,8 @@ struct IsWrapper<std::variant<T...>> : std::true_type {};
 
 template <typename T>
 absl::StatusOr<Value> Encoder::Encode(const T& object) const {
-  if constexpr (std::is_same_v<T, Value>) {
-    return object;
-  } else if constexpr (std::is_constructible_v<Value, const T&> &&
-                       (std::is_same_v<T, List> || std::is_same_v<T, Object>)) {
-    return Value(object);
+  if constexpr (std::is_same_v<T, Value> || std::is_same_v<T, List> || std::is_same_v<T, Object>) {
+    return EncodeRecords(Value(object));
   } else if constexpr (IsRef<T>::value) {
     return object.record();
   } else if constexpr (PlainJson<T>) {

@@ -239,8 +239,9 @@ class Putter {
     const bool is_value = std::holds_alternative<ValueRef>(ref);
     Value* data = record->Find("data");
     text_bytes_ -= PrintJson(*data).size();
-    // Before anything is brought: base64 takes four bytes for three, and a `ref` may go.
-    const uint64_t at_least = is_value ? size : size / 3 * 4;
+    // Before anything is brought: base64 takes four bytes for three, and a `ref` may go. The size of a value is
+    // its sender's word.
+    const uint64_t at_least = is_value ? 0 : size / 3 * 4;
     TIFFIN_RETURN_IF_ERROR(CheckSize(at_least - std::min(at_least, kRefBytes), where));
     absl::StatusOr<std::string> bytes = fetch_(ref);
     if (!bytes.ok()) return Annotate(bytes.status(), where.text());

@@ -303,7 +303,7 @@ absl::Status AppendEncoded(const Value& value, const PathLink& where, std::strin
 
 void AppendArrayHead(uint64_t items, std::string* out) { AppendHead(kArray, items, out); }
 
-absl::StatusOr<std::string> Encode(const Value& value) {
+absl::StatusOr<std::string> EncodeCbor(const Value& value) {
   std::string out;
   TIFFIN_RETURN_IF_ERROR(AppendEncoded(value, {}, &out));
   return out;

@@ -13,7 +13,7 @@
 namespace tiffin {
 
 // E(value). INVALID_ARGUMENT naming the path if a ref in it is malformed (see RefOf).
-absl::StatusOr<std::string> Encode(const Value& value);
+absl::StatusOr<std::string> EncodeCbor(const Value& value);
 
 // Appends E(value), which stands at `where`.
 absl::Status AppendEncoded(const Value& value, const PathLink& where, std::string* out);

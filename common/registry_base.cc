@@ -59,20 +59,6 @@ absl::Status Files(const Value& data, const PathLink& where) {
   return absl::OkStatus();
 }
 
-// A path names its files: a record whose `files` went is no longer copied between hosts.
-class PathSerialiser : public RecordSerialiser {
- public:
-  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
-                     const PathLink& where) const override {
-    const Value* data = record.Find("data");
-    const PathLink data_path(where, "data");
-    if (data == nullptr) return BadRecord(data_path, "is missing");
-    if (ref.has_value()) return BadRecord(data_path, "a path is no ref");
-    return AnyString(*data, data_path);
-  }
-  std::string Keeps() const override { return "as it is, with host and files"; }
-};
-
 void AddPythonClasses(Registry* registry) {
   const auto add = [registry](std::string_view name, ValueCheck check,
                               std::string_view keeps = kMarked) {
@@ -89,7 +75,7 @@ void AddPythonClasses(Registry* registry) {
   registry->AddClass(kBytesClass,
                      MakeShapedSerialiser(Base64Text, "from inline_limit on as an array of |V1",
                                           /*allow_array=*/true));
-  registry->AddClass("pathlib.PurePath", std::make_shared<PathSerialiser>());
+  add("pathlib.PurePath", AnyString, "marked with ref and without files: as a value; else as it is, with host and files");
   add("tiffin.map", Pairs);
   add("tiffin.files", Files);
   add("tiffin.duration", AnyInteger, kAsItIs);  // nanoseconds

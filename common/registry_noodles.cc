@@ -32,7 +32,8 @@ absl::Status AddressRecord(const Value& value, const PathLink& where) {
 absl::Status Argument(const Value& value, const PathLink& where) {
   TIFFIN_RETURN_IF_ERROR(CheckRecordOf(value, "builtins.tuple", where));
   const Object& record = *value.if_object();
-  if (HasRef(record)) return absl::OkStatus();  // it may be elsewhere
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(record, where));
+  if (ref.has_value()) return absl::OkStatus();  // it is elsewhere
   const PathLink data_path(where, "data");
   const Value* data = record.Find("data");
   if (data == nullptr) return BadRecord(data_path, "is missing");

@@ -78,7 +78,7 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* BlobsService::Put(grpc::CallbackServe
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(grpc::CallbackServerContext*,
                                                                 const grpc::ByteBuffer* request) {
-  return StartDeref(calls_, blobs_, limits_, allow_local_, request);
+  return StartDeref(calls_, blobs_, limits_, allow_local_, request, &opening_here_);
 }
 
 }  // namespace tiffin::server

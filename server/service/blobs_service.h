@@ -2,6 +2,8 @@
 #ifndef TIFFIN_SERVER_SERVICE_BLOBS_SERVICE_H_
 #define TIFFIN_SERVER_SERVICE_BLOBS_SERVICE_H_
 
+#include <atomic>
+
 #include "server/service/bidi_stream.h"
 #include "server/service/calls.h"
 #include "server/service/methods.h"
@@ -48,6 +50,7 @@ class BlobsService : public BlobsMethods {
   BlobCatalogue* const blobs_;
   const Limits limits_;
   const bool allow_local_;
+  std::atomic<bool> opening_here_{false};  // see StartDeref
   Calls* const calls_;
 };
 

@@ -15,6 +15,8 @@
 namespace tiffin::server {
 namespace {
 
+// A request for a blob by its name, with a slab; one with a record may take long to read.
+constexpr size_t kSmallRequest = 4096;
 // What a download may hold in memory: two pieces that were gathered.
 constexpr uint64_t kGathered = uint64_t{2} << 20;
 
@@ -46,14 +48,20 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       : calls_(calls), blobs_(blobs), limits_(limits), allow_local_(allow_local),
         request_(request) {}
 
-  void Begin() {
+  void Begin(std::atomic<bool>* opening_here) {
     self_ = shared_from_this();
     added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
       added_ = false;
       return End(DrainingStatus());
     }
-    calls_->reads().Add([self = self_, this] { Open(); });
+    // Opened here, one at a time: that costs less than handing it over.
+    if (request_->Length() <= kSmallRequest && !opening_here->exchange(true)) {
+      Open();
+      *opening_here = false;
+    } else {
+      calls_->reads().Add([self = self_, this] { Open(); });
+    }
   }
   // Noticed before the next piece.
   void Drain() override { drained_ = true; }
@@ -81,7 +89,11 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       share_ = calls_->memory().Take(kGathered);
       if (!share_) return End(TooMuchInFlight());
     }
-    if (!WriteMessage(response, &message_).ok()) {
+    if (first_with_header_ && !response.header().has_local() && !download_->done() && download_->AtHand()) {
+      const absl::StatusOr<BlobSlice> slice = download_->Next();
+      if (!slice.ok()) return End(ToGrpc(slice.status()));
+      message_ = HeaderMessage(response.header(), *slice);
+    } else if (!WriteMessage(response, &message_).ok()) {
       return End(grpc::Status(grpc::StatusCode::INTERNAL, "the header cannot be written"));
     }
     if (response.header().has_local() || download_->done()) return EndWith(message_);
@@ -95,6 +107,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       return absl::InvalidArgumentError("the request is no DerefRequest");
     }
     caller_ = request.caller();
+    first_with_header_ = request.first_with_header();
     TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(caller_));
     TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(request.ref(), limits_, "ref"));
     TIFFIN_ASSIGN_OR_RETURN(const DownloadRange range, RangeOf(request));
@@ -153,6 +166,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::atomic<bool> drained_{false}, cancelled_{false};
   ByteBudget::Share share_;
   v1::Caller caller_;
+  bool first_with_header_ = false;
   std::unique_ptr<BlobDownload> download_;
   grpc::ByteBuffer message_;
   grpc::Status status_;
@@ -162,9 +176,10 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartDeref(Calls* calls, BlobCatalogue* blobs,
                                                        const Limits& limits, bool allow_local,
-                                                       const grpc::ByteBuffer* request) {
+                                                       const grpc::ByteBuffer* request,
+                                                       std::atomic<bool>* opening_here) {
   auto reactor = std::make_shared<DerefReactor>(calls, blobs, limits, allow_local, request);
-  reactor->Begin();
+  reactor->Begin(opening_here);
   return reactor.get();
 }
 

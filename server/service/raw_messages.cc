@@ -8,7 +8,27 @@ namespace tiffin::server {
 namespace {
 
 constexpr uint8_t kTag = 2 << 3 | 2;  // field 2, length-delimited
+constexpr uint8_t kHeaderTag = v1::DerefResponse::kHeaderFieldNumber << 3 | 2;
+constexpr uint8_t kFirstTag = v1::DerefResponse::Header::kFirstFieldNumber << 3 | 2;
 constexpr size_t kMaxVarint = 10;
+
+void AppendHead(uint8_t tag, uint64_t length, std::string* out) {
+  out->push_back(static_cast<char>(tag));
+  for (; length >= 0x80; length >>= 7) out->push_back(static_cast<char>(length | 0x80));
+  out->push_back(static_cast<char>(length));
+}
+
+// `head` and then the slice, around memory that `slice.owner` keeps.
+grpc::ByteBuffer WithHead(const std::string& head, const BlobSlice& slice) {
+  using Owner = std::shared_ptr<const void>;
+  // Let go on any of gRPC's threads, at any time.
+  const grpc::Slice slices[] = {
+      grpc::Slice(head),
+      grpc::Slice(const_cast<char*>(slice.bytes.data()), slice.bytes.size(),
+                  [](void* owner) { delete static_cast<Owner*>(owner); },
+                  new Owner(slice.owner))};
+  return grpc::ByteBuffer(slices, 2);
+}
 
 std::string_view View(const grpc::Slice& slice) {
   return {reinterpret_cast<const char*>(slice.begin()), slice.size()};
@@ -49,20 +69,17 @@ std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer) {
 }
 
 grpc::ByteBuffer ChunkMessage(const BlobSlice& slice) {
-  std::array<uint8_t, 1 + kMaxVarint> head;
-  size_t n = 0;
-  head[n++] = kTag;
-  uint64_t length = slice.bytes.size();
-  for (; length >= 0x80; length >>= 7) head[n++] = static_cast<uint8_t>(length | 0x80);
-  head[n++] = static_cast<uint8_t>(length);
-  using Owner = std::shared_ptr<const void>;
-  // Let go on any of gRPC's threads, at any time.
-  const grpc::Slice slices[] = {
-      grpc::Slice(head.data(), n),
-      grpc::Slice(const_cast<char*>(slice.bytes.data()), slice.bytes.size(),
-                  [](void* owner) { delete static_cast<Owner*>(owner); },
-                  new Owner(slice.owner))};
-  return grpc::ByteBuffer(slices, 2);
+  std::string head;
+  AppendHead(kTag, slice.bytes.size(), &head);
+  return WithHead(head, slice);
+}
+
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, const BlobSlice& first) {
+  std::string inner = header.SerializeAsString();
+  AppendHead(kFirstTag, first.bytes.size(), &inner);
+  std::string head;
+  AppendHead(kHeaderTag, inner.size() + first.bytes.size(), &head);
+  return WithHead(head + inner, first);
 }
 
 }  // namespace tiffin::server

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/blobs/blob_store.h"
+#include "tiffin/v1/blobs.pb.h"
 
 namespace tiffin::server {
 
@@ -38,6 +39,8 @@ std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer);
 
 // Such a message, around memory that `slice.owner` keeps.
 grpc::ByteBuffer ChunkMessage(const BlobSlice& slice);
+// A DerefResponse with that header, whose `first` is the slice.
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, const BlobSlice& first);
 
 }  // namespace tiffin::server
 

@@ -10,7 +10,7 @@ namespace tiffin::server {
 namespace {
 
 bool SameEncoding(const Value& a, const Value& b) {
-  const auto x = Encode(a), y = Encode(b);
+  const auto x = EncodeCbor(a), y = EncodeCbor(b);
   return x.ok() && y.ok() && *x == *y;
 }
 

@@ -41,6 +41,8 @@ class Client:
         self.made = 0
         self.done = []        # entries of values
         self.broken_off = None  # an upload: namespace and array
+        self.backups = {}     # path of a copy that was acknowledged → what had been before: (namespace, key, text)
+        self.rewritten = self.evicted = 0  # packs and results, as the server says
         self.tolerated = ENDED + tuple(tolerated)
         self.errors = []      # that were tolerated, with the server still there
 
@@ -154,10 +156,13 @@ class Client:
                    arrays=[array])
 
     def batch(self):
+        self.in_a_batch([self.array(1, 30_000) for _ in range(self.rng.randint(1, 5))])
+
+    def in_a_batch(self, arrays):
         entry, answer = self.lease(self.new_job())
-        arrays = [self.array(1, 30_000) for _ in range(self.rng.randint(1, 5))]
         self.put(lambda: batch_put(self.server, arrays, self.namespace), arrays)
         self.store(entry, answer, [ref_of(name_of(a)) for a in arrays], arrays=arrays)
+        return entry
 
     def large(self):
         entry, answer = self.lease(self.new_job())
@@ -200,9 +205,9 @@ class Client:
                    kind=jobs_pb2.RESULT_KIND_ERROR)
 
     def workflow(self):
-        if not self.done:
+        if not self.sure():
             return
-        target = self.rng.choice(self.done)
+        target = self.rng.choice(self.sure())
         entry, answer = self.lease(self.new_job())
         if target.namespace != entry.namespace:
             return
@@ -217,9 +222,9 @@ class Client:
         self.journal.became(entry, ("linked", target.key))
 
     def alias(self):
-        if not self.done:
+        if not self.sure():
             return
-        entry = self.rng.choice(self.done)
+        entry = self.rng.choice(self.sure())
         name = f"{self.number}-{self.rng.randrange(5)}"
         at = (entry.namespace, name)
         before = self.journal.aliases.get(at, [None])
@@ -237,12 +242,14 @@ class Client:
         self.journal.aliases[at] = [after]
 
     def invalidate(self):
-        if len(self.done) < 5:
+        if len(self.sure()) < 5:
             return
-        entry = self.done.pop(self.rng.randrange(len(self.done)))
-        if self.linked_to(entry):
-            self.done.append(entry)
-            return
+        entry = self.rng.choice(self.sure())
+        if not self.linked_to(entry):
+            self.take_back(entry)
+
+    def take_back(self, entry):
+        self.done.remove(entry)
         self.journal.may_become(entry, ("none",))
         done = self.server.jobs.Invalidate(jobs_pb2.InvalidateRequest(
             caller=caller(entry.namespace), keys=[entry.key]))
@@ -250,15 +257,19 @@ class Client:
             raise Broken(f"Invalidate found {done.invalidated} jobs")
         self.journal.became(entry, ("none",))
 
+    def sure(self):
+        """Results that are there, not only perhaps."""
+        return [entry for entry in self.done if not entry.maybe]
+
     def linked_to(self, entry):
         return any(other.acked == ("linked", entry.key) or ("linked", entry.key) in other.maybe
                    for other in list(self.journal.jobs.values()))
 
     def look(self):
         """What was acknowledged is there at once, for everybody."""
-        if not self.done:
+        if not self.sure():
             return
-        entry = self.rng.choice(self.done)
+        entry = self.rng.choice(self.sure())
         result = self.server.jobs.GetResult(jobs_pb2.GetResultRequest(
             caller=caller(entry.namespace), job=jobs_pb2.JobName(key=entry.key))).result
         if result.record.json != entry.acked[1]:
@@ -270,15 +281,53 @@ class Client:
     def seal(self):
         self.server.admin.Seal(admin_pb2.SealRequest())
 
-    def collect(self):
+    def collect(self, **members):
         # What is put meanwhile may go at once.
         with self.journal.lock:
             self.journal.collects += 1
         try:
-            self.server.admin.Collect(admin_pb2.CollectRequest())
+            done = self.server.admin.Collect(admin_pb2.CollectRequest(**members))
         finally:
             with self.journal.lock:
                 self.journal.collects += 1
+        self.rewritten += done.packs_rewritten
+        self.evicted += done.evicted
+
+    # ---- with no other client at work
+
+    def rewrite(self):
+        """A sealed pack that little is left of, so that Collect writes that into another one."""
+        self.seal()
+        self.in_a_batch([random_array(self.rng, 20_000)])
+        gone = self.in_a_batch([random_array(self.rng, 50_000) for _ in range(4)])
+        self.seal()
+        if gone in self.done:
+            self.take_back(gone)
+        self.collect()
+
+    def evict(self):
+        """The results that were not used for longest."""
+        may_go = [entry for entry in self.journal.jobs.values()
+                  if {state[0] for state in entry.allowed()} & {"value", "linked"}]
+        kept = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True)).kept_bytes
+        for entry in may_go:
+            self.journal.may_become(entry, ("none",))
+        self.collect(max_bytes=kept - 50_000)
+        self.journal.settle(self.server, may_go)
+        self.done = [entry for entry in self.done if entry.acked[0] == "value"]
+
+    def verify(self):
+        """There is no damage."""
+        *_, last = self.server.admin.Verify(admin_pb2.VerifyRequest(keys=True))
+        if (last.damaged_blobs or last.total_damaged_results or last.total_damaged_jobs or
+                last.total_damaged_rows):
+            raise Broken(f"verify found damage: {last}")
+
+    def backup(self):
+        self.made += 1
+        there = [(e.namespace, e.key, e.acked[1]) for e in self.sure()]
+        *_, last = self.server.admin.Backup(admin_pb2.BackupRequest(name=f"copy{self.made}"))
+        self.backups[last.path] = there
 
     STEPS = [("inline", 6), ("small_blobs", 6), ("inside_the_record", 4), ("batch", 5), ("large", 3),
              ("resumed", 1), ("left_half_way", 1), ("go_on", 1), ("failure", 1), ("workflow", 2), ("alias", 2), ("invalidate", 2),

@@ -94,6 +94,13 @@ class CrashServer:
 
     # ---- the disk below
 
+    def take(self, folder):
+        """The stopped server's data folder becomes a copy of this one, which counts as durable."""
+        shutil.rmtree(self.root)
+        os.mkdir(self.root)
+        shutil.copytree(folder, self.data)
+        self.begin_tape()
+
     def catch_up(self):
         """The model of the disk, up to the end of the tape."""
         if not os.path.exists(self.tape):
@@ -129,7 +136,8 @@ class CrashServer:
 
     def begin_tape(self):
         """All that there is counts as durable from now on. The old tape is kept, to look at after a failure."""
-        os.replace(self.tape, self.tape + ".before")
+        if os.path.exists(self.tape):
+            os.replace(self.tape, self.tape + ".before")
         self.disk, self.played = Disk(self.root), 0
 
 

@@ -39,8 +39,9 @@ class Cycles:
     def __init__(self, seed, say=print):
         self.seed, self.say = seed, say
         self.rng = random.Random(seed)
-        self.count = {"kills": 0, "at points": 0, "power cuts": 0, "clean stops": 0,
-                      "acknowledged": 0}
+        # Aimed at a point: the server may be killed from outside before it comes to it.
+        self.count = {"kills": 0, "aimed at points": 0, "hit at points": 0, "aimed while starting": 0,
+                      "hit while starting": 0, "power cuts": 0, "clean stops": 0, "acknowledged": 0}
         self.server = None
         self.folders = 0
 
@@ -117,6 +118,8 @@ class Cycles:
                 raise
         self.server.control.clear()
         self.count["kills"] += 1
+        self.count["aimed while starting"] += 1
+        self.count["hit while starting"] += self.server.control.hits(0)
         self._after_kill("a kill while it started")
 
     def _work_and_kill(self):
@@ -144,6 +147,8 @@ class Cycles:
             self.count["kills"] += 1
             if code != -9:
                 raise Broken(f"it ended by itself with {code}: " + "".join(self.server.log[-5:]))
+            if way == "point":
+                self._count_the_point()
         self._after_kill(self.what)
 
     def _kill_at_a_point(self):
@@ -153,11 +158,18 @@ class Cycles:
         number = self.rng.randint(1, 25 if "write" in kinds else 4)
         self.server.control.set(0, action, kinds, path, first=number)
         self.what = f"{action.name} {point}, number {number}"
-        self.count["at points"] += 1
+        self.count["aimed at points"] += 1
         end = time.monotonic() + 3
         while self.server.running() and time.monotonic() < end:
             time.sleep(0.01)
         self.server.process.kill()  # it did not come to that
+
+    def _count_the_point(self):
+        """What the layer says, which counts a call that it acts on."""
+        if self.server.control.hits(0):
+            self.count["hit at points"] += 1
+        else:
+            self.what += ", which it did not come to"
 
     def _after_kill(self, what):
         # A kill from outside may have come between a call and its record: then the tape begins anew.

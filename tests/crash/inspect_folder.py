@@ -1,5 +1,5 @@
 """Looks at the data folder of a stopped server as others would: with sqlite3 and h5py."""
-import glob, os, sqlite3, struct
+import glob, os, shutil, sqlite3, tempfile
 
 import h5py
 
@@ -14,16 +14,53 @@ COUNTED = {"jobs": "SELECT count(*) FROM jobs", "leases": "SELECT count(*) FROM 
 PENDING, OPEN, SEALED = 0, 1, 2
 
 
-def inspect(data, hurt=()):
-    """Raises Broken. Of a server that was stopped with SIGTERM. `hurt`: packs that were damaged on purpose."""
+class Place:
+    def __init__(self, path, offset, size):
+        self.path, self.offset, self.size = path, offset, size
+
+
+def places(server):
+    """Key → where the blob lies, told from a copy of the database."""
+    with tempfile.TemporaryDirectory() as copy:
+        for suffix in ("", "-wal"):
+            if os.path.exists(server.data + "/tiffin.db" + suffix):
+                shutil.copy(server.data + "/tiffin.db" + suffix, copy)
+        database = sqlite3.connect(copy + "/tiffin.db")
+        out = {}
+        for key, size, location in database.execute("SELECT key, size, location FROM blobs"):
+            pack, kind, offset = location.split(":")
+            folder = "open" if kind == "o" else "packs/" + pack[:2]
+            out[key] = Place(f"{server.data}/{folder}/{pack}.h5", int(offset), size)
+        database.close()
+        return out
+
+
+def inspect(data, hurt=(), unknown=()):
+    """Raises Broken. Of a server that was stopped with SIGTERM. `hurt`: packs that were damaged on purpose; `unknown`: those that
+    the index need not know, since its damage took that back."""
     database = sqlite3.connect(f"file:{data}/tiffin.db?mode=ro", uri=True)
     try:
         _check_rows(database)
         packs = dict(database.execute("SELECT name, state FROM packs"))
-        _check_files(data, packs, hurt)
+        _check_files(data, packs, {*hurt, *unknown})
         _check_packs(data, packs, database, hurt)
     finally:
         database.close()
+
+
+def inspect_copy(data, results):
+    """Raises Broken. Of a backup: whole, and with these results: (namespace, key, JSON text)."""
+    inspect(data)
+    database = sqlite3.connect(f"file:{data}/tiffin.db?mode=ro", uri=True)
+    try:
+        there = {(namespace, key): record.encode() for namespace, key, record in database.execute(
+            "SELECT n.name, j.key, r.record FROM results r JOIN jobs j ON j.id = r.job "
+            "JOIN namespaces n ON n.id = j.namespace")}
+    finally:
+        database.close()
+    for namespace, key, text in results:
+        if there.get((namespace, key)) != text:
+            raise Broken(f"{data}: job {key.hex()[:12]} has {there.get((namespace, key))}, not {text}")
 
 
 def _check_rows(database):
@@ -49,7 +86,7 @@ def _check_files(data, packs, hurt):
             name = os.path.splitext(os.path.basename(path))[0]
             if packs.get(name) != state and name not in hurt:
                 raise Broken(f"{path}: the index has state {packs.get(name)}")
-    uploads = {os.path.splitext(name)[0] for name in os.listdir(data + "/uploads")}
+    uploads = {os.path.splitext(name)[0] for name in glob.glob("*", root_dir=data + "/uploads")}
     for name in uploads:
         for suffix in (".h5", ".at"):
             if not os.path.exists(f"{data}/uploads/{name}{suffix}"):
@@ -72,6 +109,16 @@ def _check_packs(data, packs, database, hurt):
     for pack, state in packs.items():
         if state == SEALED and pack not in hurt:
             _check_sealed(f"{data}/packs/{pack[:2]}/{pack}.h5", known.get(pack, []))
+        elif state == OPEN and pack not in hurt:
+            _check_open(f"{data}/open/{pack}.h5", known.get(pack, []))
+
+
+def _check_open(path, blobs):
+    for key, dtype, shape, size, kind, offset in blobs:
+        if kind != "o":
+            raise Broken(f"{path}: a blob of a sealed pack")
+        if key_of(dtype, [int(n) for n in shape.split(",") if n], _raw(path, offset, size)) != key:
+            raise Broken(f"{path}: the blob at {offset} has other bytes")
 
 
 def _check_sealed(path, blobs):

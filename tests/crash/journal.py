@@ -84,6 +84,11 @@ class Journal:
             self._check_alias(server, namespace, name, keys)
         self._check_blobs(server, kept)
 
+    def settle(self, server, entries):
+        """Jobs of which a call decided that was answered: each is now what it is, if that is allowed."""
+        for entry in entries:
+            self._check_job(server, entry)
+
     def _check_job(self, server, entry):
         try:
             info = server.jobs.GetJob(jobs_pb2.GetJobRequest(

@@ -104,6 +104,22 @@ def h5py_type(dtype, shape):
             return None
 
 
+def has_part_of_no_bytes(dtype):
+    parts = [field[0] for field in dtype.fields.values()] if dtype.fields else []
+    if dtype.names is not None and not parts:
+        return True
+    return dtype.itemsize == 0 or any(has_part_of_no_bytes(part.base) or part.itemsize == 0 for part in parts)
+
+
+def read_dtype(case):
+    """The dtype in which h5py gives the array: its own, but for what HDF5 has no way to say."""
+    if has_part_of_no_bytes(case.dtype) or len(case.named["dtype"]) >= HDF5_ROOM:
+        return numpy.dtype("V%d" % case.dtype.itemsize)
+    written = h5py_type(case.dtype, case.array.shape)
+    titles_or_nul = "(('" in str(case.dtype) or "\\x00" in str(case.dtype)
+    return written.dtype if titles_or_nul and written is not None else case.dtype
+
+
 class ArraysTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -232,8 +248,7 @@ class ArraysTest(unittest.TestCase):
             self.assertEqual(dataset[...].tobytes(), bytes(case.array.size))
             return
         read = dataset[...]
-        self.assertEqual((read.shape, read.dtype.itemsize),
-                         (case.array.shape, case.dtype.itemsize))
+        self.assertEqual((read.shape, read.dtype), (case.array.shape, read_dtype(case)))
         self.assertEqual(read.tobytes(), made.c_bytes(case.array))
         if case.big:
             self.assertEqual(len(dataset.file), 1)

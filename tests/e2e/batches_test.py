@@ -38,6 +38,21 @@ class BatchesTest(unittest.TestCase):
         items = [item for answer in answers for item in answer.items]
         self.assertEqual([int(i.result.record.json[1:9]) for i in items], list(range(40)))
 
+    def test_results_with_long_logs_are_looked_up_once(self):
+        names = []
+        for i in range(100):
+            answer = submit(self.server, job("logged", i))
+            store(self.server, answer, i, log="l" * 65536)
+            names.append(jobs_pb2.JobName(key=answer.key))
+        request = jobs_pb2.BatchGetResultsRequest(caller=caller(), jobs=names)
+        answers = list(self.server.jobs.BatchGetResults(iter([request])))
+        for answer in answers:
+            self.assertLess(answer.ByteSize(), 1.5 * MIB)
+        self.assertEqual(sum(len(answer.items) for answer in answers), 100)
+        info = self.server.jobs.GetJob(jobs_pb2.GetJobRequest(caller=caller(), job=names[-1])).job
+        # Counted when it is looked up; one that did not fit may be looked up again.
+        self.assertLessEqual(info.hits, 2)
+
     def test_one_stream_takes_many_messages(self):
         names = self.names(5, 100)
         absent = jobs_pb2.JobName(key=bytes(32))

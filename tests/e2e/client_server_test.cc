@@ -212,6 +212,51 @@ TEST_F(ClientServerTest, FilesOfObjectsComeBackOnAnyHost) {
   }
 }
 
+// An object that is to be elsewhere.
+struct Model {
+  static constexpr std::string_view kClassName = "m.Model";
+  absl::StatusOr<Value> serialise(const Pack& pack) const { return pack(weights, {.ref = true}); }
+  static absl::StatusOr<Model> construct(const Unpack& record) {
+    absl::StatusOr<std::vector<double>> weights = record.As<std::vector<double>>();
+    if (!weights.ok()) return weights.status();
+    return Model{*std::move(weights)};
+  }
+  std::vector<double> weights;
+};
+
+TEST_F(ClientServerTest, ObjectsMarkedWithRefComeBackAsPlaceholders) {
+  Serve();
+  Client client = MakeClient();
+  const Model model{{0.5, -1.25}};
+  const Value job(Object{{"function", "train"}, {"arguments", List{}}, {"version", "1"}});
+  const auto record = Encode(std::vector<Model>{model});
+  ASSERT_TRUE(record.ok()) << record.status();
+  ASSERT_TRUE(client.StoreJob(job, *record).ok());
+
+  Client other = MakeClient();
+  const auto stored = other.Get(*other.KeyOf(job));
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_NE(PrintJson(stored->value), PrintJson(*record)) << "the data stayed in the record";
+  // Without `deref` it is a placeholder, which brings the object when asked.
+  const auto refs = Decode<std::vector<Ref<Model>>>(stored->value, {.blobs = MakeObjectBlobs(other)});
+  ASSERT_TRUE(refs.ok()) << refs.status();
+  EXPECT_TRUE((*refs)[0].elsewhere());
+  const auto brought = (*refs)[0].Deref();
+  ASSERT_TRUE(brought.ok()) << brought.status();
+  EXPECT_EQ(brought->weights, model.weights);
+  EXPECT_EQ(Decode<std::vector<Model>>(stored->value).status().code(), absl::StatusCode::kFailedPrecondition);
+  // With it, it is the object; and the placeholder sent on is the same job's argument as the object.
+  const auto whole = Decode<std::vector<Model>>(stored->value, {.deref = true, .blobs = MakeObjectBlobs(other)});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_EQ((*whole)[0].weights, model.weights);
+  const auto sent_on = Encode(*refs);
+  ASSERT_TRUE(sent_on.ok()) << sent_on.status();
+  const auto key = [&](const Value& argument) {
+    return *client.KeyOf(Object{{"function", "use"}, {"arguments", argument}, {"version", "1"}});
+  };
+  EXPECT_EQ(key(*sent_on), key(*record));
+}
+
 TEST(MappedBlob, IsOfTheServersFileOnly) {
   const Folder folder;
   fs::create_directories(folder.Data());

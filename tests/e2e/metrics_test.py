@@ -66,6 +66,22 @@ class Metrics(unittest.TestCase):
                    if name == "tiffin_rpc_seconds_bucket" and labels.startswith('rpc="Submit"')]
         self.assertEqual(buckets, sorted(buckets))
 
+    def test_results_that_differ_are_counted(self):
+        answer = submit(self.server, job("f", 1))
+        store(self.server, answer, 1)
+        store(self.server, answer, 1)  # the same again is none
+        self.assertEqual(self.read()["tiffin_nondeterministic_results", ""], 0)
+        for value in 2, 3, 2:
+            with self.assertRaises(grpc.RpcError):
+                store(self.server, answer, value)
+        numbers = self.read()
+        self.assertEqual(numbers["tiffin_nondeterministic_results", ""], 2)
+        self.assertEqual(numbers["tiffin_rpcs_total", 'rpc="StoreResult",code="ALREADY_EXISTS"'], 3)
+        self.server.stop()
+        self.server.start()
+        self.url = f"http://{self.server.metrics}/metrics"
+        self.assertEqual(self.read()["tiffin_nondeterministic_results", ""], 2)
+
     def test_other_paths_are_not_there(self):
         with self.assertRaises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(self.url.replace("/metrics", "/etc/passwd"), timeout=60)

@@ -375,6 +375,9 @@ class SpectraPlugin(unittest.TestCase):
                  self.changed(samples=dict(samples, data=npy(numpy.arange(3))))),
                 (".data.samples: expected one dimension of at least two samples",
                  self.changed(samples=dict(samples, data=npy(numpy.ones((2, 2)))))),
+                (".data: a ref to an array, where a spectrum has none",
+                 dict(self.SPECTRUM, type="<object>", ref=True, data={
+                     "hdf5_path": "4Z8kdMg-CbjgTKKYlz6b-_-Tsda5VAJL44OheRB10mU=", "dtype": "int64", "shape": [10]})),
                 (".data: expected an object, found string",
                  dict(self.SPECTRUM, type="<object>", data="gASVLg=="))]:
             with self.subTest(error):

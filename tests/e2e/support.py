@@ -1,9 +1,11 @@
 """Starts the real server on a free port and a fresh folder, and speaks to it with generated stubs."""
-import json, os, re, signal, subprocess, tempfile, uuid
+import collections, json, os, re, signal, subprocess, tempfile, threading, uuid
 
 import grpc
 from tiffin.v1 import (admin_pb2_grpc, blobs_pb2_grpc, common_pb2, jobs_pb2,
                        jobs_pb2_grpc)
+
+BOUND = 60  # seconds: only to tell a hang from slowness
 
 
 class Server:
@@ -18,8 +20,10 @@ class Server:
     def start(self, listen="127.0.0.1:0"):
         self.process = subprocess.Popen(
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", listen,
-             *self.flags], stderr=subprocess.PIPE, text=True)
+             *self.flags], stderr=subprocess.PIPE, text=True, errors="replace")
+        self.ended = False  # by stop()
         self.before = []  # what it said until it served
+        self.after = collections.deque(maxlen=1000)  # the end of what it said then
         for line in self.process.stderr:  # ends when the server does
             self.before.append(line)
             if found := re.search(r"event=metrics address=(\S+)", line):
@@ -29,7 +33,13 @@ class Server:
                 self.address = found.group(1)
                 break
         else:
-            raise RuntimeError("the server did not start")
+            self.process.wait()
+            self.process.stderr.close()
+            self.ended = True
+            raise RuntimeError("the server did not start: " + "".join(self.before[-20:]))
+        # A pipe that nobody reads gets full, and then the server waits.
+        self.reader = threading.Thread(target=self.after.extend, args=(self.process.stderr,), daemon=True)
+        self.reader.start()
         self.channel = grpc.insecure_channel(
             self.address, options=[("grpc.max_receive_message_length", 20 << 20),
                                    ("grpc.max_send_message_length", 20 << 20)])
@@ -38,17 +48,34 @@ class Server:
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
 
     def stop(self, sig=signal.SIGTERM):
-        """Ends the server by its id; returns its exit code."""
+        """Ends the server by its id; returns its exit code. An orderly end (SIGTERM) has exit code 0, or it fails."""
         self.process.send_signal(sig)
-        code = self.process.wait(timeout=60)
+        return self.wait(0 if sig == signal.SIGTERM else -sig)
+
+    def wait(self, expected):
+        """Until it has ended: with the exit code that is expected, or the end of its log is told."""
+        try:
+            code = self.process.wait(timeout=BOUND)
+        except subprocess.TimeoutExpired:
+            code = f"none within {BOUND} s"
+            self.process.kill()
+            self.process.wait()
+        self.ended = True
+        self.reader.join()
         self.process.stderr.close()
         self.channel.close()
+        if code != expected:
+            raise AssertionError(f"the server's exit code is {code}, not {expected}:\n" +
+                                 "".join(list(self.after)[-100:]))
         return code
 
     def close(self):
-        if self.process.poll() is None:
-            self.stop()
-        self.folder.cleanup()
+        """It must be there still, unless a test has ended it, and must end well."""
+        try:
+            if not self.ended:
+                self.stop()
+        finally:
+            self.folder.cleanup()
 
 
 def caller(namespace="default", request_id=None, host="here"):

@@ -31,16 +31,16 @@ tiffin::Value Reversed(const tiffin::Value& value) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto value = tiffin::ParseJson(tiffin::fuzzing::Text(data, size));
   if (!value.ok()) return 0;
-  const auto encoded = tiffin::Encode(*value);
-  const auto reversed = tiffin::Encode(Reversed(*value));
+  const auto encoded = tiffin::EncodeCbor(*value);
+  const auto reversed = tiffin::EncodeCbor(Reversed(*value));
   FUZZ_CHECK(encoded.ok() == reversed.ok());
   if (!encoded.ok()) return 0;  // a malformed ref
   FUZZ_CHECK(*encoded == *reversed);
   const auto printed = tiffin::ParseJson(tiffin::PrintJson(*value, tiffin::JsonStyle::Ujson()),
                                          tiffin::fuzzing::WideLimits());
   FUZZ_CHECK(printed.ok());
-  FUZZ_CHECK(tiffin::Encode(*printed).value() == *encoded);
+  FUZZ_CHECK(tiffin::EncodeCbor(*printed).value() == *encoded);
   // In a list it is the same bytes after the list's head.
-  FUZZ_CHECK(tiffin::Encode(tiffin::List{*value}).value() == "\x81" + *encoded);
+  FUZZ_CHECK(tiffin::EncodeCbor(tiffin::List{*value}).value() == "\x81" + *encoded);
   return 0;
 }

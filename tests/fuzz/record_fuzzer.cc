@@ -38,13 +38,13 @@ absl::StatusOr<tiffin::Value> BackInline(const tiffin::TakenRecord& taken) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto value = tiffin::ParseJson(tiffin::fuzzing::Text(data, size));
   if (!value.ok()) return 0;
-  const auto encoded = tiffin::Encode(*value);
+  const auto encoded = tiffin::EncodeCbor(*value);
   for (const size_t limit : {0, 16, 4096}) {
     const auto checked = tiffin::TakeBulk(*value, {.inline_limit = limit, .registry = &Standard()});
     const auto taken = tiffin::TakeBulk(*value, {.inline_limit = limit});
     FUZZ_CHECK(taken.ok() == encoded.ok());  // what a ref is, both know
     if (!taken.ok()) return 0;
-    FUZZ_CHECK(tiffin::Encode(taken->record).value() == *encoded);
+    FUZZ_CHECK(tiffin::EncodeCbor(taken->record).value() == *encoded);
     if (checked.ok()) FUZZ_CHECK(checked->record == taken->record);
     const auto job = tiffin::PartsOfJob(*value);
     if (job.ok()) {
@@ -54,7 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       FUZZ_CHECK(key_by_ref.ok() && *key_by_ref == *key);
     }
     const auto back = BackInline(*taken);
-    if (back.ok()) FUZZ_CHECK(tiffin::Encode(*back).value() == *encoded);
+    if (back.ok()) FUZZ_CHECK(tiffin::EncodeCbor(*back).value() == *encoded);
     if (taken->refs.empty()) FUZZ_CHECK(back.ok());
   }
   return 0;

@@ -68,8 +68,11 @@ class SpectrumSerialiser : public tiffin::RecordSerialiser {
  public:
   absl::Status Check(const Object& record, const std::optional<tiffin::RecordRef>& ref,
                      const PathLink& where) const override {
-    if (ref.has_value()) return absl::OkStatus();  // checked when it came
     const PathLink data_path(where, "data");
+    if (ref.has_value()) {
+      if (std::holds_alternative<tiffin::ValueRef>(*ref)) return absl::OkStatus();  // checked when it came
+      return BadRecord(data_path, "a ref to an array, where a spectrum has none");
+    }
     const Value* data = record.Find("data");
     if (data == nullptr) return BadRecord(data_path, "is missing");
     return tiffin::CheckMembers(

@@ -11,6 +11,7 @@
 #include "common/cbor.h"
 #include "common/job.h"
 #include "common/json.h"
+#include "common/plugin.h"
 #include "common/status.h"
 
 namespace {
@@ -106,7 +107,8 @@ int Expect(const std::string& what, const std::string& got, const std::string& e
 
 }  // namespace
 
-int main() {
+// argv[1]: a plug-in.
+int main(int argc, char** argv) {
   int differences = 0;
   const Value job(tiffin::Object{
       {"function", "f"}, {"arguments", tiffin::List{1, 2.5, "x"}}, {"version", "1"}});
@@ -132,5 +134,9 @@ int main() {
   tiffin::ConnectionOptions nowhere{.server = "unix:/nonexistent/tiffin.socket"};
   const absl::Status health = tiffin::MakeGrpcConnection(nowhere)->CheckHealth(absl::Seconds(60));
   differences += Expect("health", absl::StatusCodeToString(health.code()), "UNAVAILABLE");
+
+  const auto plugin = tiffin::LoadPlugin(argc > 1 ? argv[1] : "");
+  const auto known = plugin.ok() ? plugin->Describe() : std::vector<tiffin::Registry::Entry>();
+  differences += Expect("plug-in", known.empty() ? plugin.status().ToString() : known[0].record_type, "<moon>");
   return differences;
 }

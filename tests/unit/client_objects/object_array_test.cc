@@ -90,6 +90,14 @@ TEST(Arrays, LargeOnesAreUploadedNeverBase64) {
   EXPECT_EQ(back, NdArray<int64_t>({8, 64}, numbers));
 }
 
+TEST(Arrays, ThatWereMovedFromAreEmpty) {
+  NdArray<int> array({2, 3});
+  const NdArray<int> taken = std::move(array);
+  EXPECT_EQ(taken.size(), 6U);
+  EXPECT_EQ(array.size(), 0U);  // NOLINT(bugprone-use-after-move)
+  EXPECT_EQ(array, NdArray<int>());
+}
+
 TEST(Arrays, ViewsWithAnotherShapeAreRefused) {
   const std::vector<float> numbers(3);
   EXPECT_EQ(Encode(NdView<float>{numbers, {2, 2}}).status().code(),

@@ -293,7 +293,7 @@ TEST(ObjectLookUp, ErrorsTellWhatIsRegistered) {
   const absl::Status status = (Bodies() + Hooked("h")).Encode(Comet()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Comet: registered are "));
-  for (const char* name : {"m.Planet", "m.Dwarf", "<giant>"}) {
+  for (const char* name : {"m.Planet", "m.Dwarf", "<giant>", "what derives from tiffin::(anonymous namespace)::Body"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
   const absl::Status other = Planets("x").Decode<Planet>(Must(Encode(Star("G2V")))).status();
@@ -305,6 +305,36 @@ TEST(ObjectLookUp, ErrorsTellWhatIsRegistered) {
 
 TEST(ObjectSum, RightOverridesLeft) {
   EXPECT_THAT(DataOf(PlanetWith(1), Planets("a") + Planets("b")), HasSubstr("\"b\""));
+}
+
+// A registry whose serialiser of bodies writes `tag`.
+ObjectRegistry BodiesAs(const std::string& tag) {
+  ObjectRegistry registry;
+  registry.AddBase<Body>([tag](const Body&, const Pack& pack) { return pack(tag); },
+                         [](const Unpack&, Body*) { return absl::OkStatus(); });
+  return registry;
+}
+
+TEST(ObjectSum, RightsBasesOverrideLefts) {
+  EXPECT_EQ(DataOf(PlanetWith(1), Bodies() + BodiesAs("right")), "\"right\"");
+  EXPECT_EQ(DataOf(PlanetWith(1, 5.5), BodiesAs("left") + Bodies()), "5.5");
+  // What one side knows of a base serves what the other declares.
+  ObjectRegistry declared;
+  declared.DeclareBases<Planet, Body>("m.Planet");
+  EXPECT_EQ(DataOf(PlanetWith(1), BodiesAs("left") + declared), "\"left\"");
+  EXPECT_EQ(DataOf(PlanetWith(1), declared + BodiesAs("right")), "\"right\"");
+}
+
+TEST(ObjectSum, RightsDeclarationsReplaceLefts) {
+  ObjectRegistry unrelated;
+  unrelated.DeclareBases<Planet, Named>("m.World");
+  const absl::Status status = (Bodies() + unrelated).Encode(PlanetWith(1)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);  // no Body among its bases any more
+  EXPECT_EQ(RecordClass(*Must((unrelated + Bodies()).Encode(PlanetWith(1))).if_object()), "m.Planet");
+}
+
+TEST(ObjectSum, RightsHooksOverrideLefts) {
+  EXPECT_EQ(DataOf(PlanetWith(95), Hooked("left") + Hooked("right")), "\"right\"");
 }
 
 TEST(ObjectSum, RightsHookFunctionIsAskedFirst) {

@@ -100,6 +100,14 @@ TEST(Table, IntegersStayWithinTheirType) {
 TEST(Table, DoublesTakeIntegersThatTheyHoldExactly) {
   EXPECT_EQ(Back<double>("3"), 3.0);
   EXPECT_EQ(Error<double>("9007199254740993"), "expected a double, found integer");
+  EXPECT_EQ(Back<float>("16777216"), 16777216.0F);
+  EXPECT_EQ(Error<float>("16777217"), "expected a float, found integer");
+}
+
+TEST(Table, FloatsAreRoundedWithinTheirRange) {
+  EXPECT_EQ(Back<float>("0.1"), 0.1F);
+  EXPECT_EQ(Back<float>("Infinity"), std::numeric_limits<float>::infinity());
+  EXPECT_EQ(Error<float>("1e39"), "expected a float, found double");
 }
 
 TEST(Table, MapsWithOtherKeys) {
@@ -181,6 +189,36 @@ TEST(Table, VariantsAreWhatTheyHold) {
   EXPECT_THAT((Error<std::variant<int, std::string>>("[]")),
               HasSubstr("no alternative takes it: expected an integer, found list; expected a "
                         "string, found list"));
+}
+
+// What never comes.
+class NoBlobs : public ObjectBlobs {
+ public:
+  absl::StatusOr<BlobName> Put(std::string_view, const Shape&, std::string_view) override {
+    return absl::UnavailableError("away");
+  }
+  absl::Status Fetch(const RecordRef&, const std::function<absl::Status(std::string_view)>&) override {
+    return absl::UnavailableError("away");
+  }
+};
+
+TEST(Table, VariantsTellWhatIsNoErrorOfTheValue) {
+  FakeBlobs blobs;
+  const absl::StatusOr<BlobName> name = blobs.Put("float64", {2}, std::string(16, '\0'));
+  ASSERT_TRUE(name.ok());
+  const Value ref = Client::RefRecord(*name, "numpy.ndarray");
+  using V = std::variant<int, NdArray<double>, std::string>;
+  EXPECT_EQ(Decode<V>(ref, {.deref = true, .blobs = std::make_shared<NoBlobs>()}).status(),
+            absl::UnavailableError("away"));
+  EXPECT_EQ(Decode<V>(ref).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(Table, TimesThatWouldBeCutAreRefused) {
+  using Seconds = std::chrono::time_point<std::chrono::system_clock, std::chrono::seconds>;
+  EXPECT_EQ(Error<std::chrono::seconds>(Rec("tiffin.duration", "1500000000")),
+            "data: 1500000000 ns are no whole number of 1/1 s");
+  EXPECT_EQ(Error<Seconds>(Rec("tiffin.time", "-1")), "data: -1 ns are no whole number of 1/1 s");
+  EXPECT_EQ(Back<std::chrono::seconds>(Rec("tiffin.duration", "2000000000")), std::chrono::seconds(2));
 }
 
 TEST(Table, Times) {

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using ::tiffin::testing::MustParse;
 
 std::string HexOf(const Value& value) {
-  const absl::StatusOr<std::string> encoded = Encode(value);
+  const absl::StatusOr<std::string> encoded = EncodeCbor(value);
   EXPECT_TRUE(encoded.ok()) << encoded.status();
   return encoded.ok() ? absl::BytesToHexString(*encoded) : "";
 }
@@ -143,7 +143,7 @@ TEST(Encode, KeepsEveryHalfAndTwoBytesForIt) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const std::string cbor = {'\xF9', static_cast<char>(bits >> 8), static_cast<char>(bits)};
     if ((bits >> 10 & 31) == 31 && (bits & 1023) != 0) continue;  // NaNs
-    ASSERT_EQ(*Encode(Decoded(cbor)), cbor) << bits;
+    ASSERT_EQ(*EncodeCbor(Decoded(cbor)), cbor) << bits;
   }
 }
 
@@ -155,7 +155,7 @@ TEST(Encode, KeepsTheValueOfRandomFloats) {
     if (i % 3 == 2)
       d = std::ldexp(static_cast<double>(random() % 4096), static_cast<int>(random() % 60) - 30);
     if (std::isnan(d)) continue;
-    const std::string cbor = *Encode(d);
+    const std::string cbor = *EncodeCbor(d);
     ASSERT_EQ(Value(Decoded(cbor)), Value(d));
     const bool single = static_cast<double>(static_cast<float>(std::abs(d) < 1e38 ? d : 0)) == d;
     ASSERT_LE(cbor.size(), single ? 5u : 9u) << d;
@@ -264,7 +264,7 @@ TEST(BodyDigest, TakesTextThatIsNoArrayAsText) {
   // No base64, no .npy inside, or a header that cannot be read.
   for (const std::string_view data : {"\"k05VTVBZ*\"", "\"k05VTVBZAQ==\"", "\"hello\""}) {
     const Value text = MustParse(data);
-    EXPECT_EQ(BodyOf(Record("<object>", "\"numpy.ndarray\"", data)), Sha256::Of(*Encode(text)));
+    EXPECT_EQ(BodyOf(Record("<object>", "\"numpy.ndarray\"", data)), Sha256::Of(*EncodeCbor(text)));
     EXPECT_EQ(BodyOf(Record("<object>", "\"builtins.bytes\"", "\"a\"")), Sha256::Of("\x61"
                                                                                     "a"));
   }
@@ -272,7 +272,7 @@ TEST(BodyDigest, TakesTextThatIsNoArrayAsText) {
 
 TEST(Encode, NamesThePathOfAMalformedRef) {
   const absl::StatusOr<std::string> encoded =
-      Encode(MustParse(StrCat(R"({"arguments": [0, )",
+      EncodeCbor(MustParse(StrCat(R"({"arguments": [0, )",
                               Record("<a>", "null",
                                      R"([{"x": {"_noodles": "", "type": "<b>", "ref": 1,)"
                                      R"("data": {"value": "AAAA", "size": 1}}}])"),
