@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/ccache \
 FROM ${BASE}
 RUN apt-get update && \
     apt-get install -y --no-install-recommends \
-      ca-certificates libabsl20220623 libgrpc++1.51 libhdf5-103-1 libhdf5-cpp-103-1 \
+      ca-certificates libabsl20220623 libgrpc++1.51 libhdf5-103-1 libhdf5-cpp-103-1 libjemalloc2 \
       libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 libsqlite3-0 libxxhash0 && \
     apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/tiffin/bin/tiffin-server /opt/tiffin/bin/tiffin /usr/local/bin/

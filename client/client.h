@@ -60,6 +60,8 @@ struct ClientOptions {
   int threads = 8;                                // of RunAsync
   OnUnavailable on_unavailable = OnUnavailable::kCompute;
   std::string spool;  // folder; empty: Spool::DefaultFolder()
+  // Told of what was computed without the server and cannot be kept for it either: Run returns the value all the same.
+  std::function<void(const Digest& key, const absl::Status& why)> on_lost;
 };
 
 enum class Bulk { kRefs, kInline };

@@ -275,7 +275,9 @@ absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFuncti
   request.mutable_record()->set_json(PrintJson(*computed->value));
   ToProto(computed->time, request.mutable_compute_time());
   request.mutable_job()->set_json(PrintJson(job));
-  TIFFIN_RETURN_IF_ERROR(impl_->spool.Add(request));
+  // The work is not lost to its caller, even if nobody else will hear of it.
+  const absl::Status spooled = impl_->spool.Add(request);
+  if (!spooled.ok() && impl_->options.on_lost) impl_->options.on_lost(key, spooled);
   return *computed->value;
 }
 

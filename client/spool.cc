@@ -71,10 +71,16 @@ std::vector<fs::path> Waiting(const std::string& folder) {
 // Whether the server has the result now, or another that all agree on.
 bool Delivered(const absl::Status& status) { return status.ok() || absl::IsAlreadyExists(status); }
 
-bool MayPass(const absl::Status& status) {
+// Nothing more can be delivered now.
+bool IsAway(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
          absl::IsResourceExhausted(status) || absl::IsUnauthenticated(status) ||
          absl::IsPermissionDenied(status) || absl::IsCancelled(status);
+}
+
+// This one cannot be now: it was computed without a lease, and somebody has one.
+bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request) {
+  return absl::IsFailedPrecondition(status) && request.lease().empty();
 }
 
 }  // namespace
@@ -120,9 +126,10 @@ absl::StatusOr<Spool::Outcome> Spool::Deliver(Connection& connection) {
     if (Delivered(status)) {
       fs::remove(path, error);
       ++outcome.delivered;
-    } else if (MayPass(status)) {
-      away = true;
+    } else if (IsAway(status) || MayPass(status, request)) {
+      away = IsAway(status);
       ++outcome.left;
+      outcome.why = std::move(status);
     } else {
       // A person has to look at it.
       fs::path refused = path, why = path;

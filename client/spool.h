@@ -27,7 +27,8 @@ class Spool {
   struct Outcome {
     size_t delivered = 0;  // stored now, or by somebody before
     size_t refused = 0;    // for good; kept as `.refused`, with the reason beside it
-    size_t left = 0;       // the server is away: they stay
+    size_t left = 0;       // not now: the server is away, or somebody else computes the job; they stay
+    absl::Status why;      // of the last that stayed
   };
   // Delivers what is there, oldest first, until the server is UNAVAILABLE.
   absl::StatusOr<Outcome> Deliver(Connection& connection);

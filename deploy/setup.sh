@@ -13,7 +13,7 @@ packages=(
   # build
   g++ cmake ninja-build ccache pkg-config git ca-certificates dpkg-dev
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev
-  libhdf5-dev libsqlitecpp-dev libsqlite3-dev libspdlog-dev libcli11-dev libxxhash-dev
+  libhdf5-dev libsqlitecpp-dev libsqlite3-dev libspdlog-dev libcli11-dev libxxhash-dev libjemalloc-dev
   prometheus-cpp-dev
   # test and demo
   libgtest-dev libgmock-dev libbenchmark-dev hdf5-tools

@@ -67,6 +67,7 @@ absl::StatusOr<std::string> FolderBackups::Make(std::string_view name, const Pro
   if (status.ok()) status = RenameDurably(partial, done);
   if (!status.ok()) {
     RemoveAll(partial);
+    RemoveAll(done);  // named, but not for sure: the next try makes it anew
     return Annotate(status, StrCat("copying to ", done.string()));
   }
   spdlog::info("event=backup path=\"{}\"", done.string());

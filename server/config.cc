@@ -115,6 +115,8 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   config.limits.max_term = absl::Seconds(max_term);
   config.max_hold = absl::Seconds(max_hold);
   config.limits.default_term = absl::Seconds(term);
+  config.limits.json.max_tree_bytes =
+      std::min<size_t>(config.limits.json.max_tree_bytes, config.max_memory);
   return config;
 }
 

@@ -18,7 +18,8 @@ absl::StatusOr<int> RunFlush(const std::string& folder, Context& context) {
     sum.refused += outcome.refused;
     sum.left = outcome.left;
     if (sum.left == 0) return absl::OkStatus();
-    return absl::UnavailableError(StrCat(sum.left, " results stay in ", spool.folder()));
+    return absl::UnavailableError(
+        StrCat(sum.left, " results stay in ", spool.folder(), ": ", outcome.why.message()));
   });
   if (context.globals.json) {
     PrintLine({{"delivered", uint64_t{sum.delivered}},

@@ -45,6 +45,20 @@ std::string Who(const std::string& user, const std::string& host, const std::str
   return StrCat(user, user.empty() || host.empty() ? "" : " on ", host);
 }
 
+// `2: ana on node7, bob on node2`
+std::string WaitersText(const v1::JobInfo& job) {
+  std::string text = std::to_string(job.waiting());
+  for (const v1::JobInfo::Waiter& waiter : job.waiters()) {
+    const v1::Session& session = waiter.session();
+    StrAppend(&text, text.find(':') == std::string::npos ? ": " : ", ",
+              Who(session.user(), session.host(), session.id()));
+  }
+  if (job.waiters_size() > 0 && job.waiting() > static_cast<uint32_t>(job.waiters_size())) {
+    StrAppend(&text, ", …");
+  }
+  return text;
+}
+
 Value RecordValue(const v1::Record& record) {
   absl::StatusOr<Value> value = ParseJson(record.json());
   return value.ok() ? *std::move(value) : Value(record.json());
@@ -113,14 +127,19 @@ void PrintJob(const v1::JobInfo& job, std::ostream& out) {
     add("computed by", Who(job.holder().user(), job.holder().host(), job.holder().session()));
     add("since", TimeText(TimeOf(job.holder().since())));
   }
-  if (job.waiting() > 0) add("waiting", std::to_string(job.waiting()));
+  if (job.waiting() > 0) add("waiting", WaitersText(job));
   if (!job.linked_to().empty()) add("linked to", KeyText(job.linked_to()));
   if (job.has_result()) {
     add("stored", TimeText(TimeOf(job.result().stored())));
     add("on", job.result().host());
     add("took", SecondsText(job.result().compute_time()));
     add("digest", KeyText(job.result().digest()));
-    add("result", Short(RecordValue(job.result().record()), 500));
+    add("result", job.result().has_record() ? Short(RecordValue(job.result().record()), 500)
+                                            : "too large to be shown here: tiffin get");
+    const bool failed = job.result().kind() == v1::RESULT_KIND_ERROR;
+    if (failed) add("a retry", job.result().retryable() ? "can help" : "cannot help");
+    if (job.result().exit_status() != 0) add("exit status", std::to_string(job.result().exit_status()));
+    if (!job.result().log().empty()) add("log", Short(Value(job.result().log()), 500));
   }
   if (job.hits() > 0) {
     add("hits", StrCat("about ", job.hits(), ", last ", TimeText(TimeOf(job.last_hit()))));
@@ -168,7 +187,7 @@ void AddLease(const v1::JobInfo& job, Table* table) {
   table->Add({KeyText(job.key()), job.function(),
               Who(job.holder().user(), job.holder().host(), ""), job.holder().session(),
               TimeText(TimeOf(job.holder().since())), std::to_string(job.holder().epoch()),
-              std::to_string(job.waiting())});
+              WaitersText(job)});
 }
 
 }  // namespace tiffin::cli

@@ -33,6 +33,8 @@ struct RunOptions {
   bool compute_alone = true;  // while the server is away
 };
 
+constexpr absl::Duration kRenewTimeout = absl::Seconds(2), kRenewAgain = absl::Seconds(1);
+
 // Makes a lease last while it lives. A job that somebody else has ended need not be computed: its
 // program is told to stop.
 class Renewer {
@@ -52,14 +54,20 @@ class Renewer {
 
  private:
   void Loop() {
-    const auto pause = absl::ToChronoMilliseconds(lease_.term / 3);
+    v1::RenewRequest request;
+    *request.mutable_caller() = client_.caller();
+    request.add_leases(lease_.id);
+    absl::Duration pause = lease_.term / 3;
     std::unique_lock lock(mutex_);
-    while (!wake_.wait_for(lock, pause, [this] { return stop_; })) {
+    while (!wake_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stop_; })) {
       lock.unlock();
-      const auto renewals = client_.Renew({&lease_, 1});
+      // One call without patience of its own, so that the end of the command does not wait for it.
+      const auto renewed = client_.connection().RenewWithin(kRenewTimeout, request);
       lock.lock();
+      pause = renewed.ok() ? lease_.term / 3 : std::min(lease_.term / 3, kRenewAgain);
       // A lost lease is no reason to stop: its value may still be stored.
-      if (renewals.ok() && renewals->front() == Client::Renewal::kDoneElsewhere) {
+      if (renewed.ok() && renewed->outcomes_size() == 1 &&
+          renewed->outcomes(0) == v1::RenewResponse::DONE_ELSEWHERE) {
         done_elsewhere_ = true;
         relay_->Kill(SIGTERM);
         return;
@@ -192,10 +200,17 @@ class Runner {
     request.mutable_job()->set_json(PrintJson(job));
     const absl::Duration time = compute_time_;
     request.mutable_compute_time()->set_seconds(absl::ToInt64Seconds(time));
+    request.mutable_compute_time()->set_nanos(
+        static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::Seconds(absl::ToInt64Seconds(time)))));
     request.set_log(CutUtf8(ToValidUtf8(computed_->log), kMaxLog));
     Spool spool(Spool::DefaultFolder());
-    TIFFIN_RETURN_IF_ERROR(spool.Add(request));
-    context_.err() << "tiffin: no server; the result waits in " << spool.folder() << std::endl;
+    const absl::Status spooled = spool.Add(request);
+    if (spooled.ok()) {
+      context_.err() << "tiffin: no server; the result waits in " << spool.folder() << std::endl;
+    } else {
+      context_.err() << "tiffin: no server, and the result cannot be kept for it: " << spooled.message()
+                     << std::endl;
+    }
     StoredResult result;
     result.value = std::move(value);
     return Report("COMPUTED", result);
@@ -249,7 +264,9 @@ class Runner {
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, ValueOfFile(options_.output, client_, context_));
     }
-    TIFFIN_RETURN_IF_ERROR(client_.Store(key_, holder->lease(), value, options).status());
+    const absl::Status stored = client_.Store(key_, holder->lease(), value, options).status();
+    // Another value was first: all get the same.
+    if (!stored.ok() && !absl::IsAlreadyExists(stored)) return stored;
     holder->Used();
     return Fetch("COMPUTED");
   }

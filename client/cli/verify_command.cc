@@ -1,5 +1,10 @@
 // tiffin verify: reads everything that is stored, and names what is damaged.
+#include <unistd.h>
+
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -15,8 +20,19 @@ namespace {
 struct VerifyCommand {
   bool keys = false;
   double rate = 0;  // MiB/s
-  bool rebuild = false;
+  std::optional<std::string> rebuild;  // the data folder
 };
+
+// Becomes the server's program, which rebuilds without serving: that of the same install, else the one in PATH.
+absl::Status Rebuild(const std::string& folder) {
+  if (folder.empty()) return WrongUse("verify --rebuild needs the stopped server's data folder: --rebuild DIR");
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string beside = self.parent_path() / "tiffin-server";
+  const char* const server = access(beside.c_str(), X_OK) == 0 ? beside.c_str() : "tiffin-server";
+  execlp(server, "tiffin-server", "--rebuild", "--data", folder.c_str(), nullptr);
+  return absl::NotFoundError(StrCat("tiffin-server, which rebuilds, cannot be run: ", std::strerror(errno)));
+}
 
 void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table* table) {
   if (context.globals.json) {
@@ -33,10 +49,7 @@ void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table
 }
 
 absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
-  if (command.rebuild) {
-    return WrongUse("verify --rebuild is done offline, by the server's program: "
-                    "tiffin-server --rebuild --data DIR");
-  }
+  if (command.rebuild) return Rebuild(*command.rebuild);
   v1::VerifyRequest request;
   *request.mutable_caller() = context.caller();
   request.set_keys(command.keys);
@@ -127,8 +140,17 @@ void AddVerifyCommand(CLI::App* app, Command* chosen) {
   verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
   verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")
       ->check(CLI::Range(0.0, 1e6));
-  verify->add_flag("--rebuild", command->rebuild, "Tells how a damaged database is made anew");
+  auto folder = std::make_shared<std::string>();
+  CLI::Option* rebuild =
+      verify->add_option("--rebuild", *folder,
+                         "Makes the database of a stopped server's data folder anew (TIFFIN_DATA): runs tiffin-server "
+                         "--rebuild of this host");
+  rebuild->type_name("[DIR]")->expected(0, 1);
   verify->callback([=] {
+    if (rebuild->count() > 0) {
+      const char* const told = std::getenv("TIFFIN_DATA");
+      command->rebuild = folder->empty() && told != nullptr ? told : *folder;
+    }
     *chosen = [command](Context& context) { return RunVerify(*command, context); };
   });
 }

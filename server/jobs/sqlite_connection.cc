@@ -52,9 +52,12 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
       return system_errno == ENOSPC || system_errno == EDQUOT
                  ? absl::StatusCode::kResourceExhausted
                  : absl::StatusCode::kUnavailable;
+    case SQLITE_CANTOPEN:
+      return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EMFILE || system_errno == ENFILE
+                 ? absl::StatusCode::kResourceExhausted
+                 : absl::StatusCode::kUnavailable;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-    case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_READONLY:
       return absl::StatusCode::kUnavailable;
@@ -77,7 +80,20 @@ int SystemError(sqlite3* handle, int sqlite_code) {
   return sqlite3_system_errno(handle);
 }
 
+int SqliteCode(const SQLite::Exception& error) {
+  return error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
+}
+
 }  // namespace
+
+absl::Status SqliteStatus(sqlite3* handle, const SQLite::Exception& error, std::string_view doing) {
+  const int code = SqliteCode(error);
+  const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+  return absl::Status(CodeOf(code, SystemError(handle, code)),
+                      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
+                                   error.what(), " (SQLite ", code, ")",
+                                   damaged ? kDamagedAdvice : ""));
+}
 
 Query::~Query() {
   statement_.tryReset();  // its result repeats the error of the last step
@@ -183,15 +199,8 @@ void SqliteConnection::Checkpoint(CheckpointMode mode) {
 }
 
 absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {
-  const int code =
-      error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
-  const int system_errno = SystemError(database_.getHandle(), code);
-  NoteCode(code);
-  const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-  return absl::Status(CodeOf(code, system_errno),
-                      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
-                                   error.what(), " (SQLite ", code, ")",
-                                   damaged ? kDamagedAdvice : ""));
+  NoteCode(SqliteCode(error));
+  return SqliteStatus(database_.getHandle(), error, doing);
 }
 
 void SqliteConnection::NoteCode(int sqlite_code) {

@@ -61,6 +61,10 @@ class Query {
   int bound_ = 0;
 };
 
+// "doing: SQLite's message". RESOURCE_EXHAUSTED when the disk is full; DATA_LOSS when the file is damaged;
+// ALREADY_EXISTS for a second row of a unique name; UNAVAILABLE for other I/O errors. `handle` is the connection's.
+absl::Status SqliteStatus(sqlite3* handle, const SQLite::Exception& error, std::string_view doing);
+
 // A connection. SQLite's errors leave its methods as SQLite::Exception; Guard ends them.
 // Used by one thread at a time (SQLITE_OPEN_NOMUTEX).
 class SqliteConnection {
@@ -98,8 +102,7 @@ class SqliteConnection {
   enum class CheckpointMode { kPassive, kRestart, kTruncate };
   void Checkpoint(CheckpointMode mode);
 
-  // "doing: SQLite's message". RESOURCE_EXHAUSTED when the disk is full; DATA_LOSS when the file is
-  // damaged; ALREADY_EXISTS for a second row of a unique name; UNAVAILABLE for other I/O errors.
+  // See SqliteStatus; a failed sync and damage are noted.
   absl::Status StatusOf(const SQLite::Exception& error, std::string_view doing);
   // True once a sync failed: what SQLite holds to be durable may not be.
   bool sync_failed() const { return sync_failed_; }

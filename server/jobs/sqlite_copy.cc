@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/status.h"
+#include "common/strings.h"
 #include "server/jobs/sqlite_connection.h"
 #include "server/jobs/sqlite_reader.h"
 
@@ -13,6 +14,18 @@ namespace tiffin::server {
 namespace {
 
 constexpr int kPages = 256;  // of one step
+
+absl::Status CopyPages(SQLite::Database& source, SQLite::Database& copy, uint64_t page_bytes,
+                       const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+  SQLite::Backup backup(copy, source);
+  while (backup.executeStep(kPages) != SQLITE_DONE) {
+    const auto total = static_cast<uint64_t>(backup.getTotalPageCount());
+    const auto left = static_cast<uint64_t>(backup.getRemainingPageCount());
+    TIFFIN_RETURN_IF_ERROR(progress((total - std::min(left, total)) * page_bytes, total * page_bytes));
+  }
+  const auto total = static_cast<uint64_t>(backup.getTotalPageCount()) * page_bytes;
+  return progress(total, total);
+}
 
 absl::StatusOr<std::vector<PackUse>> Copy(
     const SqliteJobDatabaseOptions& options, const std::filesystem::path& file,
@@ -28,15 +41,13 @@ absl::StatusOr<std::vector<PackUse>> Copy(
     const auto page = static_cast<uint64_t>(
         source.database().execAndGet("PRAGMA page_size").getInt64());
     SQLite::Database copy(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-    copy.exec("PRAGMA synchronous = FULL");
-    SQLite::Backup backup(copy, source.database());
-    while (backup.executeStep(kPages) != SQLITE_DONE) {
-      const auto total = static_cast<uint64_t>(backup.getTotalPageCount());
-      const auto left = static_cast<uint64_t>(backup.getRemainingPageCount());
-      TIFFIN_RETURN_IF_ERROR(progress((total - std::min(left, total)) * page, total * page));
+    try {
+      copy.exec("PRAGMA synchronous = FULL");
+      return CopyPages(source.database(), copy, page, progress);
+    } catch (const SQLite::Exception& error) {
+      // What the system said, the copy knows.
+      return SqliteStatus(copy.getHandle(), error, StrCat("writing ", file.string()));
     }
-    const auto total = static_cast<uint64_t>(backup.getTotalPageCount()) * page;
-    return progress(total, total);
   });
   if (source.InTransaction()) source.database().tryExec("ROLLBACK");
   TIFFIN_RETURN_IF_ERROR(status);

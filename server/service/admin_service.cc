@@ -58,7 +58,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
       response->set_nondeterministic(counts.evidence);
       response->set_database_bytes(parts_.database->DiskBytes());
       response->set_open_pack_bytes(parts_.blobs->StoreStats().open_bytes);
-      ToProto(absl::Now() - started_, response->mutable_uptime());
+      ToProto(absl::Floor(absl::Now() - started_, absl::Seconds(1)), response->mutable_uptime());
       const JobCounters& since = parts_.jobs->counters();
       response->set_submits(since.submits);
       response->set_retrieved(since.retrieved);

@@ -93,8 +93,10 @@ class BidiStream : public RawBidiReactor,
   virtual absl::Status Take(Request& request) = 0;
   // Writes a next answer to the messages taken; false: there was none left. Called as the client reads.
   virtual bool Produce() { return false; }
-  // Bytes held in memory for each byte of a message: a record's tree is larger than its text.
-  virtual size_t CostPerByte() const { return 6; }
+  // Bytes that a message takes while it is worked on.
+  virtual size_t CostOf(const Request& request, size_t message_bytes) const {
+    return message_bytes + TreeBytes(request);
+  }
   // Nothing more will come.
   virtual void HalfClosed() { End(grpc::Status::OK); }
   virtual void Closed() {}
@@ -137,12 +139,17 @@ class BidiStream : public RawBidiReactor,
   void TakeMessage() {
     if (ended()) return;  // nobody would hear of what it does
     const size_t bytes = message_.Length();
-    share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes * CostPerByte());
+    share_ = calls_->memory().Take(bytes < kCounted ? 0 : 2 * bytes);  // as it came, and read
     if (!share_) return End(TooMuchInFlight());
     Request request;
     if (!ReadMessage(std::exchange(message_, grpc::ByteBuffer()), &request).ok()) {
       return End({grpc::StatusCode::INVALID_ARGUMENT,
                   StrCat("message ", number_, " of the stream is no ", Request::descriptor()->name())});
+    }
+    if (bytes >= kCounted) {
+      share_ = {};
+      share_ = calls_->memory().Take(CostOf(request, bytes));
+      if (!share_) return End(TooMuchInFlight());
     }
     const absl::Status status = [&]() -> absl::Status {
       if (number_++ == 0) {

@@ -17,7 +17,8 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
       : BidiStream(calls, "BatchPut", &calls->writes()), blobs_(blobs), limits_(limits) {}
 
  private:
-  size_t CostPerByte() const override { return 2; }  // the message, and its blobs on their way
+  // The message, and its blobs on their way.
+  size_t CostOf(const v1::BatchPutRequest&, size_t bytes) const override { return 2 * bytes; }
 
   // One sync and one transaction for a whole message.
   absl::Status Take(v1::BatchPutRequest& request) override {

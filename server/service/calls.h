@@ -19,6 +19,7 @@
 #include "server/service/byte_budget.h"
 #include "server/service/call_meter.h"
 #include "server/service/executor.h"
+#include "server/service/tree_bytes.h"
 #include "tiffin/v1/common.pb.h"
 
 namespace tiffin::server {
@@ -162,11 +163,10 @@ class Calls {
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
     const size_t bytes = request.ByteSizeLong();
-    return memory_.Take(bytes < kCounted ? 0 : bytes * kTreeFactor);
+    return memory_.Take(bytes < kCounted ? 0 : bytes + TreeBytes(request));
   }
 
   static constexpr size_t kCounted = 64 << 10;
-  static constexpr size_t kTreeFactor = 6;  // of a record's text to its tree, mostly
 
   const uint64_t stream_bytes_;
   ByteBudget memory_;

@@ -1,5 +1,6 @@
 // GetJob, ListJobs, Invalidate, Explain.
 #include <algorithm>
+#include <functional>
 
 #include "common/base64.h"
 #include "common/status.h"
@@ -11,6 +12,9 @@ namespace {
 
 using server::FromProto;
 using server::ToProto;
+
+constexpr size_t kFrameBytes = 1000;     // of a message around a job
+constexpr size_t kPageBytes = 4 << 20;
 
 absl::Time TimeFromProto(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
@@ -56,6 +60,12 @@ void ToProto(const JobView& view, bool records, v1::JobInfo* out) {
   }
   if (view.holder) ToProto(*view.holder, out->mutable_holder());
   out->set_waiting(static_cast<uint32_t>(view.waiting));
+  for (const WaiterInfo& each : view.waiters) {
+    v1::JobInfo::Waiter* waiter = out->add_waiters();
+    ToProto(each.session, waiter->mutable_session());
+    ToProto(each.since, waiter->mutable_since());
+    waiter->set_can_compute(each.can_compute);
+  }
   if (view.linked_to) out->set_linked_to(std::string(view.linked_to->view()));
   out->set_hits(view.hits.hits);
   if (view.hits.hits > 0) ToProto(view.hits.last, out->mutable_last_hit());
@@ -118,6 +128,23 @@ absl::StatusOr<RowId> FromToken(const std::string& token, const std::string& mar
 
 }  // namespace
 
+namespace {
+
+// Leaves out what makes it too large for one message, the easiest to be had elsewhere first.
+void FitMessage(size_t max_bytes, v1::JobInfo* job) {
+  const auto leave_out = [&](const char* what, const std::function<void()>& clear) {
+    if (job->ByteSizeLong() <= max_bytes) return;
+    clear();
+    job->add_left_out(what);
+  };
+  if (job->has_result()) leave_out("result.record", [&] { job->mutable_result()->clear_record(); });
+  leave_out("made", [&] { job->clear_made(); });
+  leave_out("used", [&] { job->clear_used(); });
+  leave_out("record", [&] { job->clear_record(); });
+}
+
+}  // namespace
+
 grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context,
                                               const v1::GetJobRequest* request,
                                               v1::GetJobResponse* response) {
@@ -129,6 +156,7 @@ grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* conte
                               history_->Get(caller.name_space, address, request->inputs(),
                                             request->outputs()));
       ToProto(view, true, response->mutable_job());
+      FitMessage(store_->limits().max_message_bytes - kFrameBytes, response->mutable_job());
       return absl::OkStatus();
     }());
   });
@@ -150,8 +178,16 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
       TIFFIN_ASSIGN_OR_RETURN(const JobPage page,
                               history_->List(caller.name_space, filter, after,
                                              request->newest_first(), size));
-      for (const JobView& view : page.jobs) ToProto(view, false, response->add_jobs());
-      if (page.next != 0) response->set_next_page_token(TokenOf(page.next, mark));
+      size_t bytes = 0;
+      RowId next = page.next;
+      for (const JobView& view : page.jobs) {
+        ToProto(view, false, response->add_jobs());
+        bytes += response->jobs().rbegin()->ByteSizeLong();
+        if (bytes < kPageBytes || &view == &page.jobs.back()) continue;
+        next = view.row.id;  // a short page, and the rest on the next
+        break;
+      }
+      if (next != 0) response->set_next_page_token(TokenOf(next, mark));
       return absl::OkStatus();
     }());
   });

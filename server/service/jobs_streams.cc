@@ -1,5 +1,7 @@
 // The bidirectional streams of Jobs: SubmitBatch, BatchGetResults and Await.
+#include <atomic>
 #include <deque>
+#include <functional>
 #include <limits>
 
 #include "common/status.h"
@@ -106,22 +108,34 @@ class BatchGetResultsStream
   // As many as one message takes.
   bool Produce() override {
     if (at_ == asked_.size()) return false;
-    const std::span<const JobAddress> left(addresses_.begin() + address_at_, addresses_.end());
-    const std::vector<JobStore::Found> found =
-        store_->GetResults(caller().name_space, left, kResultBytes);
     MessageOfItems<v1::BatchGetResultsResponse> message;
-    auto next = found.begin();
     while (at_ < asked_.size()) {
-      if (asked_[at_].ok() && next == found.end()) break;
+      if (asked_[at_].ok() && found_.empty()) {
+        if (!message.empty()) break;
+        LookUp();
+      }
       v1::BatchGetResultsResponse::Item* item = message.Add();
       item->set_index(index_++);
-      Fill(asked_[at_].ok() ? *next : JobStore::Found(asked_[at_].status()), item);
-      if (asked_[at_++].ok()) ++next;
+      if (!asked_[at_].ok()) {
+        Fill(asked_[at_].status(), item);
+      } else {
+        Fill(found_.front(), item);
+        found_.pop_front();
+      }
+      ++at_;
       if (message.Full()) break;
     }
-    address_at_ += static_cast<size_t>(next - found.begin());
     Write(message.Move());
     return true;
+  }
+
+  // The next results, about as many as a message takes.
+  void LookUp() {
+    const std::span<const JobAddress> left(addresses_.begin() + address_at_, addresses_.end());
+    for (JobStore::Found& found : store_->GetResults(caller().name_space, left, kResultBytes)) {
+      found_.push_back(std::move(found));
+      ++address_at_;
+    }
   }
 
   void Fill(const JobStore::Found& found, v1::BatchGetResultsResponse::Item* item) {
@@ -143,7 +157,8 @@ class BatchGetResultsStream
   // Of the message in hand: what was asked, and what of it can be looked up.
   std::vector<absl::StatusOr<JobAddress>> asked_;
   std::vector<JobAddress> addresses_;
-  size_t at_ = 0, address_at_ = 0;  // the next of each to be answered
+  size_t at_ = 0, address_at_ = 0;  // the next to be answered, and to be looked up
+  std::deque<JobStore::Found> found_;  // looked up, not answered
   uint64_t index_ = 0;              // of the next answer, in all messages
 };
 
@@ -188,21 +203,33 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     session.can_compute = request.can_compute();
     session.caller = caller();
     session.tell = [this](uint64_t index, WaitEvent event) { Tell(index, std::move(event)); };
+    session.when_taken = [this](std::function<void()> next) {
+      std::lock_guard lock(mutex_);
+      next_parts_.push_back(std::move(next));
+      PumpLocked();
+    };
     session_ = store_->OpenAwait(std::move(session));
     return absl::OkStatus();
   }
 
-  // Called on the writer's thread: what blocks is done elsewhere, in order.
+  // Called on the writer's thread: what blocks is done elsewhere, in order. Results that wait for the client to
+  // read count.
   void Tell(uint64_t index, WaitEvent event) {
+    // A lease that was granted is told: nobody else knows of it.
+    ByteBudget::Share share = calls_->memory().Take(event.result ? TextBytes(*event.result) : 0);
     std::lock_guard lock(mutex_);
-    events_.emplace_back(index, std::move(event));
+    if (!share) {
+      too_much_ = true;
+      event.result.reset();
+    }
+    events_.push_back({index, std::move(event), std::move(share)});
     PumpLocked();
   }
 
   // What was kept back can follow.
   void Written() override {
     std::lock_guard lock(mutex_);
-    if (!events_.empty()) PumpLocked();
+    if (!events_.empty() || !next_parts_.empty()) PumpLocked();
   }
 
   void PumpLocked() {
@@ -217,18 +244,29 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   // While the client reads: Written goes on.
   void Pump() {
     while (true) {
-      std::pair<uint64_t, WaitEvent> event;
+      Told told;
+      std::function<void()> next_part;
       {
         std::lock_guard lock(mutex_);
-        if (events_.empty() || Full()) {
+        if (too_much_ || Full() || (events_.empty() && next_parts_.empty())) {
           pumping_ = false;
-          return;
+          break;
         }
-        event = std::move(events_.front());
-        events_.pop_front();
+        if (events_.empty()) {
+          next_part = std::move(next_parts_.front());
+          next_parts_.pop_front();
+        } else {
+          told = std::move(events_.front());
+          events_.pop_front();
+        }
       }
-      Send(event.first, event.second);
+      if (next_part) {
+        next_part();
+      } else {
+        Send(told.index, told.event);
+      }
     }
+    if (too_much_) End(TooMuchInFlight());
   }
 
   void Send(uint64_t index, const WaitEvent& event) {
@@ -277,9 +315,16 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   JobStore* const store_;
   v1::Bulk bulk_ = v1::BULK_REFS;
   Waiters::SessionId session_ = 0;
+  struct Told {
+    uint64_t index = 0;
+    WaitEvent event;
+    ByteBudget::Share share;
+  };
   std::mutex mutex_;  // guards all below
-  std::deque<std::pair<uint64_t, WaitEvent>> events_;
+  std::deque<Told> events_;
+  std::deque<std::function<void()>> next_parts_;  // look at more of what is awaited
   bool pumping_ = false, half_closed_ = false;
+  std::atomic<bool> too_much_{false};
   uint64_t next_ = 0, waiting_ = 0;
 };
 

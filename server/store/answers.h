@@ -28,6 +28,11 @@ struct StoredResult {
   std::optional<Digest> linked_to;  // the job whose result it is, if another's
 };
 
+// Of what may be large in it: its record and log.
+inline size_t TextBytes(const StoredResult& result) {
+  return result.row.record.size() + result.row.log.size();
+}
+
 struct HolderInfo {
   SessionRow session;
   absl::Time since;

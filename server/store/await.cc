@@ -12,6 +12,7 @@ namespace tiffin::server {
 namespace {
 // Jobs of one operation: others get their turn between two of a large call.
 constexpr size_t kPart = 256;
+constexpr size_t kPartBytes = 1 << 20;  // of results: the next are looked up when the client has taken these
 constexpr absl::Duration kStalledFor = absl::Seconds(1);
 }  // namespace
 
@@ -27,20 +28,26 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
   const std::span<const AwaitItem> part(items->data() + start, end - start);
   // An item's own error (an alias that does not exist) is told to it alone.
   auto errors = std::make_shared<std::vector<std::pair<uint64_t, absl::Status>>>();
+  auto looked = std::make_shared<size_t>(0);
   const auto tell_error = [this, session](uint64_t index, const absl::Status& status) {
     waiters_.TellOne(session, index, WaitEvent{.kind = WaitEvent::Kind::kError, .error = status});
   };
   ChangeOnce(
-      [this, session, caller, items, part, errors](JobTransaction& tx, Effects& effects) -> absl::Status {
+      [this, session, caller, items, part, errors, looked](JobTransaction& tx,
+                                                           Effects& effects) -> absl::Status {
         errors->clear();
+        *looked = 0;
+        size_t bytes = 0;
         TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.EnsureNamespace(caller.name_space));
         for (const AwaitItem& item : part) {
-          absl::Status status = LookIn(tx, effects, session, ns, item);
+          absl::Status status = LookIn(tx, effects, session, ns, item, &bytes);
           if (!status.ok()) errors->emplace_back(item.index, std::move(status));
+          ++*looked;
+          if (bytes >= kPartBytes) break;
         }
         return absl::OkStatus();
       },
-      [this, session, caller, items, start, part, errors, tell_error](const absl::Status& status) {
+      [this, session, caller, items, start, part, errors, looked, tell_error](const absl::Status& status) {
         for (const auto& error : *errors) {
           const RowId damaged = DamagedJobOf(error.second);
           if (!status.ok() || damaged == 0) {
@@ -59,7 +66,13 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
             }
           });
         }
-        if (status.ok()) return AwaitPart(session, caller, items, start + part.size());
+        if (status.ok()) {
+          if (start + *looked == items->size()) return;
+          waiters_.WhenTaken(session, [this, session, caller, items, next = start + *looked] {
+            AwaitPart(session, caller, items, next);
+          });
+          return;
+        }
         for (size_t i = start; i < items->size(); ++i) tell_error((*items)[i].index, status);
       });
 }
@@ -73,7 +86,7 @@ void JobStore::Offer(const std::vector<WaitKey>& keys) {
 }
 
 absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session,
-                              RowId ns, const AwaitItem& item) {
+                              RowId ns, const AwaitItem& item, size_t* bytes) {
   std::optional<JobRow> row;
   WaitKey key{ns, {}};
   if (const auto* alias = std::get_if<AliasKey>(&item.job)) {
@@ -108,9 +121,10 @@ absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::Ses
     } else {
       event.result.reset();
     }
+    if (event.result) *bytes += TextBytes(*event.result);
   }
   effects.after_commit.push_back([this, session, item, key, event] {
-    if (!waiters_.Add(session, item.index, key, item.after_epoch)) return;
+    if (!waiters_.Add(session, item.index, key, item.after_epoch, clock_->Now())) return;
     if (event.kind == WaitEvent::Kind::kResult || event.kind == WaitEvent::Kind::kFailed) {
       waiters_.EndOne(session, item.index, key, event);
     } else {

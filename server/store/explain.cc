@@ -154,7 +154,7 @@ absl::StatusOr<Explanation> JobHistory::Explain(std::string_view name_space,
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
     TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, reader.FindJob(ns, out.key));
     if (row) {
-      TIFFIN_ASSIGN_OR_RETURN(JobView view, View(reader, *row, false));
+      TIFFIN_ASSIGN_OR_RETURN(JobView view, View(reader, *row, {}));
       TIFFIN_ASSIGN_OR_RETURN(const JobInHand in_hand, WithLease(reader, *std::move(row)));
       TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(reader, in_hand));
       SetCause(view, end, &out);

@@ -70,7 +70,7 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
       out.push_back(FindIn(reader, ns, address, ticket, &damaged));
       if (!out.back().ok()) continue;
       CountHit((*out.back())->job);
-      bytes += (*out.back())->result.row.record.size();
+      bytes += TextBytes((*out.back())->result);
       if (bytes >= max_bytes) break;
     }
     return absl::OkStatus();

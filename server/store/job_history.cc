@@ -15,6 +15,10 @@ namespace {
 constexpr size_t kLooked = 5000;   // jobs that one List looks at
 constexpr int kRelated = 1000;     // that one Get tells, in each direction
 constexpr size_t kKeysTold = 10'000;
+constexpr size_t kWaiters = 100;  // of a job
+constexpr size_t kWaitersInLists = 10;
+constexpr size_t kEvidence = 100;  // of a job
+constexpr size_t kEvidenceInLists = 10;
 
 absl::StatusOr<std::vector<BlobName>> Names(JobReader& reader, const std::vector<RowId>& blobs) {
   std::vector<BlobName> names;
@@ -29,11 +33,11 @@ absl::StatusOr<std::vector<BlobName>> Names(JobReader& reader, const std::vector
 absl::Status AddRelated(JobReader& reader, const JobRow& job, const std::vector<RowId>& blobs,
                         BlobUse use, std::vector<RelatedJob>* out) {
   for (const RowId blob : blobs) {
-    if (out->size() >= kRelated) return absl::OkStatus();
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, reader.FindBlob(blob));
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs,
                             reader.JobsUsing(job.namespace_id, blob, use, kRelated));
     for (const RowId id : jobs) {
+      if (out->size() >= kRelated) return absl::OkStatus();
       TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> other, FindSoundJob(reader, id));
       if (other && row && id != job.id) out->push_back({other->key, other->function, row->name});
     }
@@ -105,7 +109,7 @@ bool JobFilter::empty() const {
          stored_before == absl::InfiniteFuture() && !nondeterministic && !leased;
 }
 
-absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, bool with_evidence) {
+absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, const ViewOptions& options) {
   JobView view;
   view.row = std::move(row);
   const JobRow& job = view.row;
@@ -121,6 +125,7 @@ absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, bool wit
     TIFFIN_ASSIGN_OR_RETURN(view.holder, HolderOf(reader, *in_hand.lease));
   }
   view.waiting = jobs_->WaitingFor(job.namespace_id, job.key);
+  view.waiters = jobs_->WhoWaitsFor(job.namespace_id, job.key, options.waiters);
   if (job.link != 0) {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, FindSoundJob(reader, job.link));
     if (target) view.linked_to = target->key;
@@ -131,9 +136,10 @@ absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, bool wit
     view.hits.hits += recent->hits;
     view.hits.last = std::max(view.hits.last, recent->last);
   }
-  if (!with_evidence) return view;
+  if (options.evidence == 0) return view;
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<EvidenceRow> evidence, reader.Evidence(job.id));
   for (const EvidenceRow& each : evidence) {
+    if (view.evidence.size() == options.evidence) break;
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<SessionRow> session,
                             reader.FindSession(each.session));
     view.evidence.push_back({each, session.value_or(SessionRow())});
@@ -157,7 +163,7 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
       TIFFIN_ASSIGN_OR_RETURN(row, reader.FindJob(ns, std::get<Digest>(address)));
     }
     if (!row) return absl::NotFoundError("job: never submitted here");
-    TIFFIN_ASSIGN_OR_RETURN(view, View(reader, *std::move(row), true));
+    TIFFIN_ASSIGN_OR_RETURN(view, View(reader, *std::move(row), {.waiters = kWaiters, .evidence = kEvidence}));
     const JobRow& job = view.row;
     TIFFIN_ASSIGN_OR_RETURN(const auto record, reader.FindJobRecord(job.id));
     view.record = record.value_or("");
@@ -175,6 +181,7 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
       TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> followers, reader.JobsLinkedTo(job.id));
       for (const RowId id : followers) {
         TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> follower, FindSoundJob(reader, id));
+        if (view.outputs.size() >= kRelated) break;
         if (follower) view.outputs.push_back({follower->key, follower->function, std::nullopt});
       }
     }
@@ -236,7 +243,9 @@ absl::StatusOr<JobPage> JobHistory::List(std::string_view name_space, const JobF
     page.next = found.next;
     for (JobRow& row : found.rows) {
       TIFFIN_ASSIGN_OR_RETURN(JobView view,
-                              View(reader, std::move(row), filter.nondeterministic));
+                              View(reader, std::move(row),
+                                   {.waiters = kWaitersInLists,
+                                    .evidence = filter.nondeterministic ? kEvidenceInLists : 0}));
       if (view.result) std::string().swap(view.result->row.record);  // may be large, and is not told
       page.jobs.push_back(std::move(view));
     }
@@ -278,6 +287,9 @@ absl::StatusOr<std::vector<RowId>> JobHistory::Select(std::string_view name_spac
   std::vector<RowId> out;
   if (selection.keys.empty() && selection.filter.empty()) {
     return absl::InvalidArgumentError("filter: neither keys nor a filter");
+  }
+  if (!selection.keys.empty() && !selection.filter.empty()) {
+    return absl::InvalidArgumentError("filter: keys and a filter: give one of them");
   }
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));

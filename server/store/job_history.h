@@ -30,6 +30,7 @@ struct JobView {
   std::optional<StoredResult> result;  // of the job itself, not of one it follows
   std::optional<HolderInfo> holder;
   size_t waiting = 0;
+  std::vector<WaiterInfo> waiters;  // the first of them
   std::optional<Digest> linked_to;
   HitsRow hits;
   std::vector<EvidenceView> evidence;
@@ -108,7 +109,12 @@ class JobHistory {
                                          bool dry_run);
 
  private:
-  absl::StatusOr<JobView> View(JobReader& reader, JobRow row, bool with_evidence);
+  // How many are told.
+  struct ViewOptions {
+    size_t waiters = 0;
+    size_t evidence = 0;
+  };
+  absl::StatusOr<JobView> View(JobReader& reader, JobRow row, const ViewOptions& options);
 
   JobDatabase* const database_;
   JobStore* const jobs_;

@@ -153,6 +153,9 @@ class JobStore {
   size_t WaitingFor(RowId namespace_id, const Digest& key) {
     return waiters_.WaitingFor({namespace_id, key});
   }
+  std::vector<WaiterInfo> WhoWaitsFor(RowId namespace_id, const Digest& key, size_t most) {
+    return waiters_.WhoWaitsFor({namespace_id, key}, most);
+  }
 
   // The record with its bulk inline, for a caller of that namespace.
   absl::StatusOr<std::string> Inline(std::string_view name_space, std::string_view json);
@@ -205,9 +208,10 @@ class JobStore {
     size_t place = 0;  // in its batch
   };
   // One operation of the writer, which leaves in `grants` what is left, and what its answers mean once its
-  // fate is known. What `part` and `grants` point to must last until then.
+  // fate is known. What `part`, `grants` and `bytes` point to must last until then. `bytes`: of results that the
+  // batch was told, against the limit of a reply; nullptr: there is no limit.
   Apply SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
-                   std::span<const Miss> part, std::optional<uint64_t>* grants);
+                   std::span<const Miss> part, std::optional<uint64_t>* grants, size_t* bytes);
   void PartEnded(const absl::Status& status, std::span<const Miss> part);
   struct SubmitContext;
   absl::Status SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
@@ -231,7 +235,8 @@ class JobStore {
   absl::Status ReleaseIn(JobTransaction& tx, Effects& effects, RowId job, size_t* released);
 
   absl::Status LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session, RowId ns,
-                      const AwaitItem& item);
+                      const AwaitItem& item,
+                      size_t* bytes);
   void Offer(const std::vector<WaitKey>& keys);
   void OfferStalled();
   // From item `start` on, in parts.

@@ -17,18 +17,12 @@ constexpr size_t kLeaseIdBytes = 16;
 // Jobs of one operation: others get their turn between two of a large batch.
 constexpr size_t kPart = 256;
 
-// Whether a stored failure is to be the answer.
-bool AnswersFailure(const SubmitOptions& options, const JobRow& end,
-                    const std::optional<StoredResult>& stored, absl::Time now) {
-  return end.state == JobState::kFailed && stored &&
-         now - stored->row.stored < options.answer_failures;
-}
-
 }  // namespace
 
 // What is the same for all jobs of one operation.
 struct JobStore::SubmitContext {
   const SubmitOptions* options;
+  size_t* bytes;  // of results and workflows that the batch was told; nullptr: one job, told whatever its size
   RowId namespace_id = 0;
   RowId session = 0;
 };
@@ -95,7 +89,7 @@ void JobStore::SubmitMiss(const CallerInfo& caller, PreparedJob job, const Submi
     if (absl::Status status = MakeJobDurable(&call->job); !status.ok()) {
       return done(std::move(status));
     }
-    Change([call, apply = SubmitPart(caller, options, {&call->miss, 1}, &call->grants)](
+    Change([call, apply = SubmitPart(caller, options, {&call->miss, 1}, &call->grants, nullptr)](
                JobTransaction& tx, Effects& effects) { return apply(tx, effects); },
            [this, call, blocking, done](const absl::Status& status) {
              PartEnded(status, {&call->miss, 1});
@@ -137,7 +131,7 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
       } else {
         ++counters_.retrieved;
         answer = Retrieved(**each, bytes < options_.limits.max_reply_bytes);
-        bytes += (*each)->result.row.record.size();
+        if (answer->result) bytes += TextBytes(*answer->result);
       }
       ++at;
     }
@@ -161,7 +155,7 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
     }
     if (part.empty() || (part.size() < kPart && m + 1 < misses.size())) continue;
     const std::optional<uint64_t> before = *grants;
-    const absl::Status status = Change(SubmitPart(caller, options, part, grants));
+    const absl::Status status = Change(SubmitPart(caller, options, part, grants, &bytes));
     PartEnded(status, part);
     if (!status.ok()) *grants = before;
     for (const Miss& miss : part) {
@@ -182,12 +176,15 @@ SubmitAnswer JobStore::Retrieved(const FoundResult& found, bool with_result) {
 }
 
 JobStore::Apply JobStore::SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
-                                     std::span<const Miss> part, std::optional<uint64_t>* grants) {
-  return [=, this, left = *grants](JobTransaction& tx, Effects& effects) -> absl::Status {
+                                     std::span<const Miss> part, std::optional<uint64_t>* grants,
+                                     size_t* bytes) {
+  return [=, this, left = *grants, told = bytes ? *bytes : 0](JobTransaction& tx,
+                                                              Effects& effects) -> absl::Status {
     *grants = left;
+    if (bytes) *bytes = told;
     // A lease that nobody hears of would hold the job for its term.
     if (options.gone && options.gone()) return absl::CancelledError("the caller is gone");
-    SubmitContext context{&options};
+    SubmitContext context{&options, bytes};
     TIFFIN_ASSIGN_OR_RETURN(context.namespace_id, tx.EnsureNamespace(caller.name_space));
     SessionRow session = caller.session;
     session.namespace_id = context.namespace_id;
@@ -243,15 +240,18 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
   TIFFIN_RETURN_IF_ERROR(EnterArguments(tx, *known, prepared.in, &answer->missing));
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *known));
   TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
-  std::optional<StoredResult> stored;
-  if (end.row.state == JobState::kDone || end.row.state == JobState::kFailed) {
-    TIFFIN_ASSIGN_OR_RETURN(stored, FindStored(tx, end.row, job.row));
-  }
+  const bool fits = context.bytes == nullptr || *context.bytes < options_.limits.max_reply_bytes;
+  const auto tell = [&](Outcome outcome, std::optional<StoredResult> stored) {
+    answer->outcome = outcome;
+    if (context.bytes && fits && stored) *context.bytes += TextBytes(*stored);
+    answer->present = !fits;
+    if (fits) answer->result = std::move(stored);
+    return absl::OkStatus();
+  };
   const Standing standing = StandingOf(end.life());
   if (standing == Standing::kDone) {
-    answer->outcome = Outcome::kRetrieved;
-    answer->result = std::move(stored);
-    return absl::OkStatus();
+    TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
+    return tell(Outcome::kRetrieved, std::move(stored));
   }
   if (standing == Standing::kHeld && end.row.id == job.row.id && !request_id.empty() &&
       end.lease->request_id == request_id && end.lease->session == context.session) {
@@ -266,12 +266,14 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
     TIFFIN_ASSIGN_OR_RETURN(answer->holder, HolderOf(tx, *end.lease));
     return absl::OkStatus();
   }
-  if (AnswersFailure(*context.options, end.row, stored, clock_->Now())) {
-    answer->outcome = Outcome::kFailed;
-    answer->result = std::move(stored);
-    return absl::OkStatus();
+  if (end.row.state == JobState::kFailed && context.options->answer_failures > absl::ZeroDuration()) {
+    TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
+    if (stored && clock_->Now() - stored->row.stored < context.options->answer_failures) {
+      return tell(Outcome::kFailed, std::move(stored));
+    }
   }
-  if (!can_compute) {
+  // One whose workflow does not fit is left to a later call.
+  if (!can_compute || (job.row.state == JobState::kUnfolding && !fits)) {
     if (job.row.keep == keep) return absl::OkStatus();
     job.row.keep = keep;
     return tx.UpdateJob(job.row);
@@ -281,6 +283,7 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
                                  MakeLease(context.session, context.options->term, request_id), keep,
                                  &answer->workflow));
   answer->lease = job.lease;
+  if (context.bytes && answer->workflow) *context.bytes += TextBytes(*answer->workflow);
   return absl::OkStatus();
 }
 

@@ -5,9 +5,12 @@
 #include "common/cbor.h"
 #include "common/path.h"
 #include "common/record.h"
+#include "common/utf8.h"
 
 namespace tiffin::server {
 namespace {
+
+constexpr size_t kPathBytes = 1000;  // of a path that is told; a name may have megabytes
 
 bool SameEncoding(const Value& a, const Value& b) {
   const auto x = EncodeCbor(a), y = EncodeCbor(b);
@@ -31,17 +34,19 @@ class Differ {
     if (x && y && IsRecord(*x) && IsRecord(*y)) return Records(a, b, at);
     if (x && y && !IsRecord(*x) && !IsRecord(*y)) return Objects(*x, *y, at);
     if (a.if_list() && b.if_list()) return Lists(*a.if_list(), *b.if_list(), at);
-    if (!SameEncoding(a, b)) paths_.push_back(at);
+    if (!SameEncoding(a, b)) Add(at);
   }
 
   std::vector<std::string> Take() { return std::move(paths_); }
 
  private:
+  void Add(const std::string& path) { paths_.push_back(CutUtf8(path, kPathBytes)); }
+
   void Records(const Value& a, const Value& b, const std::string& at) {
     const Object &x = *a.if_object(), &y = *b.if_object();
     if (RecordType(x) != RecordType(y) || RecordClass(x) != RecordClass(y) || !HasParts(x) ||
         !HasParts(y)) {
-      if (!SameEncoding(a, b)) paths_.push_back(at);
+      if (!SameEncoding(a, b)) Add(at);
       return;
     }
     const Value none, *p = x.Find("data"), *q = y.Find("data");
@@ -59,11 +64,11 @@ class Differ {
       if (const Value* other = y.Find(name)) {
         Walk(value, *other, member(name));
       } else if (paths_.size() < limit_) {
-        paths_.push_back(member(name));
+        Add(member(name));
       }
     }
     for (const auto& [name, value] : y) {
-      if (!x.Find(name) && paths_.size() < limit_) paths_.push_back(member(name));
+      if (!x.Find(name) && paths_.size() < limit_) Add(member(name));
     }
   }
 
@@ -74,7 +79,7 @@ class Differ {
       if (i < std::min(x.size(), y.size())) {
         Walk(x[i], y[i], path);
       } else {
-        paths_.push_back(path);
+        Add(path);
       }
     }
   }

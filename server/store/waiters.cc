@@ -24,6 +24,16 @@ void Waiters::Close(SessionId session) {
   open_.erase(it);
 }
 
+void Waiters::WhenTaken(SessionId session, std::function<void()> next) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto it = open_.find(session);
+    if (it == open_.end()) return;
+    if (it->second.session.when_taken) return it->second.session.when_taken(std::move(next));
+  }
+  next();
+}
+
 std::vector<WaitKey> Waiters::ToOffer(const Open_& open) {
   std::vector<WaitKey> keys;
   if (!open.session.can_compute) return keys;
@@ -61,12 +71,13 @@ std::vector<WaitKey> Waiters::GiveBack(const Candidate& candidate, const WaitKey
   return open ? std::vector<WaitKey>() : ToOffer(it->second);
 }
 
-bool Waiters::Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch) {
+bool Waiters::Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch,
+                  absl::Time now) {
   std::lock_guard lock(mutex_);
   auto it = open_.find(session);
   if (it == open_.end()) return false;
   if (it->second.items.emplace(index, key).second) {
-    by_key_[key].push_back({session, index, after_epoch});
+    by_key_[key].push_back({session, index, after_epoch, now});
   }
   return true;
 }
@@ -145,6 +156,19 @@ size_t Waiters::WaitingFor(const WaitKey& key) {
   std::lock_guard lock(mutex_);
   const auto it = by_key_.find(key);
   return it == by_key_.end() ? 0 : it->second.size();
+}
+
+std::vector<WaiterInfo> Waiters::WhoWaitsFor(const WaitKey& key, size_t most) {
+  std::vector<WaiterInfo> who;
+  std::lock_guard lock(mutex_);
+  const auto it = by_key_.find(key);
+  if (it == by_key_.end()) return who;
+  for (const Waiter& waiter : it->second) {
+    if (who.size() == most) break;
+    const AwaitSession& session = open_.at(waiter.session).session;
+    who.push_back({session.caller.session, waiter.since, session.can_compute});
+  }
+  return who;
 }
 
 }  // namespace tiffin::server

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
 #include "server/store/answers.h"
 
 namespace tiffin::server {
@@ -25,6 +25,16 @@ struct AwaitSession {
   absl::Duration term;
   CallerInfo caller;
   std::function<void(uint64_t index, WaitEvent event)> tell;
+  // Calls it, on another thread, once the client has taken what it was told; or never, if the stream ends. Absent:
+  // what is told is taken at once.
+  std::function<void(std::function<void()>)> when_taken;
+};
+
+// One who waits for a job.
+struct WaiterInfo {
+  SessionRow session;
+  absl::Time since;
+  bool can_compute = false;
 };
 
 // A job as waiters know it; it need not be in the database.
@@ -43,12 +53,16 @@ class Waiters {
   SessionId Open(AwaitSession session);
   void Close(SessionId session);
 
+  // See AwaitSession::when_taken.
+  void WhenTaken(SessionId session, std::function<void()> next);
+
   // Adds to what may still be granted on the stream. Returns jobs it waits for that are open, which
   // should be offered: as many as it can take.
   std::vector<WaitKey> AddCapacity(SessionId session, uint64_t leases);
 
-  // Waits from now on. False: the stream is gone.
-  bool Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch);
+  // Waits from `now` on. False: the stream is gone.
+  bool Add(SessionId session, uint64_t index, const WaitKey& key, int64_t after_epoch,
+           absl::Time now);
   // Tells all who wait for the job, who then have their ending.
   void End(const WaitKey& key, const WaitEvent& event);
   // Tells all who wait for the job (kAttached or kOpen); they go on waiting.
@@ -73,12 +87,15 @@ class Waiters {
 
   size_t waiting();
   size_t WaitingFor(const WaitKey& key);
+  // At most `most` of them, who waits longest first.
+  std::vector<WaiterInfo> WhoWaitsFor(const WaitKey& key, size_t most);
 
  private:
   struct Waiter {
     SessionId session;
     uint64_t index;
     int64_t after_epoch;
+    absl::Time since;
   };
   struct Open_ {
     AwaitSession session;

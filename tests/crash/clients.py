@@ -41,7 +41,7 @@ class Client:
         self.made = 0
         self.done = []        # entries of values
         self.broken_off = None  # an upload: namespace and array
-        self.backups = {}     # path of a copy that was acknowledged → what had been before: (namespace, key, text)
+        self.backups = {}     # path of an acknowledged copy → results from before it: (namespace, key, text)
         self.rewritten = self.evicted = 0  # packs and results, as the server says
         self.tolerated = ENDED + tuple(tolerated)
         self.errors = []      # that were tolerated, with the server still there
@@ -307,6 +307,7 @@ class Client:
 
     def evict(self):
         """The results that were not used for longest."""
+        self.collect()
         may_go = [entry for entry in self.journal.jobs.values()
                   if {state[0] for state in entry.allowed()} & {"value", "linked"}]
         kept = self.server.admin.Collect(admin_pb2.CollectRequest(dry_run=True)).kept_bytes

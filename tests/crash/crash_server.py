@@ -30,7 +30,9 @@ class CrashServer:
     # ---- running
 
     def start(self):
-        """Returns when it serves."""
+        """Returns when it serves. One that still runs, after a failure, is killed."""
+        if self.running():
+            self.kill()
         self.process = subprocess.Popen(
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", "127.0.0.1:0",
              *self.flags], stderr=subprocess.PIPE, text=True, errors="replace",
@@ -95,7 +97,9 @@ class CrashServer:
     # ---- the disk below
 
     def take(self, folder):
-        """The stopped server's data folder becomes a copy of this one, which counts as durable."""
+        """The data folder becomes a copy of this one, which counts as durable. The server is not running then."""
+        if self.running():
+            self.kill()
         shutil.rmtree(self.root)
         os.mkdir(self.root)
         shutil.copytree(folder, self.data)

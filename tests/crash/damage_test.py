@@ -1,8 +1,9 @@
-"""Bytes on disk that are not what was written: in packs, open packs and the database; before they are mapped and while they are.
+"""Bytes on disk that are not what was written: in packs, open packs, the database and its log; before they are mapped and
+while they are.
 
 Damage of a range that was checked since its mapping is not looked for here: background verification finds that.
 """
-import os, random, shutil, sqlite3, struct, unittest
+import os, random, re, shutil, sqlite3, struct, unittest
 
 import grpc
 from blob_support import key_of, name_of, ref_of
@@ -11,6 +12,7 @@ from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 from crash_server import CrashServer, DidNotStart
 from inspect_folder import inspect, places
+from journal import Broken
 from layer import Action
 from workload import batch_put, put_array, random_array, read_blob
 
@@ -29,10 +31,13 @@ def change(path, at, change_bytes, length):
         file.write(change_bytes(data))
 
 
+def one_bit(rng):
+    return lambda b: bytes([b[0] ^ 1 << rng.randrange(8)])
+
+
 # Each damages the blob at `place` from `first` on, and others only if it says so.
 def flip(place, first, rng):
-    change(place.path, rng.randrange(place.offset + first, place.offset + place.size),
-           lambda b: bytes([b[0] ^ 1 << rng.randrange(8)]), 1)
+    change(place.path, rng.randrange(place.offset + first, place.offset + place.size), one_bit(rng), 1)
 
 
 def zero(place, first, rng):
@@ -209,7 +214,7 @@ class DatabaseTest(unittest.TestCase):
             batch_put(cls.server, [array])
             store(cls.server, answer, {"number": number, "array": ref_of(name_of(array))})
             cls.results.append(get(cls.server, answer.key).record.json)
-        cls.server.stop()
+        assert cls.server.stop() == 0
         cls.kept = cls.server.folder + "/kept"
         shutil.copytree(cls.server.data, cls.kept)
 
@@ -223,7 +228,7 @@ class DatabaseTest(unittest.TestCase):
         page = self.rng.randrange(pages) * 4096
         if way == "flip":
             for _ in range(20):
-                change(path, self.rng.randrange(pages * 4096), lambda b: bytes([b[0] ^ 1 << self.rng.randrange(8)]), 1)
+                change(path, self.rng.randrange(pages * 4096), one_bit(self.rng), 1)
         elif way == "zero":
             change(path, page, lambda b: bytes(len(b)), 4096)
         elif way == "swap":
@@ -244,17 +249,22 @@ class DatabaseTest(unittest.TestCase):
         print(f"{DATABASES} damaged databases, {told} of them noticed", flush=True)
 
 
+def packs_below(folder):
+    return {name[:-3] for _, _, names in os.walk(folder) for name in names if name.endswith(".h5")}
+
+
 class LogTest(unittest.TestCase):
-    """SQLite gives each frame of its log a checksum over all frames up to it, and takes the log to end before the first one that
-    does not fit; if its head does not fit, there is no log. So damage takes back every transaction from there on, also
-    those that were acknowledged, and nobody can tell such a log from one whose end a power cut kept from the disk: the server
-    says nothing. No promise covers that. What holds: what was committed before the damage is there, nothing is
-    served that was not stored, and the folder is in order again. The packs are newer than the rows then: a blob that
-    was sealed or rewritten since is told as damaged, and a pack that no row tells of stays.
+    """SQLite gives each frame of its log a checksum over all frames up to it, and takes the log to end before the first
+    that does not fit; if its head does not fit, there is no log. So damage takes back every transaction from there on,
+    also those that were acknowledged; and since nobody can tell such a log from one whose end a power cut kept from
+    the disk, the server says nothing. No promise covers that. What holds: what was committed before the damage is
+    there, nothing is served that was not stored, and the folder is in order again. The packs are newer than the
+    rows then: a blob that was sealed or rewritten since is told as damaged, and a pack that no row tells of stays.
     """
 
     FRAME = 24 + 4096
     HEAD = 32
+    WAYS = ("flip", "zero", "cut", "swap", "head", "lose")
     JOBS = 16  # of which the first few are in the database's file
 
     def setUp(self):
@@ -266,12 +276,12 @@ class LogTest(unittest.TestCase):
     # ---- what there is
 
     def fill(self, seals):
-        """`stored` and `taken_back`: number of a job → frames of the log when that was acknowledged. The server is killed."""
+        """`stored`, `taken_back`: number of a job → frames of the log when that was acknowledged. Ends with a kill."""
         self.arrays, self.results, self.stored, self.taken_back = [], [], {}, {}
         self.server.start()
         for number in range(4):
             self.make(number)
-        self.server.stop()
+        self.assertEqual(self.server.stop(), 0)
         self.server.start()
         self.assertEqual(os.path.getsize(self.log), 0)
         for number in range(4, 10):
@@ -292,10 +302,12 @@ class LogTest(unittest.TestCase):
             self.assertEqual(struct.unpack_from(">I", log.read(self.HEAD), 8), (4096,))
         self.kept = self.server.folder + "/kept"
         shutil.copytree(self.server.data, self.kept)
-        self.packs = {name[:-3] for _, _, names in os.walk(self.kept) for name in names if name.endswith(".h5")}
+        self.packs = packs_below(self.kept)
 
     def restore(self):
         """As it was when it was killed."""
+        if self.server.running():  # after a failure
+            self.server.kill()
         shutil.rmtree(self.server.data)
         shutil.copytree(self.kept, self.server.data)
 
@@ -330,7 +342,7 @@ class LogTest(unittest.TestCase):
         size, frame = os.path.getsize(self.log), self.rng.randrange(self.frames() - 1)
         at = self.HEAD + frame * self.FRAME
         if way == "flip":
-            change(self.log, at + self.rng.randrange(self.FRAME), lambda b: bytes([b[0] ^ 1 << self.rng.randrange(8)]), 1)
+            change(self.log, at + self.rng.randrange(self.FRAME), one_bit(self.rng), 1)
         elif way == "zero":
             change(self.log, at, lambda b: bytes(len(b)), 4096)
         elif way == "swap":
@@ -338,7 +350,7 @@ class LogTest(unittest.TestCase):
         elif way == "cut":
             os.truncate(self.log, self.rng.randrange(at, min(at + self.FRAME, size)))
         elif way == "head":
-            change(self.log, self.rng.randrange(self.HEAD), lambda b: bytes([b[0] ^ 1 << self.rng.randrange(8)]), 1)
+            change(self.log, self.rng.randrange(self.HEAD), one_bit(self.rng), 1)
         elif way == "lose":
             os.unlink(self.log)
         return 0 if way in ("head", "lose") else frame
@@ -353,7 +365,7 @@ class LogTest(unittest.TestCase):
         self.fill(seals)
         lost = told = 0
         for number in range(DATABASES):
-            way = ("flip", "zero", "cut", "swap", "head", "lose")[number % 6]
+            way = self.WAYS[number % len(self.WAYS)]
             self.restore()
             frame = self.hurt(way)
             with self.subTest(number=number, way=way, frame=frame, of=self.stored[self.JOBS - 1], seed=SEED):
@@ -368,7 +380,7 @@ class LogTest(unittest.TestCase):
         self.assertEqual(told > 0, seals)
 
     def look(self, number, frame):
-        """Whether the result is there, and whether its blob is told as damaged. Frames from `frame` on are lost."""
+        """Whether the result is there, and its blob told as damaged. Frames from `frame` on are lost."""
         taken_back = self.taken_back.get(number, 1 << 40) <= frame
         must = self.stored[number] <= frame and number not in self.taken_back
         damaged = False
@@ -395,31 +407,45 @@ class LogTest(unittest.TestCase):
         for number in range(self.JOBS):
             if self.lease(number).outcome != jobs_pb2.RETRIEVED:
                 self.assertEqual(self.put(number).record.json, self.results[number])
-            self.assertEqual(read_blob(self.server, name_of(self.arrays[number])), self.arrays[number].tobytes())
+            array = self.arrays[number]
+            self.assertEqual(read_blob(self.server, name_of(array)), array.tobytes())
         self.assertEqual(self.server.stop(), 0)
         inspect(self.server.data, hurt=self.packs_without_file(), unknown=self.packs)
 
     def packs_without_file(self):
-        there = {name[:-3] for _, _, names in os.walk(self.server.data) for name in names if name.endswith(".h5")}
         with sqlite3.connect(f"file:{self.server.data}/tiffin.db?mode=ro", uri=True) as database:
             known = {name for name, in database.execute("SELECT name FROM packs")}
         database.close()
-        return known - there
+        return known - packs_below(self.server.data)
 
     def test_a_log_that_is_damaged_while_it_was_copied_into_the_database(self):
-        """Then the database's file holds pages of two times, and nothing makes them one again."""
+        """Then the database's file holds pages of two times, and nothing makes them one again. No wrong result or byte
+        comes of it; but tables and indices may disagree, which a start does not look for. How often nothing
+        is said of that is printed.
+        """
         self.fill(seals=False)
         writes = self.writes_of_a_start()
-        told = 0
+        said = unsaid = 0
         for number in range(DATABASES):
-            way = ("flip", "zero", "cut", "swap", "head", "lose")[number % 6]
+            way = self.WAYS[number % len(self.WAYS)]
             write = self.rng.randint(1, writes)
             with self.subTest(number=number, way=way, write=write, of=writes, seed=SEED):
                 self.start_and_kill_at(write)
                 self.hurt(way)
-                told += use_damaged(self, self.server, self.arrays, self.results)
-        print(f"{DATABASES} logs damaged while they were copied, {told} of them noticed", flush=True)
-        self.assertGreater(told, 0)
+                use_damaged(self, self.server, self.arrays, self.results)
+                if re.search("event=damaged|event=start error", "".join(self.server.log)):
+                    said += 1
+                elif not self.in_order():
+                    unsaid += 1
+        print(f"{DATABASES} logs damaged while they were copied: {said} noticed, {unsaid} more with rows that disagree",
+              flush=True)
+
+    def in_order(self):
+        try:
+            inspect(self.server.data, hurt=self.packs_without_file(), unknown=self.packs)
+            return True
+        except Broken:
+            return False
 
     def writes_of_a_start(self):
         """How many pages are copied."""

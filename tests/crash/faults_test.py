@@ -137,14 +137,14 @@ class FaultsTest(unittest.TestCase):
                 by_kind.setdefault(fault[:2], []).append(fault)
             turns = list(by_kind.values())
             faults = [rng.choice(turns[i % len(turns)]) for i in range(FAULTS)]
-        failed = 0
+        missed = 0
         for fault in faults:
             kind, error, codes, number, lasts = fault
             with self.subTest(kind=kind, error=errno.errorcode.get(error, "short"), number=number,
                               of=counts[kind], lasts=lasts, seed=SEED):
-                failed += Fault(self, *fault).run()
-        print(f"{failed} of {total} faults; {len(faults) - failed} of those chosen did not come up", flush=True)
-        self.assertGreater(failed, len(faults) * 0.7)
+                missed += not Fault(self, *fault).run()
+        print(f"{len(faults) - missed} of {total} faults; {missed} more did not come up", flush=True)
+        self.assertLess(missed, max(2, len(faults) * 0.3))
 
     def count_calls(self):
         scenario = Scenario(SEED, tape=False)

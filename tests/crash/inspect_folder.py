@@ -36,8 +36,8 @@ def places(server):
 
 
 def inspect(data, hurt=(), unknown=()):
-    """Raises Broken. Of a server that was stopped with SIGTERM. `hurt`: packs that were damaged on purpose; `unknown`: those that
-    the index need not know, since its damage took that back."""
+    """Raises Broken. Of a server that was stopped with SIGTERM. `hurt`: packs that were damaged on purpose; `unknown`:
+    those that the index need not know, since damage of the database took that back."""
     database = sqlite3.connect(f"file:{data}/tiffin.db?mode=ro", uri=True)
     try:
         _check_rows(database)

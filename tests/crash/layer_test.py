@@ -35,7 +35,7 @@ class LayerTest(unittest.TestCase):
     def test_a_stopped_server_leaves_nothing_unsynced_that_counts(self):
         self.server.start()
         self.use()
-        self.server.stop()
+        self.assertEqual(self.server.stop(), 0)
         self.server.power_cut("none", random.Random(1))
         self.server.start()
         self.assertEqual(submit(self.server, job("f", 7)).result.record.json, b"7")

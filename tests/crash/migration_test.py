@@ -1,5 +1,5 @@
-"""A data folder of an earlier schema, and a server that is killed while it migrates it, at each call in turn that changes the
-database's files; half the time the power fails as well.
+"""A data folder of an earlier schema, and a server that is killed while it migrates it: before each call in turn that
+changes the database's files; half of the time the power fails as well.
 """
 import base64, json, os, random, re, shutil, sqlite3, unittest
 
@@ -15,8 +15,8 @@ from journal import Journal
 from layer import CHANGES, Action
 
 SEED = int(os.environ.get("TIFFIN_CRASH_SEED", random.randrange(1 << 32)))
-STEPS = ["inline", "inline", "inline", "inline", "small_blobs", "inside_the_record", "batch", "large", "failure",
-         "workflow", "workflow", "alias", "alias", "invalidate", "left_half_way", "inline"]
+STEPS = ["inline", "inline", "inline", "inline", "small_blobs", "inside_the_record", "batch", "large",
+         "failure", "workflow", "workflow", "alias", "alias", "invalidate", "left_half_way", "inline"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATABASE = "data/tiffin.db*"  # and its log
 
@@ -38,7 +38,7 @@ def schema_of(path):
 
 
 def make_older(path, version):
-    """The database as the server of that schema would have written it. Its log holds all of it, as a kill leaves it."""
+    """The database as the server of that schema would have written it: all in its log, as a kill leaves it."""
     newer = path + ".newer"
     os.rename(path, newer)
     with sqlite3.connect(newer) as database:

@@ -1,5 +1,5 @@
-"""Collect rewrites sealed packs that little is left of; it is killed at each call in turn that changes the disk, half of the
-time with a power cut.
+"""Collect rewrites sealed packs that little is left of. The server is killed before each call in turn that changes the
+disk meanwhile; half the time the power fails as well.
 """
 import os, random, shutil, unittest
 

@@ -104,7 +104,7 @@ class RulesTest(unittest.TestCase):
         put_array(self.server, array)
 
     def test_a_folder_that_was_there_is_made_durable_all_the_same(self):
-        self.server.stop()
+        self.assertEqual(self.server.stop(), 0)
         for number in range(256):
             os.makedirs(f"{self.server.data}/packs/{number:02x}", exist_ok=True)
         self.server.begin_tape()

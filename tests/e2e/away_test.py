@@ -4,7 +4,7 @@ import json, os, signal, unittest
 import numpy
 
 from cli_support import CliCase, MISS, REFUSED, UNREACHABLE
-from support import job, submit
+from support import caller, job, submit
 from tiffin.v1 import admin_pb2, jobs_pb2
 
 ONE, OTHER = job("m.away", 1), job("m.other")
@@ -172,6 +172,27 @@ class AwayTest(CliCase):
             self.assertIn("invalidated", file.read())
         # It is in nobody's way.
         self.assertEqual(self.cli("flush"), "delivered 0, refused 0, left 0\n")
+
+    def test_what_cannot_be_stored_while_somebody_computes_waits_on(self):
+        self.away()
+        running = self.run_job(patience="0")  # without a lease
+        self.go_on()
+        self.ends_alone(running)
+        self.back()
+        other = submit(self.server, ONE)
+        out, err = self.finish(self.start("flush", TIFFIN_PATIENCE="0"), UNREACHABLE)
+        self.assertEqual(out, "delivered 0, refused 0, left 1\n")
+        self.server.jobs.Release(jobs_pb2.ReleaseRequest(caller=caller(), leases=[other.lease.id]))
+        self.assertEqual(self.cli("flush"), "delivered 1, refused 0, left 0\n")
+        self.check_stored()
+
+    def test_a_folder_that_takes_no_results_does_not_stop_anybody_s_work(self):
+        self.away()
+        spool = self.write("file", "") + "/spool"
+        out, err = self.finish(self.start("run", json.dumps(ONE), "--", "echo", "7", TIFFIN_PATIENCE="0",
+                                          TIFFIN_SPOOL=spool))
+        self.assertEqual(out, "7\n")
+        self.assertIn(spool, err)
 
     def test_an_array_waits_in_the_spool_and_becomes_a_ref(self):
         array = numpy.random.default_rng(1).random(10_000)

@@ -200,6 +200,14 @@ class CliTest(unittest.TestCase):
         waiter = self.start("--json", "run", job("shared"), "--", "echo", "not this")
         key = self.ends(DONE, "key", stdin=job("shared")).strip()
         self.wait_for_waiters(1)
+        # Who holds it, and who waits.
+        (lease,) = self.lines("leases")
+        (who,) = lease["waiters"]
+        self.assertEqual((lease["waiting"], who["can_compute"]), (1, True))
+        self.assertNotEqual(who["session"]["id"], lease["holder"]["session"])
+        name = who["session"]["user"] + " on " + who["session"]["host"]
+        self.assertIn("1: " + name, self.ends(DONE, "leases"))
+        self.assertIn("1: " + name, self.ends(DONE, "show", key))
         with open(fifo, "w", encoding="utf-8") as go:
             go.write("5")
         self.assertEqual(holder.communicate(timeout=60)[0], "5\n")

@@ -83,7 +83,8 @@ class RecordLimitsTest(LimitsCase):
         name = jobs_pb2.JobName(key=key)
         requests = (
             (self.server.jobs.BatchGetResults, jobs_pb2.BatchGetResultsRequest(jobs=[name] * 2), 2),
-            (self.server.jobs.SubmitBatch, jobs_pb2.SubmitBatchRequest(jobs=[record(job(self._testMethodName))]), 1))
+            (self.server.jobs.SubmitBatch,
+             jobs_pb2.SubmitBatchRequest(jobs=[record(job(self._testMethodName))]), 1))
         for rpc, request, count in requests:
             request.caller.CopyFrom(caller())
             items = [item for answer in rpc(iter([request])) for item in answer.items]
@@ -207,13 +208,26 @@ class TextLimitsTest(LimitsCase):
                 caller=caller(), values=[bytes(32)] * n))
         self.both_sides(BAD, ["10000"], 10_000, 10_001, renew, release, invalidate, jobs, names, missing)
 
+    def test_related_jobs_that_are_told(self):
+        arrays = [numpy.full(1000, i) for i in range(2)]
+        for array in arrays:
+            self.server.blobs.Put(parts(name_of(array), array.tobytes()))
+        made = submit(self.server, job("m.make"))
+        store(self.server, made, [refer(array) for array in arrays])
+        users = [record(job("m.use", refer(array), i)) for array in arrays for i in range(600)]
+        list(self.server.jobs.SubmitBatch(iter([jobs_pb2.SubmitBatchRequest(
+            caller=caller(), jobs=users)])))
+        info = self.server.jobs.GetJob(jobs_pb2.GetJobRequest(
+            caller=caller(), job=jobs_pb2.JobName(key=made.key), outputs=True)).job
+        self.assertEqual(len(info.outputs), 1000)
+
     def test_pages_of_jobs(self):
         self.both_sides(BAD, ["page_size", "1000"], 1000, 1001, lambda n: self.server.jobs.ListJobs(
             jobs_pb2.ListJobsRequest(caller=caller(), page_size=n)))
 
 
 class MessageLimitsTest(LimitsCase):
-    def channel(self, **options):
+    def channel(self):
         channel = grpc.insecure_channel(self.server.address, options=[
             ("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", 20 * MIB)])
@@ -252,7 +266,35 @@ class MessageLimitsTest(LimitsCase):
         name = jobs_pb2.JobName(key=answer.key)
         info = self.server.jobs.GetJob(jobs_pb2.GetJobRequest(caller=caller(), job=name)).job
         self.assertEqual(info.state, jobs_pb2.JOB_DONE)
-        self.assertEqual(len(self.server.jobs.ListJobs(jobs_pb2.ListJobsRequest(caller=caller())).jobs), 1)
+        self.assertEqual(info.result.digest, get(self.server, answer.key).digest)
+
+    def test_a_job_is_shown_however_many_other_results_it_had(self):
+        who = caller(namespace="evidence", host="elsewhere")
+        who.session.script = "s" * 4096  # told with each of them
+        answer = submit(self.server, job(self._testMethodName), namespace="evidence")
+        store(self.server, answer, 0, namespace="evidence")
+        others = [self.server.jobs.StoreResult.future(jobs_pb2.StoreResultRequest(
+            caller=who, key=answer.key, epoch=answer.lease.epoch, record=record(i)))
+            for i in range(1, 5201)]
+        self.assertEqual({other.code() for other in others}, {grpc.StatusCode.ALREADY_EXISTS})
+        info = self.server.jobs.GetJob(jobs_pb2.GetJobRequest(
+            caller=who, job=jobs_pb2.JobName(key=answer.key))).job
+        self.assertGreater(len(info.evidence), 0)
+        request = jobs_pb2.ListJobsRequest(caller=who)
+        request.filter.nondeterministic = True
+        self.assertEqual([each.key for each in self.server.jobs.ListJobs(request).jobs], [answer.key])
+
+    def test_explanations_fit_a_message_however_long_the_paths_are(self):
+        one = lambda i: record(job("m.long", {"member" * 200_000: i}))
+        for i in range(20):
+            self.server.jobs.StoreResult(jobs_pb2.StoreResultRequest(
+                caller=caller(), job=one(i), record=record(i)))
+        why = self.server.jobs.Explain(jobs_pb2.ExplainRequest(caller=caller(), job=one(-1), neighbours=100))
+        self.assertEqual(why.cause, jobs_pb2.MISS_OTHER_ARGUMENTS)
+        self.assertEqual(len(why.neighbours), 20)
+        for neighbour in why.neighbours:
+            self.assertIn("member", neighbour.paths[0])
+            self.assertLess(len(neighbour.paths[0]), 4096)
 
     def test_bulk_that_does_not_fit_inline_is_told(self):
         array = numpy.zeros(13 * MIB, dtype="uint8")  # as base64 it has more than 16 MiB

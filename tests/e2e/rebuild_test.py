@@ -247,10 +247,30 @@ class Rebuild(unittest.TestCase):
                                self.server.data], capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 1)
         self.assertIn("another server owns", done.stderr)
-        told = subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "--server", self.server.address,
-                               "verify", "--rebuild"], capture_output=True, text=True, timeout=120)
-        self.assertEqual(told.returncode, 2)
-        self.assertIn("tiffin-server --rebuild", told.stderr)
+        done = self.verify_rebuild(self.server.data)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("another server owns", done.stderr)
+
+    def verify_rebuild(self, *folder, **environment):
+        """`tiffin verify --rebuild`, with a server's program in PATH."""
+        programs = os.path.dirname(os.environ["TIFFIN_SERVER_BINARY"])
+        environment = dict(os.environ, PATH=programs + ":" + os.environ["PATH"], **environment)
+        return subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "verify", "--rebuild", *folder],
+                              capture_output=True, text=True, timeout=120, env=environment)
+
+    def test_verify_of_the_command_line_rebuilds_too(self):
+        arrays, keys = self.fill()
+        self.server.stop()
+        for arguments in ([self.server.data], []):
+            os.unlink(self.database)
+            done = self.verify_rebuild(*arguments, TIFFIN_DATA=self.server.data)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("9 were found in packs only", done.stdout)
+        done = self.verify_rebuild()
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--rebuild DIR", done.stderr)
+        self.server.start()
+        self.sound(arrays, keys, results=False)
 
     def test_a_folder_without_packs_is_refused(self):
         done = subprocess.run([os.environ["TIFFIN_SERVER_BINARY"], "--rebuild", "--data", "/tmp"],

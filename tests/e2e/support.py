@@ -48,7 +48,7 @@ class Server:
         self.admin = admin_pb2_grpc.AdminStub(self.channel)
 
     def stop(self, sig=signal.SIGTERM):
-        """Ends the server by its id; returns its exit code. An orderly end (SIGTERM) has exit code 0, or it fails."""
+        """Ends the server by its id; returns its exit code, which is 0 after SIGTERM: anything else fails."""
         self.process.send_signal(sig)
         return self.wait(0 if sig == signal.SIGTERM else -sig)
 

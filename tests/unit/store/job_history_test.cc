@@ -146,6 +146,11 @@ TEST_F(JobHistoryTest, InvalidateTakesFunctionVersionSessionOrAge) {
   EXPECT_EQ(count({.session = "other"}), 0u);
   EXPECT_EQ(count({.stored_before = then + absl::Seconds(1)}), 3u);
   EXPECT_FALSE(history_.Invalidate("default", {}, true).ok()) << "not everything by mistake";
+  JobFilter version;
+  version.version = "1";
+  EXPECT_EQ(history_.Invalidate("default", {{Digest()}, version, false}, true).status().code(),
+            absl::StatusCode::kInvalidArgument)
+      << "nor more than was meant";
 }
 
 TEST_F(JobHistoryTest, PagesAreStableWhileJobsAreSubmitted) {

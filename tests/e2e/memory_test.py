@@ -1,0 +1,135 @@
+"""What the server's memory grows by, at most: each test has a server of its own, whose cap is small."""
+import itertools, json, os, threading, unittest
+
+import grpc
+
+from support import Server, batch, caller, get, job, record, store, submit
+from tiffin.v1 import common_pb2, jobs_pb2
+
+MIB = 1 << 20
+CAP = 128 * MIB
+
+
+class MemoryTest(unittest.TestCase):
+    def setUp(self):
+        # AddressSanitizer keeps what was freed for a while: not here, where memory is looked at.
+        options = os.environ.get("ASAN_OPTIONS", "")
+        os.environ["ASAN_OPTIONS"] = options + ":quarantine_size_mb=1"
+        self.server = Server("--max-memory", str(CAP))
+        os.environ["ASAN_OPTIONS"] = options
+        self.addCleanup(self.server.close)
+        self.numbers = itertools.count()
+        self.serves_at_all()
+
+    def serves_at_all(self):
+        answer = submit(self.server, job("served", next(self.numbers)))
+        store(self.server, answer, 7)
+        self.assertEqual(get(self.server, answer.key).record.json, b"7")
+
+    def status(self, name):
+        """Bytes that the system tells of the server."""
+        with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) << 10 for line in status if line.startswith(name))
+
+    def sanitized(self):
+        with open(f"/proc/{self.server.process.pid}/maps", encoding="utf-8") as maps:
+            return "libasan" in maps.read()
+
+    def grows(self, call):
+        """Bytes by which the server's memory grew, at most, while this was done."""
+        with open(f"/proc/{self.server.process.pid}/clear_refs", "w", encoding="ascii") as refs:
+            refs.write("5")  # its peak is its memory of now
+        before = self.status("VmHWM")
+        call()
+        self.serves_at_all()
+        return self.status("VmHWM") - before
+
+    def until(self, condition):
+        for _ in range(6000):
+            if condition():
+                return
+            threading.Event().wait(0.01)
+        self.fail("it did not come about")
+
+    def burst(self):
+        """More and larger jobs at a time than there is room for."""
+        big = json.dumps({"function": "big", "arguments": ["x" * (15 * MIB)]}).encode()
+        request = jobs_pb2.SubmitRequest(caller=caller(), job=common_pb2.Record(json=big))
+        codes = {call.code() for call in [self.server.jobs.Submit.future(request) for _ in range(24)]}
+        self.assertLessEqual(codes, {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED})
+        self.assertIn(grpc.StatusCode.OK, codes)
+
+    def test_more_in_flight_than_the_cap(self):
+        # Beside the cap: what gRPC holds of messages that are on their way.
+        self.assertLess(self.grows(self.burst), (4 if self.sanitized() else 3) * CAP)
+
+    def test_memory_goes_back_after_bursts(self):
+        if self.sanitized():
+            self.skipTest("AddressSanitizer keeps what was freed")
+        before = self.status("RssAnon")
+        for _ in range(6):
+            self.burst()
+        self.until(lambda: self.status("RssAnon") - before < 2 * CAP)
+
+    def test_trees_count_as_what_they_take(self):
+        # A number of one digit takes many times its text.
+        numbers = b"[" + b"0," * 750_000 + b"0]"
+        request = jobs_pb2.SubmitRequest(caller=caller(), job=common_pb2.Record(
+            json=b'{"function":"f","arguments":[' + numbers + b"," + numbers + b"]}"))
+        codes = set()
+
+        def burst():
+            calls = [self.server.jobs.Submit.future(request) for _ in range(8)]
+            codes.update(call.code() for call in calls)
+        self.assertLess(self.grows(burst), 3 * CAP)
+        self.assertLessEqual(codes, {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED})
+        self.assertIn(grpc.StatusCode.OK, codes)
+
+    def done(self, count, size, **members):
+        """Jobs done, or failed, with strings of that size; their records and keys."""
+        jobs = [job("large", next(self.numbers)) for _ in range(count)]
+        keys = []
+        for one in jobs:
+            answer = submit(self.server, one)
+            store(self.server, answer, "x" * size, **members)
+            keys.append(answer.key)
+        return jobs, keys
+
+    def test_waiting_for_many_large_results_that_are_there(self):
+        _, keys = self.done(40, 8 * MIB)
+        items = [jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=key)) for key in keys]
+        request = jobs_pb2.AwaitRequest(caller=caller(), items=items)
+
+        def read_one():
+            stream = self.server.jobs.Await(iter([request]))
+            next(stream)
+            self.serves_at_all()
+            stream.cancel()
+        self.assertLess(self.grows(read_one), CAP)
+        got = []
+        self.assertLess(self.grows(lambda: got.extend(self.server.jobs.Await(iter([request])))), 192 * MIB)
+        self.assertEqual({event.event for event in got}, {jobs_pb2.AWAIT_RESULT})
+        self.assertEqual(len(got), 40)
+
+    def test_a_batch_that_hits_many_long_logs(self):
+        jobs, keys = self.done(3000, 1, log="l" * 65536)
+        request = jobs_pb2.SubmitBatchRequest(caller=caller(), jobs=[record(one) for one in jobs])
+        items = []
+        self.assertLess(self.grows(lambda: items.extend(batch(self.server.jobs.SubmitBatch, request))), CAP)
+        self.assertLess(sum(len(item.response.result.log) for item in items), 9 * MIB)
+        request = jobs_pb2.BatchGetResultsRequest(
+            caller=caller(), jobs=[jobs_pb2.JobName(key=key) for key in keys])
+        self.assertLess(self.grows(lambda: batch(self.server.jobs.BatchGetResults, request)), CAP)
+
+    def test_a_batch_that_is_answered_large_failures(self):
+        jobs, _ = self.done(40, 8 * MIB, kind=jobs_pb2.RESULT_KIND_ERROR)
+        request = jobs_pb2.SubmitBatchRequest(caller=caller(), jobs=[record(one) for one in jobs])
+        request.options.answer_failures.seconds = 3600
+        items = []
+        self.assertLess(self.grows(lambda: items.extend(batch(self.server.jobs.SubmitBatch, request))), CAP)
+        self.assertEqual({item.response.outcome for item in items}, {jobs_pb2.FAILED})
+        self.assertLess(sum(item.ByteSize() for item in items), 24 * MIB)
+
+
+if __name__ == "__main__":
+    unittest.main()
