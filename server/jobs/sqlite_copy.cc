@@ -1,9 +1,13 @@
 #include "server/jobs/sqlite_copy.h"
 
 #include <SQLiteCpp/Backup.h>
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "common/status.h"
 #include "common/strings.h"
@@ -14,6 +18,16 @@ namespace tiffin::server {
 namespace {
 
 constexpr int kPages = 256;  // of one step
+
+// Here, and not by SQLite, which would not say why it could not.
+absl::Status MakeFile(const std::filesystem::path& file) {
+  const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  const int error = errno;
+  if (fd >= 0 && ::close(fd) == 0) return absl::OkStatus();
+  const bool full = error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
+  return absl::Status(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnavailable,
+                      StrCat("making ", file.string(), ": ", std::strerror(error)));
+}
 
 absl::Status CopyPages(SQLite::Database& source, SQLite::Database& copy, uint64_t page_bytes,
                        const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
@@ -40,7 +54,8 @@ absl::StatusOr<std::vector<PackUse>> Copy(
     TIFFIN_ASSIGN_OR_RETURN(packs, reader.PackUses());
     const auto page = static_cast<uint64_t>(
         source.database().execAndGet("PRAGMA page_size").getInt64());
-    SQLite::Database copy(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    TIFFIN_RETURN_IF_ERROR(MakeFile(file));
+    SQLite::Database copy(file.string(), SQLite::OPEN_READWRITE);
     try {
       copy.exec("PRAGMA synchronous = FULL");
       return CopyPages(source.database(), copy, page, progress);

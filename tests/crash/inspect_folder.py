@@ -64,9 +64,9 @@ def inspect_copy(data, results):
 
 
 def _check_rows(database):
-    (sound,), = database.execute("PRAGMA integrity_check")
-    if sound != "ok":
-        raise Broken(f"integrity_check: {sound}")
+    found = database.execute("PRAGMA integrity_check").fetchall()
+    if found != [("ok",)]:
+        raise Broken(f"integrity_check: {found}")
     foreign = database.execute("PRAGMA foreign_key_check").fetchall()
     if foreign:
         raise Broken(f"foreign_key_check: {foreign}")

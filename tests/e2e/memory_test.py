@@ -115,7 +115,9 @@ class MemoryTest(unittest.TestCase):
         jobs, keys = self.done(3000, 1, log="l" * 65536)
         request = jobs_pb2.SubmitBatchRequest(caller=caller(), jobs=[record(one) for one in jobs])
         items = []
-        self.assertLess(self.grows(lambda: items.extend(batch(self.server.jobs.SubmitBatch, request))), CAP)
+        # What was read stays in the cache of results, 64 MiB; AddressSanitizer adds to each piece.
+        most = 2 * CAP if self.sanitized() else CAP
+        self.assertLess(self.grows(lambda: items.extend(batch(self.server.jobs.SubmitBatch, request))), most)
         self.assertLess(sum(len(item.response.result.log) for item in items), 9 * MIB)
         request = jobs_pb2.BatchGetResultsRequest(
             caller=caller(), jobs=[jobs_pb2.JobName(key=key) for key in keys])
