@@ -219,8 +219,8 @@ absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions
     std::error_code error;
     const uintmax_t size = std::filesystem::file_size(options.file, error);
     if (error || size > options.check_bytes) return absl::OkStatus();
-    // Indices, too: a log that was damaged while it was copied leaves tables and indices of two times.
-    const std::string found = database.execAndGet("PRAGMA integrity_check(1)").getString();
+    // Not its indices: a row that differs from them is damage of that row, which is told by its checksum.
+    const std::string found = database.execAndGet("PRAGMA quick_check(1)").getString();
     if (found == "ok") return absl::OkStatus();
     throw SQLite::Exception(found, SQLITE_CORRUPT);
   });
