@@ -95,7 +95,7 @@ class BidiStream : public RawBidiReactor,
   virtual bool Produce() { return false; }
   // Bytes that a message takes while it is worked on.
   virtual size_t CostOf(const Request& request, size_t message_bytes) const {
-    return message_bytes + TreeBytes(request);
+    return WorkingBytes(request, message_bytes);
   }
   // Nothing more will come.
   virtual void HalfClosed() { End(grpc::Status::OK); }
@@ -139,7 +139,7 @@ class BidiStream : public RawBidiReactor,
   void TakeMessage() {
     if (ended()) return;  // nobody would hear of what it does
     const size_t bytes = message_.Length();
-    share_ = calls_->memory().Take(bytes < kCounted ? 0 : 2 * bytes);  // as it came, and read
+    share_ = calls_->memory().Take(bytes < kCounted ? 0 : bytes);  // as it came
     if (!share_) return End(TooMuchInFlight());
     Request request;
     if (!ReadMessage(std::exchange(message_, grpc::ByteBuffer()), &request).ok()) {

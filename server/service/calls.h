@@ -163,7 +163,10 @@ class Calls {
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
     const size_t bytes = request.ByteSizeLong();
-    return memory_.Take(bytes < kCounted ? 0 : bytes + TreeBytes(request));
+    if (bytes < kCounted) return memory_.Take(0);
+    // What cannot fit is refused before it is looked at.
+    if (!memory_.Take((kTextCopies + 1) * bytes)) return ByteBudget::Share();
+    return memory_.Take(WorkingBytes(request, bytes));
   }
 
   static constexpr size_t kCounted = 64 << 10;

@@ -1,7 +1,7 @@
 """What tests of `tiffin` share: a server, a folder of their own, and the command line that speaks to it."""
-import base64, json, os, subprocess, tempfile, threading, unittest
+import base64, json, os, subprocess, tempfile, unittest
 
-from support import Server
+from support import Server, until
 
 CLI = os.environ["TIFFIN_CLI_BINARY"]
 DONE, MISS, WRONG_USE, REFUSED, UNREACHABLE = range(5)
@@ -14,9 +14,12 @@ def text_of(key):
 class CliCase(unittest.TestCase):
     flags = ()
 
-    def setUp(self):
+    def serve(self):
         self.server = Server(*self.flags)
         self.addCleanup(self.server.close)
+
+    def setUp(self):
+        self.serve()
         folder = tempfile.TemporaryDirectory(prefix="tiffin-cli-")
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
@@ -52,9 +55,4 @@ class CliCase(unittest.TestCase):
         """The JSON objects that the command printed, one a line."""
         return [json.loads(line) for line in self.cli("--json", *arguments, code=code, **env).splitlines()]
 
-    def until(self, condition):
-        for _ in range(6000):
-            if condition():
-                return
-            threading.Event().wait(0.01)
-        self.fail("it did not come about")
+    until = staticmethod(until)

@@ -1,49 +1,31 @@
 """Each command of `tiffin`, used as its users would: what it prints and its exit code."""
-import io, json, os, signal, subprocess, tempfile, unittest
+import io, json, os, signal, subprocess, unittest
 
 import numpy
 
+from cli_support import CLI, DONE, MISS, REFUSED, UNREACHABLE, WRONG_USE, CliCase
 from support import Server
 
-CLI = os.environ["TIFFIN_CLI_BINARY"]
 RECORDING = os.path.join(os.path.dirname(__file__), "..", "data", "noodles-jobs.jsonl")
 ARANGE_KEY = "4Z8kdMg-CbjgTKKYlz6b-_-Tsda5VAJL44OheRB10mU="
-DONE, MISS, WRONG_USE, REFUSED, UNREACHABLE = range(5)
 
 
 def job(name, *arguments):
     return json.dumps({"function": name, "arguments": arguments})
 
 
-class CliTest(unittest.TestCase):
+class CliTest(CliCase):
     @classmethod
     def setUpClass(cls):
         cls.server = Server()
         cls.addClassCleanup(cls.server.close)
 
+    def serve(self):
+        """One server for all: a namespace a test, so that tests do not meet each other's jobs."""
+
     def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="tiffin-cli-")
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
-        # A namespace a test, so that tests do not meet each other's jobs.
-        self.env = dict(os.environ, TIFFIN_SERVER=self.server.address, TIFFIN_PATIENCE="10s",
-                        TIFFIN_SPOOL=self.path("spool"),
-                        TIFFIN_NAMESPACE="cli/" + self.id().rsplit(".", 1)[1])
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def write(self, name, text):
-        with open(self.path(name), "w", encoding="utf-8") as file:
-            file.write(text)
-        return self.path(name)
-
-    def start(self, *arguments, **options):
-        process = subprocess.Popen([CLI, *arguments], env=self.env, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-        self.addCleanup(process.communicate)
-        self.addCleanup(process.kill)
-        return process
+        super().setUp()
+        self.env.update(TIFFIN_PATIENCE="10s", TIFFIN_NAMESPACE="cli/" + self.id().rsplit(".", 1)[1])
 
     def run_cli(self, *arguments, stdin="", binary=False):
         return subprocess.run([CLI, *arguments], env=self.env, capture_output=True, timeout=120,

@@ -3,7 +3,7 @@ import itertools, json, os, resource, socket, struct, threading, unittest
 
 import grpc
 from tiffin.v1 import admin_pb2, blobs_pb2, common_pb2, jobs_pb2, jobs_pb2_grpc
-from support import Server, batch, caller, get, job, record, store, submit
+from support import Server, batch, caller, get, job, record, store, submit, until
 
 MIB = 1 << 20
 
@@ -75,12 +75,7 @@ class HostileTest(unittest.TestCase):
         for word in words:
             self.assertIn(word, caught.exception.details())
 
-    def until(self, condition):
-        for _ in range(6000):
-            if condition():
-                return
-            threading.Event().wait(0.01)
-        self.fail("it did not come about")
+    until = staticmethod(until)
 
     # ---- connections ---------------------------------------------------------------------------
 

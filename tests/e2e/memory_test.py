@@ -1,9 +1,9 @@
 """What the server's memory grows by, at most: each test has a server of its own, whose cap is small."""
-import itertools, json, os, threading, unittest
+import itertools, json, os, unittest
 
 import grpc
 
-from support import Server, batch, caller, get, job, record, store, submit
+from support import Server, batch, caller, get, job, record, store, submit, until
 from tiffin.v1 import common_pb2, jobs_pb2
 
 MIB = 1 << 20
@@ -44,12 +44,7 @@ class MemoryTest(unittest.TestCase):
         self.serves_at_all()
         return self.status("VmHWM") - before
 
-    def until(self, condition):
-        for _ in range(6000):
-            if condition():
-                return
-            threading.Event().wait(0.01)
-        self.fail("it did not come about")
+    until = staticmethod(until)
 
     def burst(self):
         """More and larger jobs at a time than there is room for."""

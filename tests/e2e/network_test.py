@@ -1,10 +1,10 @@
 """The network between client and server breaks: each test breaks it, checks, heals it, and checks again."""
-import base64, json, os, signal, subprocess, tempfile, threading, unittest
+import base64, json, os, signal, subprocess, tempfile, unittest
 
 import numpy
 
 from gate import Gate
-from support import Server, get, job, store, submit
+from support import Server, get, job, store, submit, until
 from tiffin.v1 import admin_pb2, jobs_pb2
 
 CLI = os.environ["TIFFIN_CLI_BINARY"]
@@ -133,12 +133,7 @@ class NetworkTest(unittest.TestCase):
     def text(key):
         return base64.urlsafe_b64encode(key).decode()
 
-    def until(self, condition):
-        for _ in range(6000):
-            if condition():
-                return
-            threading.Event().wait(0.01)
-        self.fail("it did not come about")
+    until = staticmethod(until)
 
     def test_who_waits_hears_after_the_line_was_cut(self):
         answer = submit(self.server, job("waited", 1), namespace=self.namespace)

@@ -116,3 +116,12 @@ def batch(rpc, *requests):
 
 def job(name, *arguments):
     return {"function": name, "arguments": list(arguments)}
+
+
+def until(condition):
+    """Waits for it, a minute at most."""
+    for _ in range(6000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not come about")
