@@ -77,10 +77,10 @@ class GrpcConnection : public Connection {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit: an Await may be silent
-    // How long connecting may take (its name tells otherwise): far or busy servers need more than a
-    // moment. The next two are the pauses between attempts.
     // What a stream may send ahead: a chunk of 1 MiB should not wait for leave to be sent on.
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamAheadBytes);
+    // How long connecting may take (its name tells otherwise): far or busy servers need more than a
+    // moment. The next two are the pauses between attempts.
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);

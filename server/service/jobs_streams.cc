@@ -1,5 +1,4 @@
 // The bidirectional streams of Jobs: SubmitBatch, BatchGetResults and Await.
-#include <atomic>
 #include <deque>
 #include <functional>
 #include <limits>
@@ -212,17 +211,18 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     return absl::OkStatus();
   }
 
-  // Called on the writer's thread: what blocks is done elsewhere, in order. Results that wait for the client to
-  // read count.
+  // Called on the writer's thread: what blocks is done elsewhere, in order. Of pushed results few wait for the
+  // client: the others are looked up once it has read these.
   void Tell(uint64_t index, WaitEvent event) {
-    // A lease that was granted is told: nobody else knows of it.
-    ByteBudget::Share share = calls_->memory().Take(event.result ? TextBytes(*event.result) : 0);
+    const size_t bytes = event.pushed ? TextBytes(*event.result) : 0;
     std::lock_guard lock(mutex_);
-    if (!share) {
-      too_much_ = true;
-      event.result.reset();
+    if (bytes == 0 || held_bytes_ == 0 || held_bytes_ + bytes <= kHeldBytes) {
+      held_bytes_ += bytes;
+      events_.push_back({index, std::move(event), bytes});
+    } else {
+      const AwaitItem again{.index = index, .job = event.key, .after_epoch = event.result->row.epoch};
+      next_parts_.push_back([this, again] { store_->Await(session_, caller(), {again}); });
     }
-    events_.push_back({index, std::move(event), std::move(share)});
     PumpLocked();
   }
 
@@ -248,9 +248,9 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       std::function<void()> next_part;
       {
         std::lock_guard lock(mutex_);
-        if (too_much_ || Full() || (events_.empty() && next_parts_.empty())) {
+        if (Full() || (events_.empty() && next_parts_.empty())) {
           pumping_ = false;
-          break;
+          return;
         }
         if (events_.empty()) {
           next_part = std::move(next_parts_.front());
@@ -258,6 +258,7 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
         } else {
           told = std::move(events_.front());
           events_.pop_front();
+          held_bytes_ -= told.bytes;
         }
       }
       if (next_part) {
@@ -266,7 +267,6 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
         Send(told.index, told.event);
       }
     }
-    if (too_much_) End(TooMuchInFlight());
   }
 
   void Send(uint64_t index, const WaitEvent& event) {
@@ -318,13 +318,14 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   struct Told {
     uint64_t index = 0;
     WaitEvent event;
-    ByteBudget::Share share;
+    size_t bytes = 0;  // of a pushed result
   };
+  static constexpr size_t kHeldBytes = 1 << 20;  // of pushed results, or one that is larger
   std::mutex mutex_;  // guards all below
   std::deque<Told> events_;
+  size_t held_bytes_ = 0;
   std::deque<std::function<void()>> next_parts_;  // look at more of what is awaited
   bool pumping_ = false, half_closed_ = false;
-  std::atomic<bool> too_much_{false};
   uint64_t next_ = 0, waiting_ = 0;
 };
 

@@ -98,6 +98,7 @@ struct WaitEvent {
   Kind kind = Kind::kOpen;
   Digest key;
   std::shared_ptr<const StoredResult> result;  // one for all who wait: it may be large
+  bool pushed = false;  // `result` came while they waited, and is stored: it can be looked up later instead
   std::optional<HolderInfo> holder;
   std::optional<LeaseRow> lease;
   std::optional<StoredResult> workflow;

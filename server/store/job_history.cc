@@ -33,6 +33,7 @@ absl::StatusOr<std::vector<BlobName>> Names(JobReader& reader, const std::vector
 absl::Status AddRelated(JobReader& reader, const JobRow& job, const std::vector<RowId>& blobs,
                         BlobUse use, std::vector<RelatedJob>* out) {
   for (const RowId blob : blobs) {
+    if (out->size() >= kRelated) return absl::OkStatus();
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, reader.FindBlob(blob));
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> jobs,
                             reader.JobsUsing(job.namespace_id, blob, use, kRelated));

@@ -225,7 +225,8 @@ absl::Status JobStore::TellIn(JobTransaction& tx, Effects& effects, const JobInH
       TIFFIN_RETURN_IF_ERROR(TellEnding(tx, effects, job.row, stored,
                                         t.tell == Transition::Tell::kResult
                                             ? WaitEvent::Kind::kResult
-                                            : WaitEvent::Kind::kFailed));
+                                            : WaitEvent::Kind::kFailed,
+                                        t.result == Transition::Result::kPut));
       break;
     }
     case Transition::Tell::kFree:
@@ -243,14 +244,14 @@ absl::Status JobStore::TellIn(JobTransaction& tx, Effects& effects, const JobInH
 }
 
 absl::Status JobStore::TellEnding(JobTransaction& tx, Effects& effects, const JobRow& job,
-                                  const StoredResult& result, WaitEvent::Kind kind) {
+                                  const StoredResult& result, WaitEvent::Kind kind, bool is_stored) {
   TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.id));
   all.push_back(job);
   const auto direct = std::make_shared<const StoredResult>(result);
   auto followed = std::make_shared<StoredResult>(result);
   if (!followed->linked_to) followed->linked_to = job.key;
   for (const JobRow& each : all) {
-    WaitEvent event{.kind = kind, .key = each.key};
+    WaitEvent event{.kind = kind, .key = each.key, .pushed = is_stored};
     if (each.id == job.id) {
       event.result = direct;
     } else {

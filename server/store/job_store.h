@@ -193,7 +193,7 @@ class JobStore {
                       const Transition& t, const Facts& facts);
   // Tells all who wait for the job, and for jobs that follow it, how it ended.
   absl::Status TellEnding(JobTransaction& tx, Effects& effects, const JobRow& job,
-                          const StoredResult& result, WaitEvent::Kind kind);
+                          const StoredResult& result, WaitEvent::Kind kind, bool is_stored);
   absl::Status DropCached(JobTransaction& tx, Effects& effects, const JobRow& before,
                           const Transition& t);
 

@@ -49,7 +49,8 @@ absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key,
       if (!stored) return absl::DataLossError("target: its result is missing");
       return TellEnding(tx, effects, job.row, *stored,
                         end.row.state == JobState::kDone ? WaitEvent::Kind::kResult
-                                                         : WaitEvent::Kind::kFailed);
+                                                         : WaitEvent::Kind::kFailed,
+                        true);
     }
     if (!end.lease) effects.free.push_back({job.row.namespace_id, job.row.key});
     return absl::OkStatus();

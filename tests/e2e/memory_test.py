@@ -4,7 +4,7 @@ import itertools, json, os, unittest
 import grpc
 
 from support import Server, batch, caller, get, job, record, store, submit, until
-from tiffin.v1 import common_pb2, jobs_pb2
+from tiffin.v1 import admin_pb2, common_pb2, jobs_pb2
 
 MIB = 1 << 20
 CAP = 128 * MIB
@@ -105,6 +105,19 @@ class MemoryTest(unittest.TestCase):
         self.assertLess(self.grows(lambda: got.extend(self.server.jobs.Await(iter([request])))), 192 * MIB)
         self.assertEqual({event.event for event in got}, {jobs_pb2.AWAIT_RESULT})
         self.assertEqual(len(got), 40)
+
+    def test_waiting_for_many_large_results_that_come_while_nothing_is_read(self):
+        answers = [submit(self.server, job("pushed", i)) for i in range(40)]
+        stream = self.server.jobs.Await(iter([jobs_pb2.AwaitRequest(caller=caller(), items=[
+            jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=answer.key)) for answer in answers])]))
+        self.until(lambda: self.server.admin.Stats(admin_pb2.StatsRequest()).waiting == 40)
+
+        def push():
+            for answer in answers:
+                store(self.server, answer, "x" * (8 * MIB))
+        self.assertLess(self.grows(push), 2 * CAP)  # all of them are 320 MiB
+        got = [event.key for event in stream if event.event == jobs_pb2.AWAIT_RESULT]
+        self.assertEqual(sorted(got), sorted(answer.key for answer in answers))  # none is lost
 
     def test_a_batch_that_hits_many_long_logs(self):
         jobs, keys = self.done(3000, 1, log="l" * 65536)
