@@ -38,6 +38,7 @@ Client::Client(std::shared_ptr<Connection> connection, ClientOptions options)
 
 Connection& Client::connection() const { return *impl_->connection; }
 v1::Caller Client::caller() const { return impl_->caller(); }
+const ClientOptions& Client::options() const { return impl_->options; }
 
 absl::StatusOr<Digest> Client::KeyOf(const Value& job) const {
   return JobKey(job, {.allow_unversioned_main = impl_->options.allow_unversioned_main});
@@ -273,27 +274,29 @@ absl::Status Client::Release(const Lease& lease) {
   return impl_->Call(&Connection::Release, request).status();
 }
 
-absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease> leases) {
+absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease> leases,
+                                                             bool progress) {
   std::vector<Renewal> out;
   out.reserve(leases.size());
   while (out.size() < leases.size()) {
     const auto part =
         leases.subspan(out.size(), std::min(kMaxRenewals, leases.size() - out.size()));
-    std::vector<std::string> ids;
-    absl::Duration term = absl::InfiniteDuration();
+    RenewalPlan::Batch batch{.progress = progress};
     for (const Lease& lease : part) {
-      ids.push_back(lease.id);
-      term = std::min(term, TermOf(lease));
+      batch.ids.push_back(lease.id);
+      batch.timeout = std::min(batch.timeout, RenewTimeout(TermOf(lease)));
     }
     std::vector<Renewal> outcomes;
     TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&](bool*) -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(outcomes, impl_->RenewOnce(ids, RenewTimeout(term)));
+      TIFFIN_ASSIGN_OR_RETURN(outcomes, impl_->RenewOnce(batch));
       return absl::OkStatus();
     }));
     out.insert(out.end(), outcomes.begin(), outcomes.end());
   }
   return out;
 }
+
+void Client::NoteProgress(const Digest& key) { impl_->keeper.NoteProgress(key); }
 
 absl::Status Client::SetAlias(std::string_view profile, std::string_view name, const Digest& key,
                               bool replace) {

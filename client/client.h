@@ -60,6 +60,9 @@ struct ClientOptions {
   int threads = 8;                                // of RunAsync
   OnUnavailable on_unavailable = OnUnavailable::kCompute;
   std::string spool;  // folder; empty: Spool::DefaultFolder()
+  // What waits there is tried again so often, from the first result that had to wait until the client is destroyed.
+  // Infinite: by the next Run that reaches the server, and by `tiffin flush`, only.
+  absl::Duration deliver_every = absl::Seconds(10);
   // Told of what was computed without the server and cannot be kept for it either: Run returns the value all the same.
   std::function<void(const Digest& key, const absl::Status& why)> on_lost;
 };
@@ -219,16 +222,22 @@ class Client {
   // Per lease: kRenewed, kDoneElsewhere, kLost. DEADLINE_EXCEEDED if the server took so long (a
   // sixth of the shortest term) that it is better asked again.
   enum class Renewal { kRenewed, kDoneElsewhere, kLost };
-  absl::StatusOr<std::vector<Renewal>> Renew(std::span<const Lease> leases);
+  // `progress`: their computations have got on, so that they may go on for longer than the server's --max-hold.
+  absl::StatusOr<std::vector<Renewal>> Renew(std::span<const Lease> leases, bool progress = false);
+  // The same of a job whose function Run or RunAsync is calling, told with its lease's next renewal.
+  void NoteProgress(const Digest& key);
   absl::Status SetAlias(std::string_view profile, std::string_view name, const Digest& key,
                         bool replace = false);
 
   // Uploads an array unless the server has it (asked by key: an array is hashed once, and sent
-  // once). Equal uploads from threads of one client are sent once. After a broken stream it goes on
-  // with what the server has kept, or else starts again.
+  // once). Equal uploads from threads of one client are sent once. It goes on with what the server has kept of a
+  // broken upload, of this program or of another, or else starts at the front.
   absl::StatusOr<BlobName> Put(std::string_view dtype, const Shape& shape,
                                std::string_view c_order_bytes);
   absl::StatusOr<BlobName> Put(const Array& array);
+  // The same of bytes whose key is known. Whether the server had them; `on_sent` is told how far it has got, in bytes.
+  absl::StatusOr<bool> PutNamed(const BlobName& name, std::string_view c_order_bytes,
+                                const std::function<void(uint64_t sent)>& on_sent = nullptr);
   // Many: small ones travel together. The names in the order given; the first error ends it, and
   // says which array (`arrays[3]: …`); others may have been stored.
   absl::StatusOr<std::vector<BlobName>> PutBatch(std::span<const Array> arrays);
@@ -265,6 +274,7 @@ class Client {
   // The connection and the Caller of this client, for calls that have no method here.
   Connection& connection() const;
   v1::Caller caller() const;
+  const ClientOptions& options() const;
 
  private:
   struct Computed;

@@ -243,7 +243,10 @@ absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function,
   const std::shared_ptr<Impl>& impl = self.impl_;
   Computed computed;
   absl::StatusOr<Value> result = self.RunWithServer(job, function, bulk, &computed);
-  if (!absl::IsUnavailable(result.status())) {
+  // What was computed is kept, whatever kept the server from taking it.
+  const bool alone = absl::IsUnavailable(result.status()) ||
+                     (computed.value && Spool::MayStillCome(result.status()));
+  if (!alone) {
     // It is back, so that what was spooled can go. That this may fail is not this job's affair.
     if (result.ok() && !impl->spool.empty()) impl->spool.Deliver(*impl->connection).IgnoreError();
     return result;
@@ -277,7 +280,11 @@ absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFuncti
   request.mutable_job()->set_json(PrintJson(job));
   // The work is not lost to its caller, even if nobody else will hear of it.
   const absl::Status spooled = impl_->spool.Add(request);
-  if (!spooled.ok() && impl_->options.on_lost) impl_->options.on_lost(key, spooled);
+  if (spooled.ok()) {
+    impl_->delivery.Begin();
+  } else if (impl_->options.on_lost) {
+    impl_->options.on_lost(key, spooled);
+  }
   return *computed->value;
 }
 
@@ -297,7 +304,7 @@ absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction&
 absl::StatusOr<Value> Client::Compute(const Digest& key, const Lease& lease,
                                       const JobFunction& function, Bulk bulk,
                                       Computed* computed) {
-  const KeptLease kept(&impl_->keeper, lease);
+  const KeptLease kept(&impl_->keeper, lease, key);
   const auto start = std::chrono::steady_clock::now();
   absl::StatusOr<Value> value = Call(function);
   StoreOptions options;

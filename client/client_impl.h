@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/client.h"
+#include "client/delivery.h"
 #include "client/lease_keeper.h"
 #include "client/repeat.h"
 #include "client/spool.h"
@@ -56,15 +57,15 @@ class Client::Impl {
     return response;
   }
   // One Renew, not repeated.
-  absl::StatusOr<std::vector<Renewal>> RenewOnce(const std::vector<std::string>& ids,
-                                                 absl::Duration timeout) const;
+  absl::StatusOr<std::vector<Renewal>> RenewOnce(const RenewalPlan::Batch& batch) const;
 
   // ---- put.cc
-  // Sends a blob unless it is known to be there. Waits while another thread sends the same.
-  absl::Status Upload(const BlobName& name, std::string_view bytes);
+  // Sends a blob unless it is known to be there. Waits while another thread sends the same. Whether it was there.
+  absl::StatusOr<bool> Upload(const BlobName& name, std::string_view bytes,
+                              const std::function<void(uint64_t sent)>& on_sent = nullptr);
   // Blobs below 1 MiB, each with its outcome; an error: not all were answered.
-  absl::Status SendSmall(std::span<const NamedBytes> blobs,
-                         std::vector<absl::Status>* outcomes) const;
+  absl::Status SendSmall(std::span<const NamedBytes> blobs, std::vector<absl::Status>* outcomes,
+                         bool* last_existed = nullptr) const;
   // Of blobs known to be on the server; bounded, and forgotten before the server may collect them.
   bool Knows(const BlobName& name);
   void Learn(const BlobName& name);
@@ -101,9 +102,10 @@ class Client::Impl {
     bool stop = false;
   };
 
-  absl::Status Send(const BlobName& name, std::string_view bytes) const;
-  // How many bytes of a broken upload the server has kept.
-  absl::StatusOr<size_t> Received(const BlobName& name, size_t size) const;
+  absl::StatusOr<bool> Send(const BlobName& name, std::string_view bytes,
+                            const std::function<void(uint64_t sent)>& on_sent) const;
+  // What the server has of an upload; nothing if it cannot say.
+  absl::StatusOr<v1::QueryPutResponse> Received(const BlobName& name, size_t size) const;
 
   v1::Caller caller_;
   const std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
@@ -113,7 +115,9 @@ class Client::Impl {
   std::set<BlobName> uploading_;
 
  public:
-  LeaseKeeper keeper;  // last: its thread uses what stands above
+  // Last: their threads use what stands above.
+  LeaseKeeper keeper;
+  Delivery delivery;
 };
 
 }  // namespace tiffin

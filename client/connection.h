@@ -18,6 +18,9 @@
 
 namespace tiffin {
 
+// Of one message, either way.
+inline constexpr int kMaxMessageBytes = 20 << 20;
+
 // An open Await. Read and Write may be called from two threads; destruction cancels it.
 class AwaitStream {
  public:

@@ -17,7 +17,6 @@
 namespace tiffin {
 namespace {
 
-constexpr int kMaxMessageBytes = 20 << 20;
 constexpr int kStreamAheadBytes = 2 << 20;
 
 // Of a call that was not cancelled here: a server that stops cancels what comes at the last moment, which is

@@ -15,9 +15,15 @@ absl::Duration TermOf(const Lease& lease) {
 
 absl::Duration RenewTimeout(absl::Duration term) { return term / 6; }
 
-void RenewalPlan::Add(const Lease& lease, Time now) {
+void RenewalPlan::Add(const Lease& lease, Time now, const Digest& job) {
   const Time::duration period = absl::ToChronoNanoseconds(TermOf(lease) / 3);
-  leases_[lease.id] = {period, now + period};
+  leases_[lease.id] = {.period = period, .due = now + period, .job = job};
+}
+
+void RenewalPlan::NoteProgress(const Digest& job) {
+  for (auto& [id, kept] : leases_) {
+    if (kept.job == job) kept.progress = true;
+  }
 }
 
 RenewalPlan::Time RenewalPlan::NextDue() const {
@@ -30,6 +36,9 @@ RenewalPlan::Batch RenewalPlan::Take(Time now) {
   Batch batch;
   for (auto& [id, kept] : leases_) {
     if (kept.due > now + kept.period / 4) continue;
+    if (batch.ids.empty()) batch.progress = kept.progress;
+    if (kept.progress != batch.progress) continue;  // still due
+    kept.progress = false;
     batch.ids.push_back(id);
     batch.timeout = std::min(batch.timeout, RenewTimeout(3 * absl::FromChrono(kept.period)));
     kept.due = now + kept.period;
@@ -47,7 +56,9 @@ void RenewalPlan::Succeeded(const Batch& batch, const std::vector<Client::Renewa
 void RenewalPlan::Failed(const Batch& batch, Time now) {
   for (const std::string& id : batch.ids) {
     const auto kept = leases_.find(id);
-    if (kept != leases_.end()) kept->second.due = now + kept->second.period / 8;
+    if (kept == leases_.end()) continue;
+    kept->second.due = now + kept->second.period / 8;
+    kept->second.progress |= batch.progress;
   }
 }
 
@@ -60,9 +71,9 @@ LeaseKeeper::~LeaseKeeper() {
   if (thread_.joinable()) thread_.join();
 }
 
-void LeaseKeeper::Add(const Lease& lease) {
+void LeaseKeeper::Add(const Lease& lease, const Digest& job) {
   std::lock_guard lock(mutex_);
-  plan_.Add(lease, RenewalPlan::Time::clock::now());
+  plan_.Add(lease, RenewalPlan::Time::clock::now(), job);
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
   wake_.notify_all();  // it may be due before all others
 }
@@ -70,6 +81,11 @@ void LeaseKeeper::Add(const Lease& lease) {
 void LeaseKeeper::Remove(const Lease& lease) {
   std::lock_guard lock(mutex_);
   plan_.Remove(lease.id);
+}
+
+void LeaseKeeper::NoteProgress(const Digest& job) {
+  std::lock_guard lock(mutex_);
+  plan_.NoteProgress(job);
 }
 
 void LeaseKeeper::Run() {
@@ -86,7 +102,7 @@ void LeaseKeeper::Run() {
     }
     const RenewalPlan::Batch batch = plan_.Take(Clock::now());
     lock.unlock();
-    const absl::StatusOr<std::vector<Client::Renewal>> outcomes = renew_(batch.ids, batch.timeout);
+    const absl::StatusOr<std::vector<Client::Renewal>> outcomes = renew_(batch);
     lock.lock();
     if (outcomes.ok()) {
       plan_.Succeeded(batch, *outcomes);

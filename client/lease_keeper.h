@@ -35,15 +35,18 @@ class RenewalPlan {
   struct Batch {
     std::vector<std::string> ids;
     absl::Duration timeout = absl::InfiniteDuration();
+    bool progress = false;  // all of them have got on since they were last renewed
   };
 
-  void Add(const Lease& lease, Time now);
+  void Add(const Lease& lease, Time now, const Digest& job = {});
   void Remove(const std::string& id) { leases_.erase(id); }
+  // Tells of the job's leases, with their next renewal, that the computation has got on.
+  void NoteProgress(const Digest& job);
   bool empty() const { return leases_.empty(); }
   // When the first is due; there must be one.
   Time NextDue() const;
   // What is due at `now`, and what is due so soon after that it may come along; kMaxRenewals at
-  // most. These are due again a third of their terms later.
+  // most, all with progress or all without. These are due again a third of their terms later.
   Batch Take(Time now);
   // The leases that were renewed stay in the plan, the others leave it.
   void Succeeded(const Batch& batch, const std::vector<Client::Renewal>& outcomes);
@@ -54,6 +57,8 @@ class RenewalPlan {
   struct Kept {
     Time::duration period;  // a third of the term
     Time due;
+    Digest job;
+    bool progress = false;  // to be told
   };
   std::map<std::string, Kept> leases_;  // by id
 };
@@ -63,18 +68,19 @@ class RenewalPlan {
 // called from any thread.
 class LeaseKeeper {
  public:
-  // Renews leases by their ids, gives up after `timeout`. One outcome for each, in the order asked.
-  using RenewCall = std::function<absl::StatusOr<std::vector<Client::Renewal>>(
-      const std::vector<std::string>& ids, absl::Duration timeout)>;
+  // Renews the leases, gives up after the timeout. One outcome for each, in the order asked.
+  using RenewCall =
+      std::function<absl::StatusOr<std::vector<Client::Renewal>>(const RenewalPlan::Batch& batch)>;
 
   explicit LeaseKeeper(RenewCall renew) : renew_(std::move(renew)) {}
   ~LeaseKeeper();
   LeaseKeeper(const LeaseKeeper&) = delete;
   LeaseKeeper& operator=(const LeaseKeeper&) = delete;
 
-  void Add(const Lease& lease);
+  void Add(const Lease& lease, const Digest& job = {});
   // A renewal that is under way may still name it.
   void Remove(const Lease& lease);
+  void NoteProgress(const Digest& job);
 
  private:
   void Run();
@@ -90,8 +96,9 @@ class LeaseKeeper {
 // Keeps one lease while it lives.
 class KeptLease {
  public:
-  KeptLease(LeaseKeeper* keeper, Lease lease) : keeper_(*keeper), lease_(std::move(lease)) {
-    keeper_.Add(lease_);
+  KeptLease(LeaseKeeper* keeper, Lease lease, const Digest& job)
+      : keeper_(*keeper), lease_(std::move(lease)) {
+    keeper_.Add(lease_, job);
   }
   ~KeptLease() { keeper_.Remove(lease_); }
   KeptLease(const KeptLease&) = delete;

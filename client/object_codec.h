@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "client/object_blobs.h"
 #include "common/path.h"
+#include "common/npy.h"
 #include "common/record.h"
 #include "common/status.h"
 #include "common/value.h"
@@ -28,8 +30,11 @@ struct EncodeOptions {
   int indent = -1;   // of to_json: spaces per level; -1: one line
   std::shared_ptr<ObjectBlobs> blobs;  // where bulk goes from inline_limit on
   size_t inline_limit = 4096;          // bytes
-  // Of records given as Value: the files they name on this host are uploaded, `.npy` files as arrays. Needs `blobs`.
+  // Of records given as Value: the files they name on this host are uploaded, arrays in `.npy` and HDF5 files as arrays.
+  // Needs `blobs`.
   bool upload_files = false;
+  // Reads a dataset of a HDF5 file: ReadHdf5Array of client/hdf5_array.h. Without it such records keep their files.
+  std::function<absl::StatusOr<Array>(const std::string& file, const std::string& dataset)> read_hdf5;
 };
 
 struct DecodeOptions {

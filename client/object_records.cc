@@ -49,15 +49,29 @@ class RecordEncoder {
     return BecomeRef(*array, record);
   }
 
-  // An array that Noodles wrote to a `.npy`. Other <object> records (a Path, an array within a HDF5 file) stay.
+  // An array that Noodles wrote to a file. Other <object> records (a Path) stay.
   absl::Status UploadArrayFile(Object* record) const {
     const Value* data = record->Find("data");
-    const std::string* file = data == nullptr ? nullptr : data->if_string();
-    if (RecordClass(*record) != kArrayClass || file == nullptr) return absl::OkStatus();
+    if (RecordClass(*record) != kArrayClass || data == nullptr) return absl::OkStatus();
+    const std::string* file = data->if_string();
+    if (file == nullptr) return UploadHdf5(*data, record);
     TIFFIN_ASSIGN_OR_RETURN(const std::string content, ReadWholeFile(*file));
     absl::StatusOr<Array> array = ReadNpy(content);
     if (!array.ok()) return Annotate(array.status(), *file);
     return BecomeRef(*array, record);
+  }
+
+  // {"filename", "hdf5_path"} as the seed has it, or {"filename", "path"}: a dataset of a HDF5 file.
+  absl::Status UploadHdf5(const Value& data, Object* record) const {
+    const Object* place = data.if_object();
+    if (place == nullptr || !options_.read_hdf5) return absl::OkStatus();
+    const Value* path = place->Find(place->Find("hdf5_path") != nullptr ? "hdf5_path" : "path");
+    const Value* file = place->Find("filename");
+    if (path == nullptr || path->if_string() == nullptr || file == nullptr || file->if_string() == nullptr) {
+      return absl::OkStatus();
+    }
+    TIFFIN_ASSIGN_OR_RETURN(const Array array, options_.read_hdf5(*file->if_string(), *path->if_string()));
+    return BecomeRef(array, record);
   }
 
   // An object that belongs to files: they go with it, as with PackOptions::upload.
@@ -85,7 +99,8 @@ class RecordEncoder {
     TIFFIN_ASSIGN_OR_RETURN(const BlobName name,
                             options_.blobs->Put(array.dtype, array.shape, array.bytes));
     record->Set("data", RefData(name));
-    record->Set("ref", true);
+    record->Erase("ref");
+    record->InsertBefore("data", "ref", true);  // after `data` it would be the sender's own
     record->Erase("host");
     record->Erase("files");
     return absl::OkStatus();

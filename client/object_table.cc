@@ -2,14 +2,27 @@
 
 #include "client/objects.h"  // Encode and Decode
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 
 #include "client/object_array.h"
+#include "common/cbor.h"
 #include "common/serialiser.h"
 
 namespace tiffin {
+
+absl::Status SortPairs(List* pairs) {
+  std::vector<std::pair<std::string, Value>> keyed;
+  for (Value& pair : *pairs) {
+    TIFFIN_ASSIGN_OR_RETURN(std::string key, EncodeCbor((*pair.if_list())[0]));
+    keyed.emplace_back(std::move(key), std::move(pair));
+  }
+  std::sort(keyed.begin(), keyed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < keyed.size(); ++i) (*pairs)[i] = std::move(keyed[i].second);
+  return absl::OkStatus();
+}
 
 std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value) {
   if (const int64_t* i = value.if_int64()) {

@@ -214,6 +214,9 @@ struct Codec<std::array<T, N>> {
 
 // --- Maps: plain objects if the keys are strings, else lists of pairs ---
 
+// By the encoding of their keys, so that equal maps have equal records whatever their hashes.
+absl::Status SortPairs(List* pairs);
+
 template <typename Map>
 absl::StatusOr<Value> EncodePairs(const Map& map, const Encoder& encoder) {
   List pairs;
@@ -222,6 +225,7 @@ absl::StatusOr<Value> EncodePairs(const Map& map, const Encoder& encoder) {
     TIFFIN_ASSIGN_OR_RETURN(Value v, encoder.Encode(item));
     pairs.push_back(List{std::move(k), std::move(v)});
   }
+  if constexpr (requires { typename Map::hasher; }) TIFFIN_RETURN_IF_ERROR(SortPairs(&pairs));
   return MakeRecord(kObjectType, "tiffin.map", std::move(pairs));
 }
 
@@ -456,6 +460,13 @@ struct Codec<std::monostate> {
 template <typename Duration>
 absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) {
   const std::chrono::nanoseconds exact(nanoseconds);
+  if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
+    using Wide = std::chrono::duration<long double, typename Duration::period>;
+    constexpr auto kMost = static_cast<long double>(std::numeric_limits<typename Duration::rep>::max());
+    if (!(std::abs(std::chrono::duration_cast<Wide>(exact).count()) < kMost)) {
+      return BadRecord(PathLink(where, "data"), StrCat(nanoseconds, " ns are beyond the type's range"));
+    }
+  }
   const Duration duration = std::chrono::duration_cast<Duration>(exact);
   if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
     if (std::chrono::duration_cast<std::chrono::nanoseconds>(duration) != exact) {
@@ -471,7 +482,7 @@ absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) 
 template <typename Rep, typename Period>
 struct Codec<std::chrono::duration<Rep, Period>> {
   using Duration = std::chrono::duration<Rep, Period>;
-  // INVALID_ARGUMENT beyond 292 years.
+  // INVALID_ARGUMENT beyond 292 years, and for parts of a nanosecond (of a floating-point type they are rounded).
   static absl::StatusOr<int64_t> Nanoseconds(const Duration& duration) {
     using Wide = std::chrono::duration<long double, std::nano>;
     constexpr long double kMax = std::numeric_limits<int64_t>::max();
@@ -480,7 +491,13 @@ struct Codec<std::chrono::duration<Rep, Period>> {
       return absl::InvalidArgumentError("a time beyond 292 years from its origin");
     }
     if constexpr (std::is_floating_point_v<Rep>) return static_cast<int64_t>(std::llround(wide));
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+    const auto exact = std::chrono::duration_cast<std::chrono::nanoseconds>(duration);
+    if constexpr (!std::is_floating_point_v<Rep>) {
+      if (std::chrono::duration_cast<Duration>(exact) != duration) {
+        return absl::InvalidArgumentError("a time that is no whole number of nanoseconds");
+      }
+    }
+    return exact.count();
   }
   static absl::StatusOr<Value> Encode(const Duration& duration, const Encoder&) {
     TIFFIN_ASSIGN_OR_RETURN(const int64_t nanoseconds, Nanoseconds(duration));

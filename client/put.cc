@@ -64,7 +64,7 @@ absl::StatusOr<BlobName> Client::Put(const Array& array) {
 absl::StatusOr<BlobName> Client::Put(std::string_view dtype, const Shape& shape,
                                      std::string_view bytes) {
   TIFFIN_ASSIGN_OR_RETURN(BlobName name, NameOf(dtype, shape, bytes));
-  TIFFIN_RETURN_IF_ERROR(impl_->Upload(name, bytes));
+  TIFFIN_RETURN_IF_ERROR(impl_->Upload(name, bytes).status());
   return name;
 }
 
@@ -104,7 +104,7 @@ absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> ar
   TIFFIN_RETURN_IF_ERROR(flush());
   // What is left: the large ones, what other threads were sending, what was refused.
   for (size_t i = 0; i < arrays.size(); ++i) {
-    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(names[i], arrays[i].bytes), at(i)));
+    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(names[i], arrays[i].bytes).status(), at(i)));
   }
   return names;
 }
@@ -117,55 +117,75 @@ Value Client::RefRecord(const BlobName& name, std::string_view class_name) {
                       {"data", RefData(RecordRef(name))}});
 }
 
-absl::Status Client::Impl::Upload(const BlobName& name, std::string_view bytes) {
-  if (Knows(name)) return absl::OkStatus();
-  BeginUpload(name);
-  // Asked again: another thread may have sent it meanwhile.
-  const absl::Status status = Knows(name) ? absl::OkStatus() : Send(name, bytes);
-  if (status.ok()) Learn(name);
-  EndUpload(name);
-  return status;
+absl::StatusOr<bool> Client::PutNamed(const BlobName& name, std::string_view bytes,
+                                      const std::function<void(uint64_t sent)>& on_sent) {
+  return impl_->Upload(name, bytes, on_sent);
 }
 
-absl::Status Client::Impl::Send(const BlobName& name, std::string_view bytes) const {
+absl::StatusOr<bool> Client::Impl::Upload(const BlobName& name, std::string_view bytes,
+                                          const std::function<void(uint64_t sent)>& on_sent) {
+  if (Knows(name)) return true;
+  BeginUpload(name);
+  // Asked again: another thread may have sent it meanwhile.
+  absl::StatusOr<bool> existed = Knows(name) ? true : Send(name, bytes, on_sent);
+  if (existed.ok()) Learn(name);
+  EndUpload(name);
+  return existed;
+}
+
+absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view bytes,
+                                        const std::function<void(uint64_t sent)>& on_sent) const {
   if (bytes.size() < kSmallBlob) {
     const NamedBytes blob{&name, bytes};
     std::vector<absl::Status> outcomes;
-    TIFFIN_RETURN_IF_ERROR(SendSmall({&blob, 1}, &outcomes));
-    return outcomes[0];
+    bool existed = false;
+    TIFFIN_RETURN_IF_ERROR(SendSmall({&blob, 1}, &outcomes, &existed));
+    TIFFIN_RETURN_IF_ERROR(outcomes[0]);
+    if (on_sent) on_sent(bytes.size());
+    return existed;
   }
   v1::PutRequest::Header header;
   *header.mutable_caller() = caller_;
   ToProto(name, header.mutable_name());
   size_t furthest = 0;
-  bool resumes = false;  // the first try starts at the front
-  return Repeat([&](bool* progress) -> absl::Status {
+  bool existed = false;
+  // Goes on where an earlier try broke, of this program or of another that sent the same: but an upload that somebody
+  // else still sends is not taken from him, nor one on which somebody else goes on from us, or that has expired.
+  bool first = true, from_front = false;
+  TIFFIN_RETURN_IF_ERROR(Repeat([&](bool* progress) -> absl::Status {
     size_t at = 0;
-    if (resumes) {
-      TIFFIN_ASSIGN_OR_RETURN(at, Received(name, bytes.size()));
+    if (!from_front) {
+      TIFFIN_ASSIGN_OR_RETURN(const v1::QueryPutResponse state, Received(name, bytes.size()));
+      if (state.exists() && first) {
+        existed = true;
+        return absl::OkStatus();
+      }
+      if (!(state.sending() && first)) at = state.received();
     }
+    first = false;
     header.set_offset(at);
     const auto next_chunk = [&] {
       if (at > furthest) {  // the chunk before this one was taken
         furthest = at;
         *progress = true;
       }
+      if (on_sent) on_sent(at);
       const std::string_view chunk = bytes.substr(at, kChunk);
       at += chunk.size();
       return chunk;
     };
-    const absl::Status status = connection->Put(header, next_chunk).status();
-    // Somebody else goes on with the same upload, or it has expired: from the front there is no
-    // clash.
-    const bool lost =
+    const absl::StatusOr<v1::PutResponse> response = connection->Put(header, next_chunk);
+    if (response.ok()) existed = response->existed();
+    const absl::Status& status = response.status();
+    from_front =
         absl::IsAborted(status) || (absl::IsFailedPrecondition(status) && header.offset() > 0);
-    resumes = !lost;
-    return lost ? absl::UnavailableError(status.message()) : status;
-  });
+    return from_front ? absl::UnavailableError(status.message()) : status;
+  }));
+  return existed;
 }
 
 absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
-                                     std::vector<absl::Status>* outcomes) const {
+                                     std::vector<absl::Status>* outcomes, bool* last_existed) const {
   const absl::Status none = absl::InternalError("no answer for the blob");
   outcomes->assign(blobs.size(), none);
   std::vector<size_t> left(blobs.size());  // places in `blobs`
@@ -177,6 +197,7 @@ absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
           for (const auto& item : response.items()) {
             if (item.index() >= left.size()) continue;
             (*outcomes)[left[item.index()]] = FromProto(item.status());
+            if (last_existed != nullptr) *last_existed = item.response().existed();
             *progress = true;
           }
         });
@@ -188,15 +209,15 @@ absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
   });
 }
 
-absl::StatusOr<size_t> Client::Impl::Received(const BlobName& name, size_t size) const {
+absl::StatusOr<v1::QueryPutResponse> Client::Impl::Received(const BlobName& name,
+                                                            size_t size) const {
   v1::QueryPutRequest request;
   *request.mutable_caller() = caller_;
   ToProto(name, request.mutable_name());
-  const absl::StatusOr<v1::QueryPutResponse> response = connection->QueryPut(request);
-  if (absl::IsUnimplemented(response.status())) return 0;
-  if (!response.ok()) return response.status();
-  // If all is there, the header alone is answered.
-  return response->exists() || response->received() > size ? 0 : response->received();
+  absl::StatusOr<v1::QueryPutResponse> response = connection->QueryPut(request);
+  if (absl::IsUnimplemented(response.status())) return v1::QueryPutResponse();
+  if (response.ok() && response->received() > size) response->set_received(0);
+  return response;
 }
 
 bool Client::Impl::Knows(const BlobName& name) {

@@ -74,13 +74,13 @@ bool Delivered(const absl::Status& status) { return status.ok() || absl::IsAlrea
 // Nothing more can be delivered now.
 bool IsAway(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
-         absl::IsResourceExhausted(status) || absl::IsUnauthenticated(status) ||
-         absl::IsPermissionDenied(status) || absl::IsCancelled(status);
+         absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsCancelled(status);
 }
 
-// This one cannot be now: it was computed without a lease, and somebody has one.
+// This one cannot be now: there is no room for it, or it was computed without a lease, and somebody has one.
 bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request) {
-  return absl::IsFailedPrecondition(status) && request.lease().empty();
+  return absl::IsResourceExhausted(status) ||
+         (absl::IsFailedPrecondition(status) && request.lease().empty());
 }
 
 }  // namespace
@@ -94,7 +94,15 @@ std::string Spool::DefaultFolder() {
   return std::string(home && *home ? home : ".") + "/.local/state/tiffin/spool";
 }
 
+bool Spool::MayStillCome(const absl::Status& answer) {
+  return IsAway(answer) || absl::IsResourceExhausted(answer);
+}
+
 absl::Status Spool::Add(const v1::StoreResultRequest& request) {
+  if (request.ByteSizeLong() > kMaxMessageBytes) {
+    return absl::InvalidArgumentError(StrCat("spool: a result of ", request.ByteSizeLong(),
+                                             " bytes, a message carries ", kMaxMessageBytes));
+  }
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) return absl::UnknownError(StrCat("spool: ", folder_, ": ", error.message()));

@@ -20,8 +20,11 @@ class Spool {
   // $TIFFIN_SPOOL, else tiffin/spool in $XDG_STATE_HOME or ~/.local/state.
   static std::string DefaultFolder();
 
+  // Whether what a server answered to a result leaves it to a later try: it is away, full, or asks who we are.
+  static bool MayStillCome(const absl::Status& answer);
+
   // When it returns OK, a power cut does not undo it. The request should carry the job itself, as the
-  // server may not have seen it.
+  // server may not have seen it. INVALID_ARGUMENT if no message can carry it.
   absl::Status Add(const v1::StoreResultRequest& request);
 
   struct Outcome {
@@ -30,7 +33,8 @@ class Spool {
     size_t left = 0;       // not now: the server is away, or somebody else computes the job; they stay
     absl::Status why;      // of the last that stayed
   };
-  // Delivers what is there, oldest first, until the server is UNAVAILABLE.
+  // Delivers what is there, oldest first, until the server is away or does not let us in. What it has no room
+  // for (RESOURCE_EXHAUSTED) stays, and the next one is tried.
   absl::StatusOr<Outcome> Deliver(Connection& connection);
 
   // Whether something waits to be delivered. Cheap.

@@ -10,6 +10,7 @@ dev (the default)  Debug with AddressSanitizer and UndefinedBehaviorSanitizer
 tsan               ThreadSanitizer
 release            optimised
 
+TIFFIN_SEED, TIFFIN_CRASH_SEED  what random tests begin with (default: 1, always the same; deploy/soak.sh tries others)
 TIFFIN_SKIP_SETUP=1  does not call deploy/setup.sh
 TIFFIN_WERROR=ON     warnings in tiffin's own code are errors
 TIFFIN_JOBS          compilers at a time (default: one a core)
@@ -35,4 +36,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cmake --preset "$preset" ${TIFFIN_WERROR:+"-DTIFFIN_WERROR=$TIFFIN_WERROR"}
 cmake --build --preset "$preset" -j "${TIFFIN_JOBS:-$(nproc)}"
+export TIFFIN_SEED=${TIFFIN_SEED:-1} TIFFIN_CRASH_SEED=${TIFFIN_CRASH_SEED:-1}
 exec ctest --preset "$preset" --output-on-failure

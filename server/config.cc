@@ -11,7 +11,7 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   CLI::App app("tiffin-server: remembers what jobs computed");
   app.set_version_flag("--version", TIFFIN_VERSION);
   app.set_config("--config", "", "TOML file with the keys below");
-  double min_term = 5, max_term = 3600, term = 30, max_hold = 86400;
+  double min_term = 5, max_term = 3600, term = 30, max_hold = 86400, keepalive = 60;
   app.add_option("--data", config.data, "Folder of the database and the packs")
       ->envname("TIFFIN_DATA");
   app.add_option("--listen", config.listen, "Address and port; port 0 takes a free one")
@@ -58,6 +58,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_option("--max-hold", max_hold,
                  "Seconds a lease lasts without progress, however often it is renewed")
       ->envname("TIFFIN_MAX_HOLD")->capture_default_str()->check(CLI::Range(1.0, 1e9));
+  app.add_option("--keepalive", keepalive,
+                 "Seconds of silence after which a connection is asked whether it lives; a third later it is closed")
+      ->envname("TIFFIN_KEEPALIVE")->capture_default_str()->check(CLI::Range(1.0, 7200.0));
   app.add_option("--result-cache", config.result_cache, "Bytes of results read last, in memory")
       ->envname("TIFFIN_RESULT_CACHE")->capture_default_str();
   app.add_option("--max-memory", config.max_memory, "Bytes in flight, of all calls")
@@ -114,6 +117,7 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   config.limits.min_term = absl::Seconds(min_term);
   config.limits.max_term = absl::Seconds(max_term);
   config.max_hold = absl::Seconds(max_hold);
+  config.keepalive = absl::Seconds(keepalive);
   config.limits.default_term = absl::Seconds(term);
   config.limits.json.max_tree_bytes =
       std::min<size_t>(config.limits.json.max_tree_bytes, config.max_memory);

@@ -23,6 +23,7 @@ struct Config {
   int max_streams = 1000;                     // calls at a time on one connection
   uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
   absl::Duration max_hold = absl::Hours(24);  // of a lease without progress
+  absl::Duration keepalive = absl::Seconds(60);
   uint64_t result_cache = uint64_t{64} << 20;  // bytes of results read last
   bool allow_local = false;                   // callers may be told where packs lie
   double pin_time = 3600;                     // seconds in which what was told of is not collected

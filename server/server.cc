@@ -141,8 +141,9 @@ class ServerImpl : public Server {
     // Clients may look after their connections, and a client that vanished is noticed too.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+    const auto keepalive = static_cast<int>(absl::ToInt64Milliseconds(config_.keepalive));
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, keepalive / 3);
     grpc::ResourceQuota quota("tiffin");
     quota.Resize(config_.max_memory);
     builder.SetResourceQuota(quota);

@@ -8,6 +8,7 @@
 #include "client/cli/input.h"
 #include "client/cli/npy_file.h"
 #include "client/cli/output.h"
+#include "client/hdf5_array.h"
 #include "common/status.h"
 
 namespace tiffin::cli {
@@ -15,66 +16,59 @@ namespace {
 
 constexpr size_t kChunk = 1 << 20;
 
-Digest KeyOf(const NpyFile& file, Progress* progress) {
-  Sha256 hash = StartBlobKey(file.dtype(), file.shape());
-  for (size_t at = 0; at < file.bytes().size(); at += kChunk) {
-    const std::string_view chunk = file.bytes().substr(at, kChunk);
+// What is to be sent: a `.npy`, or a dataset of a HDF5 file.
+struct PutSource {
+  std::string dtype;
+  Shape shape;
+  std::string_view bytes;
+  std::shared_ptr<const void> owner;  // of the bytes
+};
+
+Digest KeyOf(const PutSource& source, Progress* progress) {
+  Sha256 hash = StartBlobKey(source.dtype, source.shape);
+  for (size_t at = 0; at < source.bytes.size(); at += kChunk) {
+    const std::string_view chunk = source.bytes.substr(at, kChunk);
     hash.Update(chunk);
     progress->Advance(chunk.size());
   }
   return hash.Finish();
 }
 
-// Uploads the file's bytes unless the server says early that it has them. Goes on where an earlier try
-// broke, of this program or of another that sent the same.
-absl::StatusOr<v1::PutResponse> Upload(const NpyFile& file, const BlobName& name,
-                                       Context& context) {
-  v1::PutRequest::Header header;
-  *header.mutable_caller() = context.caller();
-  header.mutable_name()->set_key(std::string(name.key.view()));
-  header.mutable_name()->set_dtype(name.dtype);
-  for (uint64_t size : name.shape) header.mutable_name()->add_shape(size);
-  v1::PutResponse response;
-  TIFFIN_RETURN_IF_ERROR(context.Persist([&]() -> absl::Status {
-    Progress progress(context.err(), context.progress(), "sending", file.bytes().size());
-    v1::QueryPutRequest query;
-    *query.mutable_caller() = header.caller();
-    *query.mutable_name() = header.name();
-    const absl::StatusOr<v1::QueryPutResponse> state = context.connection()->QueryPut(query);
-    if (!state.ok() && !absl::IsUnimplemented(state.status())) return state.status();
-    size_t at = state.ok() ? state->received() : 0;
-    header.set_offset(at);
-    progress.Advance(at);
-    const auto next_chunk = [&] {
-      const std::string_view chunk = file.bytes().substr(at, kChunk);
-      at += chunk.size();
-      progress.Advance(chunk.size());
-      return chunk;
-    };
-    TIFFIN_ASSIGN_OR_RETURN(response, context.connection()->Put(header, next_chunk));
-    return absl::OkStatus();
-  }));
-  return response;
+absl::StatusOr<PutSource> OpenSource(const std::string& path, const std::string& dataset) {
+  if (dataset.empty()) {
+    TIFFIN_ASSIGN_OR_RETURN(NpyFile npy, NpyFile::Open(path));
+    const auto file = std::make_shared<const NpyFile>(std::move(npy));
+    return PutSource{file->dtype(), file->shape(), file->bytes(), file};
+  }
+  TIFFIN_ASSIGN_OR_RETURN(Array read, ReadHdf5Array(path, dataset));
+  const auto array = std::make_shared<const Array>(std::move(read));
+  return PutSource{array->dtype, array->shape, array->bytes, array};
 }
 
-absl::StatusOr<int> RunPut(const std::vector<std::string>& paths, Context& context) {
+absl::StatusOr<int> RunPut(const std::vector<std::string>& paths, const std::string& dataset,
+                           Context& context) {
   Table table({"key", "dtype", "shape", "size", ""});
+  Client client = context.MakeClient({}, absl::Seconds(5));
   for (const std::string& path : paths) {
-    TIFFIN_ASSIGN_OR_RETURN(const NpyFile file, NpyFile::Open(path));
-    Progress progress(context.err(), context.progress(), "hashing", file.bytes().size());
-    const BlobName name{KeyOf(file, &progress), file.dtype(), file.shape()};
-    progress.Clear();
-    const absl::StatusOr<v1::PutResponse> response = Upload(file, name, context);
-    if (!response.ok()) return Annotate(response.status(), path);
+    TIFFIN_ASSIGN_OR_RETURN(const PutSource source, OpenSource(path, dataset));
+    const uint64_t size = source.bytes.size();
+    Progress hashing(context.err(), context.progress(), "hashing", size);
+    const BlobName name{KeyOf(source, &hashing), source.dtype, source.shape};
+    hashing.Clear();
+    Progress sending(context.err(), context.progress(), "sending", size);
+    const absl::StatusOr<bool> existed =
+        client.PutNamed(name, source.bytes, [&](uint64_t sent) { sending.Reach(sent); });
+    sending.Clear();
+    if (!existed.ok()) return Annotate(existed.status(), path);
     if (context.globals.json) {
       Object object = BlobObject(name);
-      object.Set("size", response->size());
-      object.Set("existed", response->existed());
+      object.Set("size", size);
+      object.Set("existed", *existed);
       object.Set("file", path);
       PrintLine(object, context.out());
     } else {
-      table.Add({name.key.ToText(), name.dtype, ShapeText(name.shape), BytesText(response->size()),
-                 response->existed() ? "already there" : "stored"});
+      table.Add({name.key.ToText(), name.dtype, ShapeText(name.shape), BytesText(size),
+                 *existed ? "already there" : "stored"});
     }
   }
   if (!table.empty()) table.Print(context.out());
@@ -129,9 +123,11 @@ absl::StatusOr<int> RunStat(const StatCommand& command, Context& context) {
 void AddBlobCommands(CLI::App* app, Command* chosen) {
   CLI::App* put = app->add_subcommand("put", "Uploads arrays");
   auto paths = std::make_shared<std::vector<std::string>>();
-  put->add_option("FILE", *paths, ".npy files")->required();
+  auto dataset = std::make_shared<std::string>();
+  put->add_option("FILE", *paths, ".npy files; with --dataset, HDF5 files")->required();
+  put->add_option("--dataset", *dataset, "The dataset of this name, with the dtype that h5py gives it");
   put->callback([=] {
-    *chosen = [paths](Context& context) { return RunPut(*paths, context); };
+    *chosen = [paths, dataset](Context& context) { return RunPut(*paths, *dataset, context); };
   });
   AddDerefCommand(app, chosen);
   CLI::App* stat = app->add_subcommand("stat", "Size, place and users of a blob");

@@ -27,7 +27,7 @@ struct CatalogueCommand {
 // The names of a pack's datasets by the offset of their bytes, and of those without bytes.
 struct PackNames {
   std::map<uint64_t, std::string> by_offset;
-  std::vector<std::string> empty;
+  std::vector<std::string> all;
 };
 
 PackNames NamesIn(const std::string& path) {
@@ -37,11 +37,8 @@ PackNames NamesIn(const std::string& path) {
     const std::string name = pack.getObjnameByIdx(i);
     if (pack.childObjType(i) != H5O_TYPE_DATASET) continue;
     const H5::DataSet dataset = pack.openDataSet(name);
-    if (dataset.getStorageSize() == 0) {
-      names.empty.push_back(name);
-    } else {
-      names.by_offset.emplace(dataset.getOffset(), name);
-    }
+    names.all.push_back(name);
+    if (dataset.getStorageSize() > 0) names.by_offset.emplace(dataset.getOffset(), name);
   }
   return names;
 }
@@ -57,7 +54,8 @@ bool HasDtypeAndShape(const H5::H5File& pack, const std::string& name, const v1:
     attribute.read(attribute.getStrType(), dtype);
     dtype = dtype.substr(0, dtype.find('\0'));
   }
-  return dtype == blob.dtype() &&
+  // A name too long for HDF5 has no attribute.
+  return (dtype.empty() || dtype == blob.dtype()) &&
          std::equal(extents.begin(), extents.end(), blob.shape().begin(), blob.shape().end());
 }
 
@@ -87,7 +85,7 @@ class CatalogueFile {
     if (const auto it = names_.by_offset.find(entry.offset()); it != names_.by_offset.end()) {
       dataset = it->second;
     }
-    if (!dataset.starts_with(key)) dataset = FindEmpty(key, entry.name());
+    if (!dataset.starts_with(key)) dataset = FindByName(key, entry.name());
     if (dataset.empty()) {
       return absl::NotFoundError(StrCat(entry.pack(), " has no dataset ", key));
     }
@@ -111,9 +109,10 @@ class CatalogueFile {
   uint64_t links() const { return links_; }
 
  private:
-  std::string FindEmpty(const std::string& key, const v1::BlobName& name) const {
+  // Of a blob without bytes, whose place in the file tells nothing.
+  std::string FindByName(const std::string& key, const v1::BlobName& name) const {
     const H5::H5File pack(pack_path_, H5F_ACC_RDONLY);
-    for (const std::string& each : names_.empty) {
+    for (const std::string& each : names_.all) {
       if (each.starts_with(key) && HasDtypeAndShape(pack, each, name)) return each;
     }
     return "";

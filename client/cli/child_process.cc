@@ -103,6 +103,7 @@ void Collect(Pipe* out, Pipe* err, const ChildOptions& options, ChildOutcome* ou
     std::array<pollfd, 2> files = {pollfd{out->read_end(), POLLIN, 0},
                                    pollfd{err->read_end(), POLLIN, 0}};
     if (poll(files.data(), files.size(), -1) < 0) continue;  // EINTR
+    options.on_output();
     if (files[0].revents != 0) {
       if (!Take(out->read_end(), &buffer)) out->CloseRead();
       if (!options.collect_bytes.has_value()) {

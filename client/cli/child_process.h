@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <ostream>
@@ -62,6 +63,7 @@ struct ChildOptions {
   // Standard output is collected up to this size; nullopt: it goes where standard error goes.
   std::optional<size_t> collect_bytes;
   std::ostream* err = nullptr;  // its standard error is passed on to this
+  std::function<void()> on_output = [] {};  // called when it has printed something
 };
 
 // Runs the program (looked up in PATH) to its end. It inherits standard input. WrongUse if it cannot

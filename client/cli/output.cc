@@ -72,8 +72,8 @@ Progress::Progress(std::ostream& err, bool enabled, std::string label, uint64_t 
 
 Progress::~Progress() { Clear(); }
 
-void Progress::Advance(uint64_t by) {
-  done_ += by;
+void Progress::Reach(uint64_t done) {
+  done_ = done;
   if (!enabled_) return;
   const absl::Time now = absl::Now();
   if (now - drawn_ < absl::Milliseconds(100)) return;

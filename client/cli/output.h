@@ -44,7 +44,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void Advance(uint64_t by);
+  void Advance(uint64_t by) { Reach(done_ + by); }
+  void Reach(uint64_t done);
   // Removes the bar, so that other lines can follow.
   void Clear();
 

@@ -36,7 +36,7 @@ struct RunOptions {
 constexpr absl::Duration kRenewTimeout = absl::Seconds(2), kRenewAgain = absl::Seconds(1);
 
 // Makes a lease last while it lives. A job that somebody else has ended need not be computed: its
-// program is told to stop.
+// program is told to stop. What the program prints is told as progress.
 class Renewer {
  public:
   Renewer(Client client, Lease lease, SignalRelay* relay)
@@ -50,6 +50,7 @@ class Renewer {
     thread_.join();
   }
 
+  void NoteOutput() { printed_ = true; }
   bool done_elsewhere() const { return done_elsewhere_; }
 
  private:
@@ -61,9 +62,12 @@ class Renewer {
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stop_; })) {
       lock.unlock();
+      const bool printed = printed_.exchange(false);
+      request.set_progress(printed);
       // One call without patience of its own, so that the end of the command does not wait for it.
       const auto renewed = client_.connection().RenewWithin(kRenewTimeout, request);
       lock.lock();
+      if (!renewed.ok() && printed) printed_ = true;
       pause = renewed.ok() ? lease_.term / 3 : std::min(lease_.term / 3, kRenewAgain);
       // A lost lease is no reason to stop: its value may still be stored.
       if (renewed.ok() && renewed->outcomes_size() == 1 &&
@@ -82,6 +86,7 @@ class Renewer {
   std::condition_variable wake_;
   bool stop_ = false;  // guarded by mutex_
   std::atomic<bool> done_elsewhere_ = false;
+  std::atomic<bool> printed_ = false;  // since the last renewal
   std::thread thread_;
 };
 
@@ -167,23 +172,24 @@ class Runner {
     return Report("WAITED", *awaited.result);
   }
 
-  // The server is away: what was computed already, or the command now, without a lease. The result
+  // Whether Run's error leaves a result to be made or kept without the server.
+  bool MayGoOnAlone(const absl::Status& error) const {
+    return absl::IsUnavailable(error) || (computed_ && Spool::MayStillCome(error));
+  }
+
+  // The server is away, `why`: what was computed already, or the command now, without a lease. The result
   // waits in the spool.
-  absl::StatusOr<int> RunAlone(const Value& job) {
+  absl::StatusOr<int> RunAlone(const Value& job, const absl::Status& why) {
     if (!computed_) {
       relay_.Hold();
       const absl::Time started = absl::Now();
-      const ChildOptions options{
-          .collect_bytes = options_.output.empty() ? std::optional(kMaxOutput) : std::nullopt,
-          .err = &context_.err()};
-      TIFFIN_ASSIGN_OR_RETURN(computed_, RunChild(context_.rest, options, &relay_));
+      TIFFIN_ASSIGN_OR_RETURN(ChildOutcome outcome, RunChild(context_.rest, MakeChildOptions(), &relay_));
       compute_time_ = absl::Now() - started;
       if (relay_.signal_number() != 0) return 128 + relay_.signal_number();
-      if (computed_->exit_status != 0) {
-        return absl::AbortedError(StrCat(context_.rest[0], " failed with exit status ",
-                                         computed_->exit_status));
-      }
+      if (outcome.exit_status != 0) return FailedWith(outcome.exit_status);
+      computed_ = std::move(outcome);
     }
+    TIFFIN_RETURN_IF_ERROR(CheckWhole(*computed_));
     Value value = ValueOfBytes(computed_->out);
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, InlineValueOfFile(options_.output, context_));
@@ -205,11 +211,11 @@ class Runner {
     request.set_log(CutUtf8(ToValidUtf8(computed_->log), kMaxLog));
     Spool spool(Spool::DefaultFolder());
     const absl::Status spooled = spool.Add(request);
+    context_.err() << "tiffin: not stored (" << why.message() << ")";
     if (spooled.ok()) {
-      context_.err() << "tiffin: no server; the result waits in " << spool.folder() << std::endl;
+      context_.err() << "; the result waits in " << spool.folder() << std::endl;
     } else {
-      context_.err() << "tiffin: no server, and the result cannot be kept for it: " << spooled.message()
-                     << std::endl;
+      context_.err() << ", and the result cannot wait: " << spooled.message() << std::endl;
     }
     StoredResult result;
     result.value = std::move(value);
@@ -221,19 +227,13 @@ class Runner {
     relay_.Hold();
     LeaseHolder holder(client_, lease);
     const absl::Time started = absl::Now();
-    bool done_elsewhere = false;
-    absl::StatusOr<ChildOutcome> outcome = [&] {
-      Renewer renewer(client_, lease, &relay_);
-      const ChildOptions options{
-          .collect_bytes = options_.output.empty() ? std::optional(kMaxOutput) : std::nullopt,
-          .err = &context_.err()};
-      auto ran = RunChild(context_.rest, options, &relay_);
-      done_elsewhere = renewer.done_elsewhere();
-      return ran;
-    }();
+    Renewer renewer(client_, lease, &relay_);  // until the result is stored: an upload takes its time, too
+    ChildOptions child_options = MakeChildOptions();
+    child_options.on_output = [&] { renewer.NoteOutput(); };
+    absl::StatusOr<ChildOutcome> outcome = RunChild(context_.rest, child_options, &relay_);
     TIFFIN_RETURN_IF_ERROR(outcome.status());
     lease_ = lease;
-    if (done_elsewhere) {
+    if (renewer.done_elsewhere()) {
       holder.Used();
       return Fetch("WAITED");
     }
@@ -255,11 +255,7 @@ class Runner {
 
   absl::StatusOr<int> StoreValue(ChildOutcome outcome, const StoreOptions& options,
                                  LeaseHolder* holder) {
-    if (outcome.out_cut) {
-      return absl::ResourceExhaustedError(
-          StrCat("the command printed more than ", BytesText(kMaxOutput),
-                 ": let it write an .npy file, and name that with --output"));
-    }
+    TIFFIN_RETURN_IF_ERROR(CheckWhole(outcome));
     Value value = ValueOfBytes(std::move(outcome.out));
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, ValueOfFile(options_.output, client_, context_));
@@ -273,11 +269,28 @@ class Runner {
 
   absl::StatusOr<int> StoreFailure(const StoreOptions& options, LeaseHolder* holder) {
     const Value error = ErrorOf(context_.rest, options.exit_status);
-    TIFFIN_RETURN_IF_ERROR(
-        client_.StoreFailure(key_, holder->lease(), error, options).status());
+    const absl::Status told = client_.StoreFailure(key_, holder->lease(), error, options).status();
+    // Told or not, it has failed: a server that is away is no reason to run it again.
+    if (!told.ok() && !absl::IsUnavailable(told)) return told;
     holder->Used();
-    return absl::AbortedError(
-        StrCat(context_.rest[0], " failed with exit status ", options.exit_status));
+    return FailedWith(options.exit_status);
+  }
+
+  ChildOptions MakeChildOptions() const {
+    return {.collect_bytes = options_.output.empty() ? std::optional(kMaxOutput) : std::nullopt,
+            .err = &context_.err()};
+  }
+
+  absl::Status FailedWith(int exit_status) const {
+    return absl::AbortedError(StrCat(context_.rest[0], " failed with exit status ", exit_status));
+  }
+
+  // INVALID_ARGUMENT: trying again later does not help.
+  static absl::Status CheckWhole(const ChildOutcome& outcome) {
+    if (!outcome.out_cut) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        StrCat("the command printed more than ", BytesText(kMaxOutput),
+               ": let it write an .npy file, and name that with --output"));
   }
 
   // What was stored, as any reader gets it: a hit and a miss print the same.
@@ -320,7 +333,7 @@ absl::StatusOr<int> RunRun(const RunOptions& options, Context& context) {
   if (options.term.has_value()) client_options.lease_term = *options.term;
   Runner runner(options, &context, context.MakeClient(client_options, absl::Seconds(60)), &relay);
   absl::StatusOr<int> code = runner.Run(job);
-  if (absl::IsUnavailable(code.status()) && options.compute_alone) return runner.RunAlone(job);
+  if (options.compute_alone && runner.MayGoOnAlone(code.status())) return runner.RunAlone(job, code.status());
   Spool spool(Spool::DefaultFolder());
   // It is there, so that what was spooled can go; `tiffin flush` tells more of it.
   if (code.ok() && !spool.empty()) spool.Deliver(*context.connection()).IgnoreError();

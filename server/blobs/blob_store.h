@@ -73,7 +73,7 @@ class BlobReader {
   virtual absl::Status Check(uint64_t offset, uint64_t length) = 0;
   // The bytes themselves, checked before. Only to be passed to the kernel, which reports an access
   // that fails: in this process it would raise SIGBUS.
-  virtual BlobSlice Slice(uint64_t offset, uint64_t length) const = 0;
+  virtual absl::StatusOr<BlobSlice> Slice(uint64_t offset, uint64_t length) const = 0;
   // Copies bytes, checked before: [offset, offset + length) of what `slab` selects of the blob.
   // DATA_LOSS or UNAVAILABLE, as Check, if they cannot be read any more.
   virtual absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
@@ -164,6 +164,8 @@ class BlobStore {
       const std::function<void(std::string_view)>& before) = 0;
   // How many bytes of it are there; 0 if none.
   virtual uint64_t Received(std::string_view owner, const BlobName& name) = 0;
+  // Whether a writer of it lives.
+  virtual bool BeingWritten(std::string_view owner, const BlobName& name) = 0;
 
   // Makes many small blobs durable with one sync for each pack touched. All or none are returned;
   // after an error nothing refers to what may have been written. Each is below kSmallBlob.

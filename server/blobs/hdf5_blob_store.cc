@@ -55,6 +55,9 @@ class Hdf5BlobStore : public BlobStore {
   uint64_t Received(std::string_view owner, const BlobName& name) override {
     return uploads_.Received(owner, name);
   }
+  bool BeingWritten(std::string_view owner, const BlobName& name) override {
+    return uploads_.BeingWritten(owner, name);
+  }
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override;
   absl::StatusOr<std::vector<DamagedRange>> Verify(
       const StoredBlob& blob, uint64_t size,
@@ -283,7 +286,8 @@ absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const Blob
   TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<PackFile> file, PackFile::Open(path, true));
   for (size_t n = 0; n < good.size(); ++n) {
     const BlobToMove& blob = blobs[good[n]];
-    TIFFIN_RETURN_IF_ERROR(file->Write(readers[n]->Slice(0, blob.size).bytes, offsets[n]));
+    TIFFIN_ASSIGN_OR_RETURN(const BlobSlice slice, readers[n]->Slice(0, blob.size));
+    TIFFIN_RETURN_IF_ERROR(file->Write(slice.bytes, offsets[n]));
     out[good[n]] = {Place{pack, false, offsets[n]}.ToText(), blob.checksums, nullptr};
   }
   TIFFIN_RETURN_IF_ERROR(file->Sync());

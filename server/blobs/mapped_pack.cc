@@ -43,8 +43,13 @@ class MappedBlob : public BlobReader {
     return absl::OkStatus();
   }
 
-  BlobSlice Slice(uint64_t offset, uint64_t length) const override {
-    return {std::string_view(pack_->data() + offset_ + offset, length), pack_};
+  absl::StatusOr<BlobSlice> Slice(uint64_t offset, uint64_t length) const override {
+    // What was checked may have been cut off since: sent, it would end the whole connection. (A file that is gone
+    // by name is whole.)
+    std::error_code error;
+    const uint64_t now = std::filesystem::file_size(pack_->path(), error);
+    if (!error && now < offset_ + offset + length) return Unreadable(offset + length);
+    return BlobSlice{std::string_view(pack_->data() + offset_ + offset, length), pack_};
   }
 
   absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,

@@ -39,8 +39,8 @@ class MemoryReader : public BlobReader {
   explicit MemoryReader(std::shared_ptr<const std::string> bytes) : bytes_(std::move(bytes)) {}
   bool Checked(uint64_t, uint64_t) const override { return true; }
   absl::Status Check(uint64_t, uint64_t) override { return absl::OkStatus(); }
-  BlobSlice Slice(uint64_t offset, uint64_t length) const override {
-    return {std::string_view(*bytes_).substr(offset, length), bytes_};
+  absl::StatusOr<BlobSlice> Slice(uint64_t offset, uint64_t length) const override {
+    return BlobSlice{std::string_view(*bytes_).substr(offset, length), bytes_};
   }
   absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
                       char* to) const override {
@@ -91,6 +91,11 @@ class MemoryBlobStore : public BlobStore {
     const auto it = uploads_.find({std::string(owner), name});
     return it == uploads_.end() ? 0 : it->second->bytes.size();
   }
+  bool BeingWritten(std::string_view owner, const BlobName& name) override {
+    std::lock_guard lock(mutex_);
+    const auto it = uploads_.find({std::string(owner), name});
+    return it != uploads_.end() && it->second->live;
+  }
 
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob, uint64_t size) override {
     std::lock_guard lock(mutex_);
@@ -107,7 +112,7 @@ class MemoryBlobStore : public BlobStore {
       const StoredBlob& blob, uint64_t size,
       const std::function<absl::Status(std::string_view)>& on_block) override {
     TIFFIN_ASSIGN_OR_RETURN(const std::shared_ptr<BlobReader> reader, Open(blob, size));
-    const BlobSlice all = reader->Slice(0, size);
+    TIFFIN_ASSIGN_OR_RETURN(const BlobSlice all, reader->Slice(0, size));
     for (uint64_t at = 0; at < size; at += kChecksumBlock) {
       TIFFIN_RETURN_IF_ERROR(on_block(all.bytes.substr(at, kChecksumBlock)));
     }

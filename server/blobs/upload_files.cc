@@ -221,9 +221,10 @@ absl::Status UploadFiles::Complete(const Claim& claim,
   *base = state.bytes->base();
   *checksums = state.bytes->Checksums();
   state.bytes.reset();
-  TIFFIN_RETURN_IF_ERROR(publish(Pack(claim.id)));
-  RemoveFiles(claim.id);
-  return absl::OkStatus();
+  absl::Status published = publish(Pack(claim.id));
+  std::error_code error;
+  if (published.ok() || !fs::exists(Pack(claim.id), error)) RemoveFiles(claim.id);
+  return published;
 }
 
 void UploadFiles::Remove(const Claim& claim) {
@@ -236,6 +237,11 @@ void UploadFiles::Remove(const Claim& claim) {
 uint64_t UploadFiles::Received(std::string_view owner, const BlobName& name) {
   const auto progress = ReadProgress(Progress(IdOf(owner, name)));
   return progress ? progress->written : 0;
+}
+
+bool UploadFiles::BeingWritten(std::string_view owner, const BlobName& name) {
+  std::lock_guard lock(mutex_);
+  return LiveLocked(IdOf(owner, name));
 }
 
 uint64_t UploadFiles::bytes() const {

@@ -37,8 +37,8 @@ struct UploadState {
 // Threads: all methods may be called from any thread.
 //
 // What `.at` says is not synced: after a power cut it may tell of bytes that never reached the disk.
-// The key, checked when the upload is complete, finds that; the upload is then refused, and the next
-// one starts anew. So it does if HDF5's part of the file is damaged, which is looked at before.
+// The key, checked when the upload is complete, finds that; the upload is then refused, and sent from
+// the front. So it does if HDF5's part of the file is damaged, which is looked at before.
 class UploadFiles {
  public:
   UploadFiles(std::filesystem::path folder, UploadLimits limits)
@@ -61,7 +61,8 @@ class UploadFiles {
                                                const std::function<void(std::string_view)>& before);
   // Both fail with ABORTED if another claim has followed.
   absl::Status Append(const Claim& claim, std::span<const std::string_view> parts);
-  // Syncs the complete file and gives it to `publish` to be renamed; `checksums` are then filled in.
+  // Syncs the complete file and gives it to `publish` to be renamed; `checksums` are then filled in. If that
+  // fails before it has another name, the upload stays complete.
   absl::Status Complete(const Claim& claim,
                         const std::function<absl::Status(const std::filesystem::path&)>& publish,
                         uint64_t* base, std::string* checksums);
@@ -69,6 +70,7 @@ class UploadFiles {
   void Remove(const Claim& claim);
 
   uint64_t Received(std::string_view owner, const BlobName& name);
+  bool BeingWritten(std::string_view owner, const BlobName& name);
   // Of all uploads, reserved.
   uint64_t bytes() const;
 

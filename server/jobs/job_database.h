@@ -191,6 +191,9 @@ class JobReader {
   virtual absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
+  // The value of a done job, in one look: its row says whose it is. nullopt says nothing (FindJob and FindResult tell
+  // more). Whoever stores a value says that the job is done, and the other way round.
+  virtual absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id, const Digest& key) = 0;
   // All results, errors and workflows too, in order of their jobs, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;

@@ -101,6 +101,16 @@ absl::StatusOr<std::optional<ResultRow>> MemoryLookups<I>::FindResult(RowId job)
 }
 
 template <typename I>
+absl::StatusOr<std::optional<ResultRow>> MemoryLookups<I>::FindValueOf(RowId namespace_id,
+                                                                       const Digest& key) {
+  TIFFIN_ASSIGN_OR_RETURN(
+      std::optional<ResultRow> row,
+      FindResult(FindIn(state().job_keys, std::pair(key, namespace_id)).value_or(0)));
+  if (row && (row->kind != ResultKind::kValue || row->damaged)) row.reset();
+  return row;
+}
+
+template <typename I>
 absl::StatusOr<std::optional<LeaseRow>> MemoryLookups<I>::FindLease(RowId job) {
   return CopyOf(state().leases, job);
 }

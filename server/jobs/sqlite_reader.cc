@@ -148,6 +148,22 @@ absl::StatusOr<std::optional<ResultRow>> SqliteLookups<I>::FindResult(RowId job)
 }
 
 template <typename I>
+absl::StatusOr<std::optional<ResultRow>> SqliteLookups<I>::FindValueOf(RowId namespace_id,
+                                                                       const Digest& key) {
+  return connection_.Guard("looking up a value", [&]() -> absl::StatusOr<std::optional<ResultRow>> {
+    // The index of keys knows the id: the job's own row is not read.
+    Query query(connection_.Prepared(
+        TIFFIN_SELECT_RESULT "WHERE job = (SELECT id FROM jobs WHERE key = ? AND namespace = ?)"));
+    if (!query.Bind(key).Bind(namespace_id).Step()) return std::nullopt;
+    ResultRow row = ReadResult(query);
+    if (row.kind != ResultKind::kValue || row.damaged || !IsResultOf(query, namespace_id, key)) {
+      return std::nullopt;
+    }
+    return row;
+  });
+}
+
+template <typename I>
 absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLease(RowId job) {
   return connection_.Guard("looking up a lease", [&]() -> absl::StatusOr<std::optional<LeaseRow>> {
     Query query(connection_.Prepared(TIFFIN_SELECT_LEASE "WHERE job = ?"));

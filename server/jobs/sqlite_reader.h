@@ -31,6 +31,7 @@ class SqliteLookups : public Interface {
   absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) override;
   absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
+  absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id, const Digest& key) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) override;
   absl::StatusOr<std::vector<LeaseRow>> AllLeases() override;

@@ -249,8 +249,10 @@ class Rebuild {
     }
     for (const int64_t id : Ids("SELECT job FROM results")) {
       const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
-      Query update(connection_.Prepared("UPDATE results SET checksum = ? WHERE job = ?"));
-      update.Bind(ChecksumOf(row)).Bind(id).Run();
+      const JobRow job = RowOf(TIFFIN_SELECT_JOB "WHERE id = ?", id, ReadJob);
+      const int64_t checksum = ChecksumOf(row);
+      Query update(connection_.Prepared("UPDATE results SET checksum = ?, job_checksum = ? WHERE job = ?"));
+      update.Bind(checksum).Bind(JobChecksumOf(checksum, job.namespace_id, job.key)).Bind(id).Run();
     }
     for (const AliasRow& row : All<AliasRow>(TIFFIN_SELECT_ALIAS, ReadAlias)) {
       Query update(connection_.Prepared(

@@ -38,6 +38,15 @@ int64_t ChecksumOf(const ResultRow& row) {
   return sum.Finish();
 }
 
+int64_t JobChecksumOf(int64_t checksum, RowId namespace_id, const Digest& key) {
+  return Checksum64().Add(checksum).Add(namespace_id).Add(key.view()).Finish();
+}
+
+bool IsResultOf(const Query& query, RowId namespace_id, const Digest& key) {
+  const int64_t stored = query.Int(12);  // 0: of an earlier schema
+  return stored != 0 && stored == JobChecksumOf(query.Int(11), namespace_id, key);
+}
+
 int64_t ChecksumOf(const AliasRow& row) {
   return Checksum64().Add(row.namespace_id).Add(row.profile).Add(row.name).Add(row.job).Finish();
 }

@@ -23,9 +23,13 @@ LeaseRow ReadLease(const Query& query);
 
 #define TIFFIN_SELECT_RESULT                                                            \
   "SELECT job, kind, record, digest, epoch, session, stored, retryable, "               \
-  "compute_seconds, exit_status, log, checksum FROM results "
+  "compute_seconds, exit_status, log, checksum, job_checksum FROM results "
 ResultRow ReadResult(const Query& query);
 int64_t ChecksumOf(const ResultRow& row);
+// Of a result's checksum and whose it is.
+int64_t JobChecksumOf(int64_t checksum, RowId namespace_id, const Digest& key);
+// Whether the current row, which was read with TIFFIN_SELECT_RESULT, says that it is that job's.
+bool IsResultOf(const Query& query, RowId namespace_id, const Digest& key);
 
 #define TIFFIN_SELECT_SESSION \
   "SELECT id, namespace, token, name, user, host, script, since FROM sessions "

@@ -188,6 +188,11 @@ UPDATE jobs SET keep = 0, checksum = 0 WHERE id IN (SELECT job FROM leases WHERE
 ALTER TABLE leases DROP COLUMN keep;
 ALTER TABLE aliases ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE value_digests ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+)sql"},
+                                     {R"sql(
+-- XXH3-64 of `checksum` and the job's namespace and key, so that a value is known to be a job's without its row;
+-- 0: written before there was any.
+ALTER TABLE results ADD COLUMN job_checksum INTEGER NOT NULL DEFAULT 0;
 )sql"}};
 
 int64_t Number(SqliteConnection& connection, const char* sql) {

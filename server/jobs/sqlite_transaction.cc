@@ -175,15 +175,21 @@ absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
 
 absl::Status SqliteTransaction::PutResult(const ResultRow& result) {
   return Grow("storing a result", [&] {
+    const int64_t checksum = ChecksumOf(result);
+    int64_t job_checksum = 0;
+    {
+      Query job(connection_.Prepared("SELECT key, namespace FROM jobs WHERE id = ?"));
+      if (job.Bind(result.job).Step()) job_checksum = JobChecksumOf(checksum, job.Int(1), job.Hash(0));
+    }
     Query query(connection_.Prepared(
         "INSERT OR REPLACE INTO results (job, kind, digest, epoch, session, stored, retryable, "
-        "compute_seconds, exit_status, log, record, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+        "compute_seconds, exit_status, log, record, checksum, job_checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     query.Bind(result.job).Bind(static_cast<int64_t>(result.kind)).Bind(result.digest);
     query.Bind(result.epoch).Bind(result.session).Bind(result.stored);
     query.Bind(int64_t{result.retryable}).Bind(result.compute_seconds);
     query.Bind(int64_t{result.exit_status}).BindText(result.log).BindText(result.record);
-    query.Bind(ChecksumOf(result)).Run();
+    query.Bind(checksum).Bind(job_checksum).Run();
     bytes_ += result.record.size() + result.log.size();
     return absl::OkStatus();
   });

@@ -128,14 +128,14 @@ class BidiStream : public RawBidiReactor,
     if (!ended_) ended_ = std::move(status);
     Next(lock);
   }
-  Calls* const calls_;
-
- private:
+  // Nobody hears what is answered now. Any thread.
   bool ended() {
     std::lock_guard lock(mutex_);
     return ended_.has_value();
   }
+  Calls* const calls_;
 
+ private:
   void TakeMessage() {
     if (ended()) return;  // nobody would hear of what it does
     const size_t bytes = message_.Length();

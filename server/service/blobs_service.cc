@@ -66,6 +66,7 @@ grpc::ServerUnaryReactor* BlobsService::QueryPut(grpc::CallbackServerContext* co
       TIFFIN_ASSIGN_OR_RETURN(const UploadProgress state, blobs_->QueryPut(caller.name_space, name));
       response->set_exists(state.exists);
       response->set_received(state.received);
+      response->set_sending(state.sending);
       return absl::OkStatus();
     }());
   });

@@ -2,7 +2,9 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <list>
 
+#include "absl/container/flat_hash_map.h"
 #include "common/status.h"
 #include "server/service/bidi_stream.h"
 #include "server/service/convert.h"
@@ -17,11 +19,11 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
       : BidiStream(calls, "SubmitBatch", &calls->writes()), store_(store) {}
 
  private:
-
   absl::Status Open(const v1::SubmitBatchRequest& request) override {
     TIFFIN_ASSIGN_OR_RETURN(options_, OptionsFromProto(request.options(), store_->limits()));
     bulk_ = request.options().bulk();
     if (request.has_max_grants()) grants_ = request.max_grants();
+    options_.gone = [this] { return ended(); };
     return absl::OkStatus();
   }
 
@@ -86,7 +88,6 @@ class BatchGetResultsStream
       : BidiStream(calls, "BatchGetResults", &calls->reads()), store_(store) {}
 
  private:
-
   absl::Status Open(const v1::BatchGetResultsRequest& request) override {
     bulk_ = request.bulk();
     return absl::OkStatus();
@@ -167,9 +168,18 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       : BidiStream(calls, "Await", &calls->writes()), store_(store) {}
 
  private:
-
   absl::Status Take(v1::AwaitRequest& request) override {
     TIFFIN_RETURN_IF_ERROR(CheckBatch(request.items_size(), store_->limits(), "items"));
+    ByteBudget::Share share =
+        calls_->memory().Take(kWaiterBytes * static_cast<uint64_t>(request.items_size()));
+    if (!share) {
+      End(TooMuchInFlight());
+      return absl::OkStatus();
+    }
+    {
+      std::lock_guard lock(mutex_);
+      shares_.push_back(std::move(share));
+    }
     std::vector<AwaitItem> items;
     for (int i = 0; i < request.items_size(); ++i) {
       AwaitItem item;
@@ -211,19 +221,45 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     return absl::OkStatus();
   }
 
-  // Called on the writer's thread: what blocks is done elsewhere, in order. Of pushed results few wait for the
-  // client: the others are looked up once it has read these.
+  // Called on the writer's thread: what blocks is done elsewhere, in order. What a client that does not read makes
+  // wait here has a limit. Of pushed results few are held: the others are looked up once it has read these. Those
+  // that are stored nowhere count as bytes in flight. Of the state of a job, only the last is told.
   void Tell(uint64_t index, WaitEvent event) {
-    const size_t bytes = event.pushed ? TextBytes(*event.result) : 0;
+    const size_t bytes = event.from == WaitEvent::From::kLookUp ? 0 : TextBytes(*event.result);
     std::lock_guard lock(mutex_);
-    if (bytes == 0 || held_bytes_ == 0 || held_bytes_ + bytes <= kHeldBytes) {
-      held_bytes_ += bytes;
-      events_.push_back({index, std::move(event), bytes});
-    } else {
-      const AwaitItem again{.index = index, .job = event.key, .after_epoch = event.result->row.epoch};
+    Told told{.index = index, .event = std::move(event)};
+    if (GoesOn(told.event)) {
+      const auto [state, is_new] = states_.emplace(index, events_.end());
+      if (!is_new) {
+        state->second->event = std::move(told.event);
+        return;  // it is on its way
+      }
+      state->second = events_.insert(events_.end(), std::move(told));
+    } else if (told.event.from == WaitEvent::From::kPushed && held_bytes_ > 0 && held_bytes_ + bytes > kHeldBytes) {
+      const AwaitItem again{
+          .index = index, .job = told.event.key, .after_epoch = told.event.result->row.epoch};
       next_parts_.push_back([this, again] { store_->Await(session_, caller(), {again}); });
+    } else {
+      if (told.event.from == WaitEvent::From::kPushed) {
+        held_bytes_ += told.held_bytes = bytes;
+      } else if (bytes > 0) {
+        told.share = calls_->memory().Take(bytes);
+        if (!told.share) told.event = TooLate(told.event.key);
+      }
+      events_.push_back(std::move(told));
     }
     PumpLocked();
+  }
+
+  static bool GoesOn(const WaitEvent& event) {
+    return event.kind == WaitEvent::Kind::kAttached || event.kind == WaitEvent::Kind::kOpen;
+  }
+
+  static WaitEvent TooLate(const Digest& key) {
+    return {.kind = WaitEvent::Kind::kError,
+            .key = key,
+            .error = absl::ResourceExhaustedError(
+                "the result is not kept (discard_result), and too many bytes are in flight to push it")};
   }
 
   // What was kept back can follow.
@@ -244,7 +280,7 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   // While the client reads: Written goes on.
   void Pump() {
     while (true) {
-      Told told;
+      Told told;  // with its share
       std::function<void()> next_part;
       {
         std::lock_guard lock(mutex_);
@@ -258,7 +294,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
         } else {
           told = std::move(events_.front());
           events_.pop_front();
-          held_bytes_ -= told.bytes;
+          held_bytes_ -= told.held_bytes;
+          if (GoesOn(told.event)) states_.erase(told.index);
         }
       }
       if (next_part) {
@@ -286,14 +323,13 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       response.set_event(v1::AWAIT_ERROR);
       ToProto(status, response.mutable_status());
     }
-    const bool goes_on =
-        response.event() == v1::AWAIT_ATTACHED || response.event() == v1::AWAIT_OPEN;
-    Write(std::move(response));
-    if (goes_on) return;
+    Write(response);
+    if (GoesOn(event)) return;
     bool over;
     {
       std::lock_guard lock(mutex_);
       over = --waiting_ == 0 && half_closed_;
+      if (waiting_ == 0) shares_.clear();
     }
     if (over) End(grpc::Status::OK);
   }
@@ -318,11 +354,16 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   struct Told {
     uint64_t index = 0;
     WaitEvent event;
-    size_t bytes = 0;  // of a pushed result
+    size_t held_bytes = 0;  // of a pushed result
+    ByteBudget::Share share;
   };
   static constexpr size_t kHeldBytes = 1 << 20;  // of pushed results, or one that is larger
+  static constexpr uint64_t kWaiterBytes = 512;  // of one who waits, with what is told of the state of its job
   std::mutex mutex_;  // guards all below
-  std::deque<Told> events_;
+  std::list<Told> events_;
+  // By index: the one of events_ that tells the state of its job.
+  absl::flat_hash_map<uint64_t, std::list<Told>::iterator> states_;
+  std::vector<ByteBudget::Share> shares_;  // of those who wait, until all have their ending
   size_t held_bytes_ = 0;
   std::deque<std::function<void()>> next_parts_;  // look at more of what is awaited
   bool pumping_ = false, half_closed_ = false;

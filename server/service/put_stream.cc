@@ -42,6 +42,16 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     std::unique_lock lock(mutex_);
     if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
     if (ok) {
+      if (message_.Length() > kLargeMessage) {  // beyond what the stream took at its begin
+        large_ = calls_->memory().Take(message_.Length());
+        if (!large_) {
+          if (!ended_) ended_ = TooMuchInFlight();
+          message_.Clear();
+          reading_ = false;
+          StartWork();
+          return Next(lock);
+        }
+      }
       queued_bytes_ += message_.Length();
       waiting_bytes_ += message_.Length();
       queue_.push_back(std::move(message_));
@@ -115,6 +125,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       messages.clear();
       lock.lock();
       queued_bytes_ -= bytes;
+      if (queued_bytes_ == 0) large_ = {};
       begun_ = upload_ != nullptr;
       room_ = begun_ ? kPiece - upload_->written() % kPiece : 1;
       if (!status.ok() || answered) {
@@ -226,6 +237,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   // Written at once: pieces of a huge page stay whole in the page cache, and are mapped as such.
   static constexpr uint64_t kPiece = uint64_t{2} << 20;
+  static constexpr size_t kLargeMessage = size_t{2} << 20;
   // Messages that wait: one takes memory even if it is empty.
   static constexpr size_t kMostQueued = 1024;
 
@@ -248,6 +260,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   std::deque<grpc::ByteBuffer> queue_;
   size_t waiting_bytes_ = 0;  // of the queue
   size_t queued_bytes_ = 0;   // and of what the worker has in hand
+  ByteBudget::Share large_;   // of a message among them that is larger than streams are expected to send
   bool begun_ = false;        // the header was taken
   uint64_t room_ = 1;         // bytes to the end of the piece
   bool reading_ = true, working_ = false, half_closed_ = false, finished_ = false;

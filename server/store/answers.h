@@ -98,7 +98,9 @@ struct WaitEvent {
   Kind kind = Kind::kOpen;
   Digest key;
   std::shared_ptr<const StoredResult> result;  // one for all who wait: it may be large
-  bool pushed = false;  // `result` came while they waited, and is stored: it can be looked up later instead
+  // Where `result` came from. What was pushed while they waited, and is stored, can be looked up later instead.
+  enum class From { kLookUp, kPushed, kDiscarded };
+  From from = From::kLookUp;
   std::optional<HolderInfo> holder;
   std::optional<LeaseRow> lease;
   std::optional<StoredResult> workflow;

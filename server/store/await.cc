@@ -48,9 +48,13 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
         return absl::OkStatus();
       },
       [this, session, caller, items, start, part, errors, looked, tell_error](const absl::Status& status) {
+        if (!status.ok()) {  // each has one ending, its own errors did not happen
+          for (size_t i = start; i < items->size(); ++i) tell_error((*items)[i].index, status);
+          return;
+        }
         for (const auto& error : *errors) {
           const RowId damaged = DamagedJobOf(error.second);
-          if (!status.ok() || damaged == 0) {
+          if (damaged == 0) {
             tell_error(error.first, error.second);
             continue;
           }
@@ -66,14 +70,10 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
             }
           });
         }
-        if (status.ok()) {
-          if (start + *looked == items->size()) return;
-          waiters_.WhenTaken(session, [this, session, caller, items, next = start + *looked] {
-            AwaitPart(session, caller, items, next);
-          });
-          return;
-        }
-        for (size_t i = start; i < items->size(); ++i) tell_error((*items)[i].index, status);
+        if (start + *looked == items->size()) return;
+        waiters_.WhenTaken(session, [this, session, caller, items, next = start + *looked] {
+          AwaitPart(session, caller, items, next);
+        });
       });
 }
 

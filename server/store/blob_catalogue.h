@@ -85,6 +85,7 @@ struct CollectCounts {
 struct UploadProgress {
   bool exists = false;
   uint64_t received = 0;  // bytes to go on from
+  bool sending = false;   // by a call that lives
 };
 
 // One upload. Destruction without Finish leaves nothing behind, but what can be resumed.
@@ -102,6 +103,7 @@ class Upload {
   friend class BlobCatalogue;
   BlobName name_;  // as announced; the key may be unknown
   bool key_known_ = false;
+  bool resumed_ = false;
   uint64_t size_ = 0, written_ = 0;
   Sha256 hash_;
   std::unique_ptr<BlobWriter> writer_;

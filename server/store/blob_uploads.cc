@@ -200,6 +200,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
         store_->Resume(name_space, name, size, offset,
                        [&](std::string_view before) { upload->hash_.Update(before); }));
     upload->written_ = offset;
+    upload->resumed_ = offset > 0;
   } else {
     TIFFIN_ASSIGN_OR_RETURN(upload->writer_, store_->Create(name.dtype, name.shape, size));
   }
@@ -210,8 +211,10 @@ absl::StatusOr<UploadProgress> BlobCatalogue::QueryPut(std::string_view name_spa
                                                     const BlobName& name) {
   TIFFIN_RETURN_IF_ERROR(CheckedSize(name).status());
   TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
-  if (missing.empty()) return UploadProgress{true, 0};
-  return UploadProgress{false, store_->Received(name_space, name)};
+  if (missing.empty()) return UploadProgress{.exists = true};
+  return UploadProgress{.exists = false,
+                        .received = store_->Received(name_space, name),
+                        .sending = store_->BeingWritten(name_space, name)};
 }
 
 absl::StatusOr<PutOutcome> BlobCatalogue::FinishPut(std::string_view name_space,
@@ -220,6 +223,11 @@ absl::StatusOr<PutOutcome> BlobCatalogue::FinishPut(std::string_view name_space,
   const Digest key = upload->hash_.Finish();
   if (upload->key_known_ && key != upload->name_.key) {
     upload->writer_->Refuse();
+    // Perhaps it is what had come before, cut by a power cut, that is wrong.
+    if (upload->resumed_) {
+      return absl::FailedPreconditionError(
+          "offset: what had come before does not have the key: send it all again");
+    }
     return WrongKey(upload->name_.key, key);
   }
   BlobName name = upload->name_;

@@ -20,17 +20,16 @@ std::string At(absl::Time time) {
 }
 
 // The cause of a job that was submitted; `end` is the job behind its links.
-void SetCause(const JobView& view, const JobInHand& end, Explanation* out) {
+absl::Status SetCause(JobReader& reader, const JobInHand& end, Explanation* out) {
   const JobRow& row = end.row;
   const std::string removed = absl::StrCat(" at ", At(row.buried));
   if (row.state == JobState::kDone) {
     out->cause = MissCause::kNone;
     out->text = "its result is stored";
   } else if (end.lease) {
+    TIFFIN_ASSIGN_OR_RETURN(const HolderInfo holder, HolderOf(reader, *end.lease));
     out->cause = MissCause::kLeased;
-    out->text = absl::StrCat("somebody computes it, on ",
-                             view.holder ? view.holder->session.host : "another host", " since ",
-                             At(end.lease->granted));
+    out->text = absl::StrCat("somebody computes it, on ", holder.session.host, " since ", At(holder.since));
   } else if (row.state == JobState::kFailed) {
     out->cause = MissCause::kFailed;
     out->text = "it failed; failures are told to those who wait, and run again by the next Submit";
@@ -51,6 +50,7 @@ void SetCause(const JobView& view, const JobInHand& end, Explanation* out) {
     out->text = row.epoch == 0 ? "it was submitted, but nobody took the lease"
                                : "its holders gave it back or were lost";
   }
+  return absl::OkStatus();
 }
 
 struct ParsedJob {
@@ -70,12 +70,19 @@ absl::StatusOr<std::unique_ptr<ParsedJob>> Parse(std::string_view json, const Li
   return job;
 }
 
-std::vector<std::string> Differences(const JobParts& a, const JobParts& b) {
+// A stored job, and in what it differs.
+struct Near {
+  Neighbour neighbour;  // its paths are cut off
+  std::vector<std::string_view> parts;
+};
+
+void AddDifferences(const JobParts& a, const JobParts& b, Near* near) {
   const Value null;
   const auto part = [&](const Value* value) -> const Value& { return value ? *value : null; };
-  std::vector<std::string> paths;
+  std::vector<std::string>& paths = near->neighbour.paths;
   const auto add = [&](const Value* x, const Value* y, std::string_view at) {
     std::vector<std::string> more = DiffPaths(part(x), part(y), at, kPaths);
+    if (!more.empty()) near->parts.push_back(at);
     paths.insert(paths.end(), more.begin(), more.end());
   };
   add(a.function, b.function, "function");
@@ -83,38 +90,32 @@ std::vector<std::string> Differences(const JobParts& a, const JobParts& b) {
   add(a.version, b.version, "version");
   add(a.salt, b.salt, "salt");
   if (paths.size() > kPaths) paths.resize(kPaths);
-  return paths;
 }
 
-bool AllWithin(const std::vector<std::string>& paths, std::string_view part) {
-  return std::all_of(paths.begin(), paths.end(),
-                     [&](const std::string& path) { return path.starts_with(part); });
-}
-
-void SetCauseByNearest(Explanation* out) {
-  out->cause = MissCause::kNeverSeen;
-  out->text = "never submitted here, nor another job of that function";
-  if (out->neighbours.empty()) return;
-  const std::vector<std::string>& paths = out->neighbours[0].paths;
-  if (AllWithin(paths, "version")) {
+void SetCauseByNearest(const Near& nearest, Explanation* out) {
+  if (nearest.parts.size() > 1) {
+    out->text = "never submitted here; the nearest job differs in more than one part";
+  } else if (nearest.parts[0] == "version") {
     out->cause = MissCause::kOtherVersion;
     out->text = "stored with another version";
-  } else if (AllWithin(paths, "salt")) {
+  } else if (nearest.parts[0] == "salt") {
     out->cause = MissCause::kOtherSalt;
     out->text = "stored with another salt";
-  } else if (AllWithin(paths, "arguments")) {
+  } else if (nearest.parts[0] == "arguments") {
     out->cause = MissCause::kOtherArguments;
     out->text = "stored with other arguments";
   } else {
-    out->text = "never submitted here; the nearest job differs in more than one part";
+    out->text = "never submitted here; the nearest job's function differs, under the same name";
   }
 }
 
+// Sets the neighbours, and the cause by the nearest.
 absl::Status AddNeighbours(JobReader& reader, RowId ns, const ParsedJob& job, const Digest& key,
                            const Limits& limits, size_t wanted, Explanation* out) {
   const JobRange range{.namespace_id = ns, .function = FunctionName(*job.parts.function),
                        .newest_first = true};
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobRow> rows, reader.ListJobs(range, kLooked));
+  std::vector<Near> found;
   for (const JobRow& row : rows) {
     // Only what would have been a hit.
     if (row.damaged || row.key == key || (row.state != JobState::kDone && row.state != JobState::kLinked)) continue;
@@ -122,15 +123,17 @@ absl::Status AddNeighbours(JobReader& reader, RowId ns, const ParsedJob& job, co
     if (!record) continue;
     const auto other = Parse(*record, limits);
     if (!other.ok()) continue;  // of an older release with other limits
-    Neighbour neighbour{row, Differences(job.parts, (*other)->parts)};
-    if (!neighbour.paths.empty()) out->neighbours.push_back(std::move(neighbour));
+    Near near{.neighbour = {.row = row, .paths = {}}, .parts = {}};
+    AddDifferences(job.parts, (*other)->parts, &near);
+    if (!near.parts.empty()) found.push_back(std::move(near));
   }
   // The newest of those that are equally near comes first.
-  std::stable_sort(out->neighbours.begin(), out->neighbours.end(),
-                   [](const Neighbour& a, const Neighbour& b) {
-                     return a.paths.size() < b.paths.size();
-                   });
-  if (out->neighbours.size() > wanted) out->neighbours.resize(wanted);
+  std::stable_sort(found.begin(), found.end(), [](const Near& a, const Near& b) {
+    return a.neighbour.paths.size() < b.neighbour.paths.size();
+  });
+  if (!found.empty()) SetCauseByNearest(found[0], out);
+  if (found.size() > wanted) found.resize(wanted);
+  for (Near& near : found) out->neighbours.push_back(std::move(near.neighbour));
   return absl::OkStatus();
 }
 
@@ -157,17 +160,17 @@ absl::StatusOr<Explanation> JobHistory::Explain(std::string_view name_space,
       TIFFIN_ASSIGN_OR_RETURN(JobView view, View(reader, *row, {}));
       TIFFIN_ASSIGN_OR_RETURN(const JobInHand in_hand, WithLease(reader, *std::move(row)));
       TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(reader, in_hand));
-      SetCause(view, end, &out);
+      TIFFIN_RETURN_IF_ERROR(SetCause(reader, end, &out));
       out.job = std::move(view);
       return absl::OkStatus();
     }
-    if (job) {
-      TIFFIN_RETURN_IF_ERROR(AddNeighbours(reader, ns, *job, out.key, jobs_->limits(),
-                                           neighbours, &out));
+    out.cause = MissCause::kNeverSeen;
+    if (!job) {
+      out.text = "never submitted here; with the job's record its neighbours can be named";
+      return absl::OkStatus();
     }
-    SetCauseByNearest(&out);
-    if (!job) out.text = "never submitted here; with the job's record its neighbours can be named";
-    return absl::OkStatus();
+    out.text = "never submitted here, nor another job of that function";
+    return AddNeighbours(reader, ns, *job, out.key, jobs_->limits(), neighbours, &out);
   }));
   return out;
 }

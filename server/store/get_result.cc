@@ -99,6 +99,13 @@ JobStore::Found JobStore::FindIn(JobReader& reader, RowId ns, const JobAddress& 
     found->key = std::get<Digest>(address);
     if (auto hot = ns == 0 ? nullptr : cache_.Find(ns, found->key)) return hot;
     if (ns != 0) {
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<ResultRow> value, reader.FindValueOf(ns, found->key));
+      if (value) {
+        found->job = value->job;
+        TIFFIN_ASSIGN_OR_RETURN(found->result, Dress(reader, *std::move(value)));
+        cache_.Add(ns, found, ticket);
+        return found;
+      }
       TIFFIN_ASSIGN_OR_RETURN(job, reader.FindJob(ns, found->key));
     }
   }

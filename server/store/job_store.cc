@@ -251,7 +251,8 @@ absl::Status JobStore::TellEnding(JobTransaction& tx, Effects& effects, const Jo
   auto followed = std::make_shared<StoredResult>(result);
   if (!followed->linked_to) followed->linked_to = job.key;
   for (const JobRow& each : all) {
-    WaitEvent event{.kind = kind, .key = each.key, .pushed = is_stored};
+    WaitEvent event{.kind = kind, .key = each.key, 
+                    .from = is_stored ? WaitEvent::From::kPushed : WaitEvent::From::kDiscarded};
     if (each.id == job.id) {
       event.result = direct;
     } else {

@@ -1,5 +1,6 @@
 #include "server/store/result_cache.h"
 
+#include <cstring>
 #include <utility>
 
 #include "common/strings.h"
@@ -23,7 +24,9 @@ RowId ResultCache::FindNamespace(std::string_view name) {
 
 void ResultCache::RememberNamespace(std::string_view name, RowId id) {
   std::unique_lock lock(names_mutex_);
-  if (id != 0) names_.emplace(std::string(name), id);
+  if (id == 0) return;
+  if (names_.size() >= kMostNames) names_.clear();
+  names_.emplace(std::string(name), id);
 }
 
 std::shared_ptr<const FoundResult> ResultCache::Find(RowId namespace_id, const Digest& key) {
@@ -33,6 +36,13 @@ std::shared_ptr<const FoundResult> ResultCache::Find(RowId namespace_id, const D
   if (it == shard.places.end()) return nullptr;
   shard.entries.splice(shard.entries.begin(), shard.entries, it->second);
   return it->second->found;
+}
+
+bool ResultCache::Seen(Shard& shard, const Digest& key) {
+  uint32_t place, mark;
+  std::memcpy(&place, key.bytes.data() + 4, sizeof place);
+  std::memcpy(&mark, key.bytes.data() + 8, sizeof mark);
+  return std::exchange(shard.seen[place % shard.seen.size()], mark) == mark;
 }
 
 void ResultCache::Forget(Shard& shard, const Key& key) {
@@ -54,6 +64,7 @@ void ResultCache::Add(RowId namespace_id, std::shared_ptr<const FoundResult> fou
   if (drops_.load() != ticket) return;
   const Key key(namespace_id, found->key);
   Forget(shard, key);
+  if (shard.bytes + bytes > limit && !Seen(shard, key.second)) return;
   shard.entries.push_front({key, std::move(found), bytes});
   shard.places.emplace(key, shard.entries.begin());
   shard.bytes += bytes;

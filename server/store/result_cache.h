@@ -24,7 +24,8 @@ struct FoundResult {
   StoredResult result;
 };
 
-// The results read last, up to a number of bytes. Never older than what is committed: a result enters
+// The results read last, up to a number of bytes; once that is reached, those that were read twice lately: a pass over
+// many does not drive out what is read all the time. Never older than what is committed: a result enters
 // only if nothing was dropped since its reader began, and the store drops what a change touches after
 // COMMIT, before anybody hears of the change.
 // Threads: all methods may be called from any thread; none blocks on more than another's look-up.
@@ -58,9 +59,13 @@ class ResultCache {
     std::list<Entry> entries;  // the last read first
     absl::flat_hash_map<Key, std::list<Entry>::iterator> places;
     size_t bytes = 0;
+    std::array<uint32_t, 4096> seen{};  // marks of keys that were refused, by a part of the key
   };
   static constexpr size_t kShards = 16;
+  static constexpr size_t kMostNames = 10'000;
   Shard& ShardOf(const Digest& key) { return shards_[key.bytes[0] % kShards]; }
+  // Whether it was asked for before, not long ago.
+  static bool Seen(Shard& shard, const Digest& key);
   static void Forget(Shard& shard, const Key& key);
 
   const size_t max_bytes_;

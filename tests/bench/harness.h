@@ -62,9 +62,11 @@ class Folder {
 struct Registration {
   Registration(const char* name, void (*run)());
 };
-#define TIFFIN_BENCH(name)                                             \
-  static void Bench_##name();                                          \
-  static const ::tiffin::bench::Registration registration_##name(#name, Bench_##name); \
+#define TIFFIN_BENCH(name) TIFFIN_BENCH_OF(name, #name)
+// `results`: all that it reports, so that each can be asked for.
+#define TIFFIN_BENCH_OF(name, results)                                                   \
+  static void Bench_##name();                                                            \
+  static const ::tiffin::bench::Registration registration_##name(results, Bench_##name); \
   static void Bench_##name()
 
 }  // namespace tiffin::bench

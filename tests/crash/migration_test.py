@@ -133,6 +133,9 @@ class MigrationTest(unittest.TestCase):
     def test_schema_2(self):
         self.kill_at_each_call(2)
 
+    def test_schema_3(self):
+        self.kill_at_each_call(3)
+
     def kill_at_each_call(self, version):
         folder, calls = self.older(version)
         self.assertGreater(calls, 5)

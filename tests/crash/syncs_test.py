@@ -2,9 +2,10 @@
 import random, re, unittest
 
 from blob_support import name_of, ref_of
-from support import get, job, store, submit
+from support import caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, jobs_pb2
 
+from clients import noodles
 from crash_server import CrashServer
 from layer import read_tape
 from workload import batch_put, put_array, random_array
@@ -51,6 +52,37 @@ class SyncsTest(unittest.TestCase):
         self.steps()
         store(self.server, answer, 42)
         self.assertEqual(self.steps(), [("write", LOG), ("sync", LOG)])
+
+    def test_so_is_all_else_that_is_acknowledged_of_a_job(self):
+        jobs, me = self.server.jobs, dict(caller=caller())
+        workflow = noodles("interface.decorator.PromisedObject", workflow=noodles(
+            "workflow.model.Workflow", root=0, links=[], nodes=[
+                noodles("workflow.model.FunctionNode", function="m.f", arguments=[], hints=None)]))
+        done, failing, unfolding, released, handed_back, target = (
+            submit(self.server, job("f", n)) for n in range(1, 7))
+        store(self.server, done, 1)
+        store(self.server, target, 2)
+        answered = {
+            "an error": lambda: store(self.server, failing, "no", kind=jobs_pb2.RESULT_KIND_ERROR),
+            "a workflow": lambda: store(self.server, unfolding, workflow, kind=jobs_pb2.RESULT_KIND_WORKFLOW),
+            "a link": lambda: jobs.Link(jobs_pb2.LinkRequest(
+                **me, key=unfolding.key, lease=unfolding.lease.id, target=target.key)),
+            "an alias": lambda: jobs.Alias(jobs_pb2.AliasRequest(**me, set=jobs_pb2.AliasRequest.Set(
+                alias=jobs_pb2.AliasName(profile="p", name="n"), key=done.key))),
+            "a release": lambda: jobs.Release(jobs_pb2.ReleaseRequest(**me, leases=[released.lease.id])),
+            "an invalidation": lambda: jobs.Invalidate(jobs_pb2.InvalidateRequest(**me, keys=[done.key])),
+            "a batch of leases": lambda: list(jobs.SubmitBatch(iter([jobs_pb2.SubmitBatchRequest(
+                caller=caller(request_id="batch"), options=jobs_pb2.SubmitOptions(can_compute=True),
+                jobs=[record(job("f", n)) for n in range(10, 20)])]))),
+        }
+        self.steps()
+        for what, call in answered.items():
+            with self.subTest(what):
+                call()
+                self.assertEqual(self.steps(), [("write", LOG), ("sync", LOG)])
+        # A renewal is kept in memory: after a restart the lease has a full term.
+        jobs.Renew(jobs_pb2.RenewRequest(**me, leases=[handed_back.lease.id]))
+        self.assertEqual(self.steps(), [])
 
     def test_nothing_is_written_to_answer_a_read(self):
         answer = submit(self.server, job("f", 1))

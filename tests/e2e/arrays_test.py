@@ -256,6 +256,51 @@ class ArraysTest(unittest.TestCase):
     def test_h5py_reads_an_equal_array(self):
         self.each(lambda case: self.check_h5py(self.packs, case))
 
+    # ---- from HDF5 files, to a server that has none of them ------------------------------------
+
+    def check_put_of_datasets(self, write, expected, cases):
+        """`write` makes the dataset `a` of a case in a file; `expected` tells its name."""
+        server = Server()
+        self.addCleanup(server.close)
+        with tempfile.TemporaryDirectory(prefix="tiffin-arrays-") as folder:
+            files, names = [], []
+            for number, case in enumerate(cases):
+                path = os.path.join(folder, "%d.h5" % number)
+                with h5py.File(path, "w") as out:
+                    try:
+                        write(out, case)
+                    except (TypeError, ValueError, KeyError, RuntimeError):  # h5py cannot
+                        continue
+                    names.append((case.what, expected(out["a"], case)))
+                files.append(path)
+            put = subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "--server", server.address, "--json", "put",
+                                  "--dataset", "a", *files], capture_output=True, text=True, timeout=280)
+        self.assertEqual(put.returncode, 0, put.stderr)
+        for (what, name), told in zip(names, map(json.loads, put.stdout.splitlines()), strict=True):
+            with self.subTest(what):
+                self.assertEqual({"hdf5_path": told["key"], "dtype": told["dtype"], "shape": told["shape"]}, name)
+        return len(names)
+
+    def test_datasets_of_h5py_are_uploaded_as_h5py_reads_them(self):
+        def write(out, case):
+            dtype = h5py.opaque_dtype(case.dtype) if case.dtype.kind in "mM" else case.dtype
+            out.create_dataset("a", case.array.shape, dtype)[...] = case.array
+
+        def expected(dataset, case):
+            read = dataset[...]
+            dtype = case.dtype if read.dtype == case.dtype else read.dtype  # without h5py's metadata
+            return {"hdf5_path": made.key_of(dtype, read), "dtype": made.name_of(dtype), "shape": list(read.shape)}
+        cases = [case for case in self.cases if (case.order, case.version) == ("C", None)
+                 and case.dtype != numpy.dtype(">c32") and not has_part_of_no_bytes(case.dtype)]
+        self.assertGreater(self.check_put_of_datasets(write, expected, cases), 300)
+
+    def test_datasets_of_packs_are_uploaded_as_what_they_were(self):
+        cases = [case for case in self.cases if (case.order, case.version) == ("C", None)
+                 and len(case.named["dtype"]) < HDF5_ROOM]
+        self.assertEqual(self.check_put_of_datasets(
+            lambda out, case: out.copy(self.dataset(self.packs, case), "a"), lambda _, case: case.named, cases),
+            len(cases))
+
     def test_the_type_in_hdf5_is_the_one_h5py_would_have_written(self):
         self.compared = 0
 

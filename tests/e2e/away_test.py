@@ -60,7 +60,7 @@ class AwayTest(CliCase):
         """It could not deliver, said so, and printed what it computed all the same."""
         out, err = self.finish(running)
         self.assertEqual(out, printed)
-        self.assertIn(f"tiffin: no server; the result waits in {self.path('spool')}\n", err)
+        self.assertRegex(err, rf"tiffin: not stored \(.+\); the result waits in {self.path('spool')}\n")
 
     # ---- tests ---------------------------------------------------------------------------------
 
@@ -222,6 +222,29 @@ class AwayTest(CliCase):
         self.away()
         err = self.finish(self.start("run", json.dumps(ONE), "--", "false", TIFFIN_PATIENCE="0"), REFUSED)[1]
         self.assertEqual(err, "tiffin: ABORTED: false failed with exit status 1\n")
+        self.assertEqual(self.spooled(), [])
+
+    def test_a_failure_that_cannot_be_told_is_not_run_again(self):
+        running = self.run_job(value="'; exit 3; echo '", patience="0")
+        self.away()
+        self.go_on()
+        err = self.finish(running, REFUSED)[1]
+        self.assertIn("tiffin: ABORTED: sh failed with exit status 3\n", err)
+        self.assertEqual((self.executions(), self.spooled()), (1, []))
+
+    def test_output_that_was_cut_is_no_result_without_a_server_either(self):
+        self.away()
+        err = self.finish(self.start("run", json.dumps(ONE), "--", "head", "-c", "17M", "/dev/zero",
+                                     TIFFIN_PATIENCE="0"), REFUSED)[1]
+        self.assertIn("the command printed more than 16.0 MiB", err)
+        self.assertEqual(self.spooled(), [])
+
+    def test_what_is_too_large_for_a_message_is_printed_and_told(self):
+        self.away()
+        out, err = self.finish(self.start("run", json.dumps(ONE), "--", "sh", "-c",
+                                          r"head -c 15M /dev/zero | tr '\0' '\377'", TIFFIN_PATIENCE="0"))
+        self.assertGreater(len(out), 15 << 20)
+        self.assertIn("and the result cannot wait: spool: a result of", err)
         self.assertEqual(self.spooled(), [])
 
 

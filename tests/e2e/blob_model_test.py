@@ -1,5 +1,5 @@
 """The blob store against a model in memory: random puts, reads, deletions, seals, collections and restarts, while
-h5py reads the sealed packs; and uploads that break at random points. TIFFIN_BLOB_SEED plays a run again."""
+h5py reads the sealed packs; and uploads that break at random points. TIFFIN_SEED plays a run again."""
 import glob, os, random, signal, threading, unittest
 
 import grpc
@@ -12,7 +12,7 @@ from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 ROUNDS = int(os.environ.get("TIFFIN_BLOB_ROUNDS", "150"))
 BREAKS = int(os.environ.get("TIFFIN_BLOB_BREAKS", "6"))
-SEED = int(os.environ.get("TIFFIN_BLOB_SEED") or random.randrange(1 << 30))
+SEED = int(os.environ.get("TIFFIN_SEED") or random.randrange(1 << 30))
 DTYPES = "float64", "int16", ">i4", "|S5", "complex64", "bool", "<U3", "datetime64[ns]"
 
 

@@ -1,5 +1,5 @@
 """What tests of blobs share: arrays as the API names them, and a server to put them to."""
-import base64, hashlib, struct, unittest
+import base64, hashlib, random, struct, unittest
 
 import grpc
 
@@ -65,8 +65,9 @@ class BlobsCase(unittest.TestCase):
             request.slab.SetInParent()
             for start, count, stride in slab:
                 request.slab.dimensions.add(start=start, count=count, stride=stride)
+        request.first_with_header = bool(random.getrandbits(1))
         messages = list(self.server.blobs.Deref(request))
-        data = b"".join(m.chunk for m in messages[1:])
+        data = messages[0].header.first + b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)
         return messages[0].header, data
 

@@ -1,12 +1,13 @@
 """Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
 and damage that heals."""
-import glob, io, os, random, signal, threading, time, unittest
+import glob, io, os, random, signal, subprocess, tempfile, threading, time, unittest
 
 import grpc
 import h5py
 import numpy
 
 from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer
+from cli_support import CLI
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
@@ -15,16 +16,18 @@ SLABS = int(os.environ.get("TIFFIN_SLABS", "240"))
 
 class BlobsTest(BlobsCase):
     def test_slabs_are_numpy_s(self):
-        seed = random.randrange(1 << 30)
+        seed = int(os.environ.get("TIFFIN_SEED") or random.randrange(1 << 30))
         rng = random.Random(seed)
         print("seed", seed)
-        for dtype in ("float64", ">i2", "|S3", "complex64"):
-            shape = [rng.randint(1, 60) for _ in range(rng.randint(1, 4))]
+        for number in range(SLABS // 40):
+            dtype = ("float64", ">i2", "|S3", "complex64")[number % 4]
+            rank = rng.randint(1, 6)
+            shape = [rng.randint(1, (5000, 250, 50, 18, 9, 6)[rank - 1]) for _ in range(rank)]
             array = numpy.frombuffer(rng.randbytes(int(numpy.prod(shape)) *
                                                    numpy.dtype(dtype).itemsize),
                                      dtype=dtype).reshape(shape)
             name = self.put(array).name
-            for _ in range(SLABS // 4):
+            for _ in range(40):
                 slab, index = [], []
                 for extent in shape:
                     start, stride = rng.randint(0, extent - 1), rng.randint(1, 4)
@@ -147,6 +150,29 @@ class BlobsTest(BlobsCase):
         self.assertEqual([o.size for o in outcomes], [array.nbytes] * 6)
         self.assertEqual([o.existed for o in outcomes].count(False), 1)
         self.assertEqual(len(glob.glob(self.server.data + "/packs/*/*.h5")), 1)
+
+    def test_a_client_takes_no_upload_from_who_still_sends_it(self):
+        array = numpy.random.default_rng(4).random(700_000)
+        name = name_of(array)
+        messages = list(parts(name, array.tobytes()))
+        go_on = threading.Event()
+
+        def slowly():
+            yield from messages[:15]
+            go_on.wait()
+            yield from messages[15:]
+        other = self.server.blobs.Put.future(slowly())
+        self.addCleanup(go_on.set)
+        while self.query(name).received < PIECE:
+            pass
+        self.assertTrue(self.query(name).sending)
+        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+            numpy.save(file.name, array)
+            printed = subprocess.run([CLI, "--server", self.server.address, "put", file.name], check=True,
+                                     capture_output=True, text=True, timeout=120).stdout
+        self.assertIn("stored", printed)
+        go_on.set()
+        self.assertTrue(other.result().existed)
 
     def test_a_known_blob_is_answered_without_its_bytes(self):
         array = numpy.arange(300_000)

@@ -1,5 +1,6 @@
 """Jobs whose holders, waiters and server are killed; schedulers that share; what is asked afterwards."""
-import json, os, random, signal, subprocess, sys, tempfile, unittest
+import json, os, queue, random, signal, subprocess, sys, tempfile, threading, unittest
+from types import SimpleNamespace
 
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import jobs_pb2
@@ -28,7 +29,7 @@ class KillTest(unittest.TestCase):
         self.server.start(listen=address)
 
     def test_rounds_of_kill_9_in_random_order(self):
-        seed = random.randrange(1 << 32)
+        seed = int(os.environ.get("TIFFIN_SEED") or random.randrange(1 << 32))
         print(f"seed {seed}", flush=True)
         rng = random.Random(seed)
         self.server = Server("--min-term", "0.5", "--max-lost", "100")
@@ -103,6 +104,33 @@ class LifeTest(unittest.TestCase):
                 store(self.server, answer, 1)
         self.assertEqual(sum(a.outcome == jobs_pb2.RETRIEVED
                              for a in self.batch(0, 1000, 0, "c")), 40)
+
+    def test_two_schedulers_share_a_batch_that_both_await(self):
+        keys = [submit(self.server, job("f", n), compute=False).key for n in range(1000)]
+        computed = {}
+
+        def schedule(host):
+            says = queue.Queue()
+            says.put(jobs_pb2.AwaitRequest(
+                caller=caller(host=host), can_compute=True, capacity=10,
+                items=[jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=key)) for key in keys]))
+            mine, ended = [], 0
+            for told in self.server.jobs.Await(iter(says.get, None)):
+                if told.event == jobs_pb2.AWAIT_GRANTED:
+                    mine.append(told.index)
+                    store(self.server, SimpleNamespace(key=keys[told.index], lease=told.lease), told.index)
+                    says.put(jobs_pb2.AwaitRequest(capacity=1))
+                ended += told.event in (jobs_pb2.AWAIT_GRANTED, jobs_pb2.AWAIT_RESULT)
+                if ended == len(keys):
+                    says.put(None)
+            computed[host] = mine
+        threads = [threading.Thread(target=schedule, args=(host,)) for host in ("a", "b")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(sorted(computed["a"] + computed["b"]), list(range(1000)), "each once")
+        self.assertGreaterEqual(min(len(mine) for mine in computed.values()), 10)
 
     def test_force_releases_whoever_holds(self):
         answer = submit(self.server, job("f", 1))

@@ -119,6 +119,52 @@ class MemoryTest(unittest.TestCase):
         got = [event.key for event in stream if event.event == jobs_pb2.AWAIT_RESULT]
         self.assertEqual(sorted(got), sorted(answer.key for answer in answers))  # none is lost
 
+    def test_waiting_for_results_that_are_not_kept_while_nothing_is_read(self):
+        options = jobs_pb2.SubmitOptions(can_compute=True, discard_result=True)
+        answers = [self.server.jobs.Submit(jobs_pb2.SubmitRequest(
+            caller=caller(), job=record(job("discarded", i)), options=options)) for i in range(40)]
+        stream = self.server.jobs.Await(iter([jobs_pb2.AwaitRequest(caller=caller(), items=[
+            jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=answer.key)) for answer in answers])]))
+        self.until(lambda: self.server.admin.Stats(admin_pb2.StatsRequest()).waiting == 40)
+
+        def push():
+            for answer in answers:
+                try:
+                    store(self.server, answer, "x" * (8 * MIB))
+                except grpc.RpcError as error:  # what is held for the one who does not read leaves it no room
+                    self.assertEqual(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+                    self.server.jobs.Release(jobs_pb2.ReleaseRequest(caller=caller(), leases=[answer.lease.id]))
+        self.assertLess(self.grows(push), 2 * CAP)  # all of them are 320 MiB
+        ended = {}
+        for event in stream:
+            if event.event in (jobs_pb2.AWAIT_RESULT, jobs_pb2.AWAIT_ERROR):
+                self.assertNotIn(event.index, ended)
+                ended[event.index] = event.event
+            if event.event == jobs_pb2.AWAIT_ERROR:
+                self.assertEqual(event.status.code, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+            if event.event == jobs_pb2.AWAIT_OPEN:  # it was released above
+                ended[event.index] = event.event
+            if len(ended) == 40:
+                break
+        stream.cancel()
+        self.assertIn(jobs_pb2.AWAIT_RESULT, ended.values())
+
+    def test_waiting_for_a_job_that_changes_hands_while_nothing_is_read(self):
+        one = job("handed on")
+        key = submit(self.server, one, compute=False).key
+        stream = self.server.jobs.Await(iter([jobs_pb2.AwaitRequest(caller=caller(), items=[
+            jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=key)) for _ in range(3000)])]))
+        self.until(lambda: self.server.admin.Stats(admin_pb2.StatsRequest()).waiting == 3000)
+
+        def hand_on():
+            for _ in range(100):
+                lease = submit(self.server, one).lease
+                self.server.jobs.Release(jobs_pb2.ReleaseRequest(caller=caller(), leases=[lease.id]))
+        self.assertLess(self.grows(hand_on), CAP // 2)  # 600,000 events
+        last = submit(self.server, one)
+        store(self.server, last, 7)
+        self.assertEqual(sum(event.event == jobs_pb2.AWAIT_RESULT for event in stream), 3000)
+
     def test_a_batch_that_hits_many_long_logs(self):
         jobs, keys = self.done(3000, 1, log="l" * 65536)
         request = jobs_pb2.SubmitBatchRequest(caller=caller(), jobs=[record(one) for one in jobs])

@@ -1,11 +1,12 @@
 """The network between client and server breaks: each test breaks it, checks, heals it, and checks again."""
 import base64, json, os, signal, subprocess, tempfile, unittest
 
+import grpc
 import numpy
 
 from gate import Gate
-from support import Server, get, job, store, submit, until
-from tiffin.v1 import admin_pb2, jobs_pb2
+from support import Server, caller, get, job, store, submit, until
+from tiffin.v1 import admin_pb2, jobs_pb2, jobs_pb2_grpc
 
 CLI = os.environ["TIFFIN_CLI_BINARY"]
 MIB = 1 << 20
@@ -51,6 +52,30 @@ class NetworkTest(unittest.TestCase):
         array = numpy.random.default_rng(abs(hash(self.namespace))).random(mebibytes * MIB // 8)
         numpy.save(self.path("array.npy"), array)
         return array
+
+    # ---- connections ---------------------------------------------------------------------------
+
+    def test_a_client_that_vanished_without_a_word_is_noticed(self):
+        server = Server("--keepalive", "1")
+        self.addCleanup(server.close)
+        gate = Gate(server.address)
+        self.addCleanup(gate.close)
+        channel = grpc.insecure_channel(gate.address)
+        self.addCleanup(channel.close)
+        key = submit(server, job("f", 1), compute=False).key
+        stream = jobs_pb2_grpc.JobsStub(channel).Await(iter([jobs_pb2.AwaitRequest(
+            caller=caller(), can_compute=True, capacity=1,
+            items=[jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=key))])]))
+        lease = next(event for event in stream if event.event == jobs_pb2.AWAIT_GRANTED).lease
+        waiting = submit(server, job("f", 2))
+        stream = jobs_pb2_grpc.JobsStub(channel).Await(iter([jobs_pb2.AwaitRequest(
+            caller=caller(), items=[jobs_pb2.AwaitRequest.Item(job=jobs_pb2.JobName(key=waiting.key))])]))
+        self.assertEqual(next(stream).event, jobs_pb2.AWAIT_ATTACHED)
+        gate.stalled = True  # half open: neither side is told
+        until(lambda: server.admin.Stats(admin_pb2.StatsRequest()).waiting == 0)
+        # What it holds is its own until the lease lapses: one that is back in time loses nothing.
+        renewed = server.jobs.Renew(jobs_pb2.RenewRequest(caller=caller(), leases=[lease.id]))
+        self.assertEqual(list(renewed.outcomes), [jobs_pb2.RenewResponse.RENEWED])
 
     # ---- blobs ---------------------------------------------------------------------------------
 

@@ -206,6 +206,7 @@ class RegistryTest(unittest.TestCase):
         records = [
             sent("<automagic>", "m.A", "out.dat"),
             sent("<automagic>", "m.A", {"value": 1.5, "size": 7}, host=None),
+            sent("<automagic>", "m.A", {"value": "a title", "size": 7}),
             sent("<dataclass>", "m.B", {"file": "out.dat", "table": [array]}),
             sent("<object>", "m.C", opaque), sent("<object>", "builtins.bytes", opaque),
             sent("<object>", "pathlib.PosixPath", "out.dat", host=None, files=["out.dat"]),
@@ -218,10 +219,10 @@ class RegistryTest(unittest.TestCase):
         store(server, answer, records)
         refs = json.loads(get(server, answer.key).record.json)
         # All but the array, which names no files.
-        ref = refs[2]["data"]["table"][0]
+        ref = refs[3]["data"]["table"][0]
         self.assertEqual((ref["ref"], ref["data"]["shape"]), (True, [100]))
         expected = copy.deepcopy(records)
-        expected[2]["data"]["table"][0] = expected[-1]["data"]["of"] = ref
+        expected[3]["data"]["table"][0] = expected[-1]["data"]["of"] = ref
         self.assertEqual(json.dumps(refs), json.dumps(expected))
         inline = json.loads(get(server, answer.key, bulk=2).record.json)
         self.assertEqual(json.dumps(inline), json.dumps(records))

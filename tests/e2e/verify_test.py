@@ -230,8 +230,10 @@ class Verify(unittest.TestCase):
         self.assertEqual([self.hit(key) for key in (keys[0], keys[2])], [True, True])
         listed = self.server.jobs.ListJobs(jobs_pb2.ListJobsRequest(caller=caller())).jobs
         self.assertEqual({each.key for each in listed}, {keys[0], keys[2]})
+        # Its value is known to be its own; what else is known of it is not.
+        self.assertEqual(get(self.server, keys[1]).record.json, b"[1]")
         with self.assertRaises(grpc.RpcError) as caught:
-            get(self.server, keys[1])
+            self.server.jobs.GetJob(jobs_pb2.GetJobRequest(caller=caller(), job=jobs_pb2.JobName(key=keys[1])))
         self.assertEqual(caught.exception.code(), grpc.StatusCode.DATA_LOSS)
         self.assertIn("--rebuild", caught.exception.details())
         # Made anew, it is as if never seen.

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <condition_variable>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <random>
@@ -73,10 +74,16 @@ struct Heard {
   WaitEvent event;
 };
 
+// $TIFFIN_SEED plays a run again.
+uint64_t Seed() {
+  const char* text = std::getenv("TIFFIN_SEED");
+  return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10) : std::random_device()();
+}
+
 class JobModelTest : public testing::Test {
  protected:
   JobModelTest()
-      : seed_(std::random_device()()), random_(seed_), database_(MakeMemoryJobDatabase()),
+      : seed_(Seed()), random_(seed_), database_(MakeMemoryJobDatabase()),
         bytes_(MakeMemoryBlobStore()), blobs_(&database_, bytes_.get(), &clock_) {
     spdlog::set_level(spdlog::level::warn);
     EXPECT_TRUE(blobs_.Start().ok());

@@ -1,4 +1,6 @@
 // Reading results: hot, cold, in batches.
+#include <unistd.h>
+
 #include <cstring>
 #include <random>
 #include <stdexcept>
@@ -26,6 +28,7 @@ void AgainstBare(const char* name, size_t jobs, double bar) {
   const auto bare = BareServer();
   const auto stub = server->Stub(), bare_stub = bare->Stub();
   const std::vector<std::string> keys = Fill(*stub, jobs, 1024);
+  ::sync();  // what filling has written goes to the disk before anything is measured, not beside it
   std::mt19937_64 random(1);
   std::vector<size_t> order(calls);
   const auto thing = [&] {

@@ -76,7 +76,7 @@ double SecondsToFirstAnswer(const std::string& data, std::unique_ptr<ServerProce
   });
 }
 
-TIFFIN_BENCH(lookup_10M) {
+TIFFIN_BENCH_OF(lookup_10M, "lookup_10M start_10M_clean start_10M_killed") {
   const uint64_t jobs = static_cast<uint64_t>(Setting("TIFFIN_BENCH_JOBS", 10'000'000));
   const Folder folder;
   const std::string large = folder.path() / "large", small = folder.path() / "small";

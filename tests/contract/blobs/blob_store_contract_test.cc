@@ -88,7 +88,7 @@ class BlobStoreContract : public testing::TestWithParam<bool> {
     EXPECT_TRUE(reader->Checked(offset, length));
     std::string copy(length, '\0');
     TIFFIN_RETURN_IF_ERROR(reader->Gather(Slab::Whole({size}, 1), offset, length, copy.data()));
-    EXPECT_EQ(reader->Slice(offset, length).bytes, copy);
+    EXPECT_EQ(reader->Slice(offset, length)->bytes, copy);
     return copy;
   }
   std::string ReadAll(const StoredBlob& blob, size_t size) {

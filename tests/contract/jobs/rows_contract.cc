@@ -210,6 +210,34 @@ TEST_P(JobRows, AResultReplacesTheOneBefore) {
   Look([&](JobReader& reader) { EXPECT_FALSE(Must(reader.FindResult(job))); });
 }
 
+TEST_P(JobRows, AValueIsFoundByItsJobsKeyInOneLook) {
+  RowId space = 0, other = 0;
+  JobRow job;
+  ResultRow value;
+  Write([&](JobTransaction& tx) {
+    space = Must(tx.EnsureNamespace("a"));
+    other = Must(tx.EnsureNamespace("b"));
+    job = TestJob(space, 1);
+    job.id = Must(tx.InsertJob(job));
+    EXPECT_FALSE(Must(tx.FindValueOf(space, job.key))) << "no result";
+    value = TestResult(job.id, 1);
+    value.kind = ResultKind::kWorkflow;
+    Must(tx.PutResult(value));
+    EXPECT_FALSE(Must(tx.FindValueOf(space, job.key))) << "no value";
+    value.kind = ResultKind::kValue;
+    Must(tx.PutResult(value));
+    Must(tx.InsertJob(TestJob(other, 2)));
+  });
+  Look([&](JobReader& reader) {
+    EXPECT_EQ(Text(Must(reader.FindValueOf(space, job.key))), Text(value));
+    EXPECT_FALSE(Must(reader.FindValueOf(other, job.key)));
+    EXPECT_FALSE(Must(reader.FindValueOf(other, TestJob(other, 2).key)));
+    EXPECT_FALSE(Must(reader.FindValueOf(space, TestDigest(12345))));
+  });
+  Write([&](JobTransaction& tx) { Must(tx.DeleteResult(job.id)); });
+  Look([&](JobReader& reader) { EXPECT_FALSE(Must(reader.FindValueOf(space, job.key))); });
+}
+
 TEST_P(JobRows, ALeaseReplacesTheOneBefore) {
   RowId job = 0;
   RowId other = 0;

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "client/object_blobs.h"
 #include "common/npy.h"
 #include "tests/unit/client/client_fixture.h"
 
@@ -95,6 +96,40 @@ TEST_F(BlobsTest, PutGoesOnWithWhatTheServerHasKept) {
   EXPECT_EQ(*MakeClient().Put(array), array.Name());
   EXPECT_EQ(server_->blobs[array.Name()], array.bytes);
   EXPECT_THAT(server_->put_offsets(), ::testing::ElementsAre(0, 2 * kMiB, 2 * kMiB, 3 * kMiB));
+}
+
+TEST_F(BlobsTest, PutGoesOnWithWhatAProgramThatWasKilledHadSent) {
+  server_->keeps_uploads = true;
+  server_->put_breaks_after = {3};
+  ClientOptions no_patience = Quick();
+  no_patience.retry.patience = absl::ZeroDuration();
+  const Array array = ArrayOf(5 * kMiB);
+  EXPECT_THAT(MakeClient(no_patience).Put(array), Fails(absl::StatusCode::kUnavailable, "broken"));
+  EXPECT_EQ(*MakeClient().Put(array), array.Name());
+  EXPECT_THAT(server_->put_offsets(), ::testing::ElementsAre(0, 3 * kMiB));
+}
+
+TEST_F(BlobsTest, PutTakesNoUploadFromWhoStillSendsIt) {
+  server_->keeps_uploads = true;
+  server_->put_breaks_after = {3};
+  ClientOptions no_patience = Quick();
+  no_patience.retry.patience = absl::ZeroDuration();
+  const Array array = ArrayOf(5 * kMiB);
+  EXPECT_THAT(MakeClient(no_patience).Put(array), Fails(absl::StatusCode::kUnavailable, "broken"));
+  server_->somebody_sends = true;
+  EXPECT_EQ(*MakeClient().Put(array), array.Name());
+  EXPECT_THAT(server_->put_offsets(), ::testing::ElementsAre(0, 0));
+}
+
+TEST_F(BlobsTest, PutNamedTellsHowFarItIsAndWhetherItWasThere) {
+  const Array array = ArrayOf(3 * kMiB), small = ArrayOf(10);
+  std::vector<uint64_t> sent;
+  const auto note = [&](uint64_t bytes) { sent.push_back(bytes); };
+  EXPECT_FALSE(*MakeClient().PutNamed(array.Name(), array.bytes, note));
+  EXPECT_THAT(sent, ::testing::IsSupersetOf({kMiB, 2 * kMiB, 3 * kMiB}));
+  EXPECT_TRUE(*MakeClient().PutNamed(array.Name(), array.bytes, note));
+  EXPECT_FALSE(*MakeClient().PutNamed(small.Name(), small.bytes));
+  EXPECT_TRUE(*MakeClient().PutNamed(small.Name(), small.bytes));
 }
 
 TEST_F(BlobsTest, PutStartsAtTheFrontWhereSomebodyElseGoesOn) {
@@ -283,6 +318,8 @@ TEST_F(BlobsTest, DerefDoesNotLookIfItIsTold) {
   const auto back = MakeClient(options).Deref(name);
   ASSERT_THAT(back, IsOk());
   EXPECT_EQ(back->bytes, server_->blobs[name]);
+  EXPECT_EQ(*FetchWhole(*MakeObjectBlobs(MakeClient(options)), name), server_->blobs[name]);
+  EXPECT_THAT(FetchWhole(*MakeObjectBlobs(MakeClient()), name), Fails(absl::StatusCode::kDataLoss, ""));
 }
 
 TEST_F(BlobsTest, DerefRefusesAnotherSize) {

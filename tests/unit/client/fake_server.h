@@ -37,6 +37,8 @@ class FakeServer : public Connection {
   std::deque<int> put_breaks_after;
   // Whether the server keeps what came of a broken Put, and tells so.
   bool keeps_uploads = false;
+  // Whether it says that an open call sends what is asked about.
+  bool somebody_sends = false;
   // The next Deref breaks when it has sent so many bytes.
   std::deque<uint64_t> deref_breaks_after;
   // The next batches break when they have answered so many items, one each.

@@ -75,6 +75,7 @@ absl::StatusOr<v1::QueryPutResponse> FakeServer::QueryPut(const v1::QueryPutRequ
   v1::QueryPutResponse response;
   response.set_exists(blobs.contains(name));
   response.set_received(uploads_[name].size());
+  response.set_sending(somebody_sends);
   return response;
 }
 
@@ -93,6 +94,7 @@ absl::Status FakeServer::BatchPut(
       auto* item = response.add_items();
       item->set_index(index++);
       *item->mutable_response()->mutable_name() = put.name();
+      item->mutable_response()->set_existed(blobs.contains(NameOf(put.name())));
       blobs[NameOf(put.name())] = put.data();
       on_response(response);
     }

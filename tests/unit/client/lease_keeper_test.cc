@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "common/npy.h"
 #include "common/strings.h"
 
 namespace tiffin {
@@ -56,6 +57,29 @@ TEST_F(RenewalPlanTest, ACallIsGivenUpWellBeforeItsLeasesLapse) {
   EXPECT_EQ(plan_.Take(start_ + seconds(10)).timeout, absl::Seconds(4));
 }
 
+TEST_F(RenewalPlanTest, ProgressIsToldOnceWithTheNextRenewal) {
+  const Digest job = BlobKey("int64", {}, "a job"), other = BlobKey("int64", {}, "another");
+  plan_.Add(LeaseOf("a", absl::Seconds(30)), start_, job);
+  plan_.Add(LeaseOf("b", absl::Seconds(30)), start_, other);
+  plan_.NoteProgress(job);
+  const auto now = start_ + seconds(10);
+  const RenewalPlan::Batch first = plan_.Take(now), second = plan_.Take(now);
+  EXPECT_THAT(first.ids, ElementsAre("a"));
+  EXPECT_TRUE(first.progress);
+  EXPECT_THAT(second.ids, ElementsAre("b"));
+  EXPECT_FALSE(second.progress);
+  EXPECT_THAT(plan_.Take(now).ids, IsEmpty());
+  EXPECT_FALSE(plan_.Take(now + seconds(10)).progress);
+}
+
+TEST_F(RenewalPlanTest, ProgressThatWasNotToldIsToldWithTheNextTry) {
+  const Digest job = BlobKey("int64", {}, "a job");
+  plan_.Add(LeaseOf("a", absl::Seconds(24)), start_, job);
+  plan_.NoteProgress(job);
+  plan_.Failed(plan_.Take(start_ + seconds(8)), start_ + seconds(8));
+  EXPECT_TRUE(plan_.Take(start_ + seconds(10)).progress);
+}
+
 TEST_F(RenewalPlanTest, AFailedCallIsRepeatedSoonNotAPeriodLater) {
   plan_.Add(LeaseOf("a", absl::Seconds(24)), start_);
   const RenewalPlan::Batch batch = plan_.Take(start_ + seconds(8));
@@ -95,12 +119,12 @@ TEST(LeaseKeeperTest, RenewsALeaseThatWasAddedWhileItWaitsForAnother) {
   std::mutex mutex;
   std::condition_variable changed;
   int renewed = 0;  // guarded by mutex
-  LeaseKeeper keeper([&](const std::vector<std::string>& ids, absl::Duration) {
-    EXPECT_THAT(ids, ::testing::Each(::testing::StartsWith("quick")));
+  LeaseKeeper keeper([&](const RenewalPlan::Batch& batch) {
+    EXPECT_THAT(batch.ids, ::testing::Each(::testing::StartsWith("quick")));
     std::lock_guard lock(mutex);
     ++renewed;
     changed.notify_all();
-    return std::vector<Renewal>(ids.size(), Renewal::kDoneElsewhere);
+    return std::vector<Renewal>(batch.ids.size(), Renewal::kDoneElsewhere);
   });
   keeper.Add(LeaseOf("slow", absl::Hours(1)));
   for (int i = 1; i <= 20; ++i) {
@@ -111,7 +135,7 @@ TEST(LeaseKeeperTest, RenewsALeaseThatWasAddedWhileItWaitsForAnother) {
 }
 
 TEST(LeaseKeeperTest, EndsAtOnceWhateverIsDueLater) {
-  LeaseKeeper keeper([](const std::vector<std::string>&, absl::Duration) {
+  LeaseKeeper keeper([](const RenewalPlan::Batch&) {
     return absl::UnavailableError("not asked");
   });
   keeper.Add(LeaseOf("slow", absl::Hours(1)));

@@ -1,6 +1,7 @@
 // Records that somebody else made, given to the client as values (DESIGN.md 2).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -66,7 +67,7 @@ TEST(Records, LoseTheirArraysWhereThereAreBlobs) {
 class WorkFile {
  public:
   explicit WorkFile(const std::string& name, std::string_view content)
-      : path_(std::filesystem::path(::testing::TempDir()) / name) {
+      : path_(std::filesystem::path(::testing::TempDir()) / StrCat(::getpid(), "-", name)) {
     std::ofstream(path_, std::ios::binary) << content;
   }
   ~WorkFile() { std::filesystem::remove(path_); }
@@ -89,8 +90,29 @@ TEST(Records, UploadTheirArrayFilesOnRequest) {
   EXPECT_EQ(RefOf(*sent->if_object()).value(), RecordRef(name));
   EXPECT_FALSE(NamesFiles(*sent->if_object()));
   EXPECT_EQ(sent->if_object()->Find("host"), nullptr);
+  // As the server writes refs: one after `data` would be the sender's own, and never come back inline.
+  EXPECT_EQ(*sent, Client::RefRecord(name));
   EXPECT_EQ(Encode(record, {.upload_files = true}).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(NamesFiles(*Encode(record, {.blobs = blobs})->if_object()));
+}
+
+TEST(Records, UploadDatasetsOfTheirHdf5Files) {
+  const Array array{"int64", {100}, std::string(800, 'z')};
+  std::vector<std::string> read;
+  const EncodeOptions options{.blobs = std::make_shared<FakeBlobs>(), .upload_files = true,
+                              .read_hdf5 = [&](const std::string& file, const std::string& dataset) {
+                                read.push_back(file + " " + dataset);
+                                return absl::StatusOr<Array>(array);
+                              }};
+  for (const char* member : {"hdf5_path", "path"}) {  // the seed's name, and Noodles'
+    const Value record = Object{{"_noodles", "0.3.0"}, {"type", "<object>"}, {"class", "numpy.ndarray"},
+                                {"data", Object{{"filename", "cache.h5"}, {member, "a/b"}}},
+                                {"ref", true}, {"host", Value()}, {"files", List{"cache.h5"}}};
+    EXPECT_EQ(Encode(record, options).value(), Client::RefRecord(array.Name()));
+    // Without a reader of HDF5 it keeps its file.
+    EXPECT_TRUE(NamesFiles(*Encode(record, {.blobs = options.blobs, .upload_files = true})->if_object()));
+  }
+  EXPECT_EQ(read, (std::vector<std::string>{"cache.h5 a/b", "cache.h5 a/b"}));
 }
 
 TEST(Records, UploadTheFilesOfObjectsOnRequest) {

@@ -1,6 +1,7 @@
 // Types of one's own: without registration, registered, by a base, by a hook, by default.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -102,7 +103,7 @@ struct Report {
     return report;
   }
   static std::string PathOfTest() {
-    return (std::filesystem::path(::testing::TempDir()) / "tiffin-report.txt").string();
+    return (std::filesystem::path(::testing::TempDir()) / StrCat("tiffin-report-", ::getpid(), ".txt")).string();
   }
   std::string title, file = PathOfTest(), content;
   bool upload = false;

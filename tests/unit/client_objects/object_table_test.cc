@@ -117,6 +117,16 @@ TEST(Table, MapsWithOtherKeys) {
   Both(one, Rec("tiffin.map", "[[7, 8]]"));
 }
 
+TEST(Table, EqualUnorderedMapsHaveEqualRecords) {
+  std::unordered_map<int, int> up(1), down(1000);
+  for (int i = 0; i < 300; ++i) up[i] = i;
+  for (int i = 300; i-- > 0;) down[i] = i;
+  ASSERT_EQ(up, down);
+  EXPECT_EQ(Json(up), Json(down));
+  EXPECT_EQ((Back<std::unordered_map<int, int>>(Json(up))), up);
+  EXPECT_THAT(Json(up), HasSubstr(R"("data": [[0, 0], [1, 1], [2, 2], [3, 3])"));
+}
+
 TEST(Table, MapsThatWouldPassForRecordsGoAsPairs) {
   const std::map<std::string, std::string> map{{"_noodles", "0.3.0"}, {"type", "<object>"}};
   Both(map, Rec("tiffin.map", R"([["_noodles", "0.3.0"], ["type", "<object>"]])"));
@@ -223,6 +233,11 @@ TEST(Table, TimesThatWouldBeCutAreRefused) {
 
 TEST(Table, Times) {
   Both(std::chrono::nanoseconds(1500), Rec("tiffin.duration", "1500"));
+  using Picoseconds = std::chrono::duration<int64_t, std::pico>;
+  Both(Picoseconds(2000), Rec("tiffin.duration", "2"));
+  EXPECT_EQ(to_json(Picoseconds(2001)).status().message(), "a time that is no whole number of nanoseconds");
+  EXPECT_THAT(Error<Picoseconds>(Rec("tiffin.duration", "9223372036854775807")),
+              HasSubstr("data: 9223372036854775807 ns are beyond the type's range"));
   Both(std::chrono::milliseconds(-2), Rec("tiffin.duration", "-2000000"));
   Both(std::chrono::duration<double>(0.25), Rec("tiffin.duration", "250000000"));
   Both(std::chrono::system_clock::time_point(std::chrono::seconds(1)),

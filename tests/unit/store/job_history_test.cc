@@ -56,6 +56,24 @@ TEST_F(JobHistoryTest, OfTwoThatDifferInOnePlaceBothAreTold) {
                                                             {other, "arguments[1]"}}));
 }
 
+TEST_F(JobHistoryTest, APartThatDiffersIsACauseThoughTheOthersFillTheListOfPaths) {
+  const auto many = [](int first) {
+    std::string items;
+    for (int i = 0; i < 30; ++i) items += StrCat(i == 0 ? "" : ", ", first + i);
+    return items;
+  };
+  const auto solve = [&](int first, const std::string& version) {
+    return StrCat(R"({"function": "wide", "arguments": [)", many(first), R"(], "version": ")", version, R"("})");
+  };
+  Done(solve(0, "1"));
+  const Explanation other = Explain(solve(100, "1"));
+  EXPECT_EQ(other.cause, MissCause::kOtherArguments);
+  EXPECT_EQ(other.neighbours[0].paths.size(), 20u) << "as many as are told";
+  const Explanation both = Explain(solve(100, "2"));
+  EXPECT_EQ(both.cause, MissCause::kNeverSeen);
+  EXPECT_EQ(both.text, "never submitted here; the nearest job differs in more than one part");
+}
+
 TEST_F(JobHistoryTest, EachCauseOfAMissIsTold) {
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kNeverSeen);
   ASSERT_TRUE(SubmitAndWait(store_, Caller("a"), Job(1), {}).ok());

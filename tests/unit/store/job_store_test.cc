@@ -333,6 +333,9 @@ class FullDatabase : public JobDatabase {
 
   std::atomic<bool> full{false};
 
+ protected:
+  void WriteAnyway(WriteOp op) { base_->Write(std::move(op)); }
+
  private:
   JobDatabase* const base_;
 };
@@ -360,6 +363,50 @@ TEST_F(JobStoreTest, WhoCouldNotBeGrantedIsWhenTheDiskHasRoomAgainThoughNobodyEl
   EXPECT_EQ(ear->End().kind, Kind::kGranted);
   store.CloseAwait(id);
   store.Stop();
+}
+
+// Runs what is written, and then cannot commit it.
+class NoCommitDatabase : public FullDatabase {
+ public:
+  using FullDatabase::FullDatabase;
+  void Write(WriteOp op) override {
+    if (full) {
+      op.apply = [apply = std::move(op.apply)](JobTransaction& tx) -> absl::Status {
+        TIFFIN_RETURN_IF_ERROR(apply(tx));
+        return absl::ResourceExhaustedError("the disk is full");
+      };
+    }
+    WriteAnyway(std::move(op));
+  }
+};
+
+TEST_F(JobStoreTest, WhatIsAwaitedHasOneEndingEachThoughTheCommitFails) {
+  NoCommitDatabase database(database_.get());
+  ManualClock clock;
+  JobStore store(&database, &blobs_, &clock, {});
+  ASSERT_TRUE(store.Start().ok());
+  std::mutex mutex;
+  std::condition_variable told;
+  std::vector<uint64_t> endings;
+  AwaitSession session;
+  session.caller = Caller("waiter");
+  session.tell = [&](uint64_t index, WaitEvent event) {
+    EXPECT_EQ(event.kind, Kind::kError);
+    EXPECT_EQ(event.error.code(), absl::StatusCode::kResourceExhausted) << event.error;
+    const std::lock_guard lock(mutex);
+    endings.push_back(index);
+    told.notify_all();
+  };
+  const auto id = store.OpenAwait(std::move(session));
+  database.full = true;
+  store.Await(id, Caller("waiter"), {{0, AliasKey{"p", "no such alias"}, 0}, {1, Digest(), 0}, {2, Digest(), 0}});
+  {
+    std::unique_lock lock(mutex);
+    told.wait(lock, [&] { return endings.size() >= 3; });
+  }
+  store.CloseAwait(id);
+  store.Stop();
+  EXPECT_EQ(endings, (std::vector<uint64_t>{0, 1, 2}));
 }
 
 TEST_F(JobStoreTest, ALeaseHeldWithoutProgressLapsesAlthoughItIsRenewed) {

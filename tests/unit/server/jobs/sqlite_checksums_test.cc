@@ -2,9 +2,12 @@
 #include <SQLiteCpp/Database.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
 #include <iterator>
 
+#include "absl/strings/escaping.h"
+#include "common/strings.h"
 #include "server/jobs/sqlite_connection.h"
 #include "server/jobs/sqlite_job_database.h"
 #include "server/jobs/sqlite_schema.h"
@@ -41,6 +44,8 @@ class SqliteChecksums : public ::testing::Test {
   absl::Status Job() {
     return Open()->Read([](JobReader& reader) { return reader.FindJob(1).status(); });
   }
+
+  static std::string Hex(const Digest& digest) { return absl::BytesToHexString(ToAbsl(digest.view())); }
 
   TestFolder folder_;
 };
@@ -240,6 +245,39 @@ TEST_F(SqliteChecksums, RowsOfTheFirstSchemaHaveNone) {
   Must(Open()->WriteAndWait([&](JobTransaction& tx) { return tx.PutResult(*old); }));
   Execute("UPDATE results SET record = '\"new\"'");
   EXPECT_TRUE(Must(Result())->damaged);
+}
+
+TEST_F(SqliteChecksums, AValueOfAnotherJobOrOfAnEarlierSchemaIsNotFoundByOneLook) {
+  RowId space = 0;
+  std::array<Digest, 2> keys;
+  Must(Open()->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+    space = Must(tx.EnsureNamespace("two"));
+    for (uint64_t n = 0; n < keys.size(); ++n) {
+      JobRow job = TestJob(space, 100 + n);
+      keys[n] = job.key;
+      ResultRow result = TestResult(Must(tx.InsertJob(job)), n);
+      result.kind = ResultKind::kValue;
+      Must(tx.PutResult(result));
+    }
+    return absl::OkStatus();
+  }));
+  const auto found = [&](size_t n) {
+    bool is = false;
+    Must(Open()->Read([&](JobReader& reader) -> absl::Status {
+      is = Must(reader.FindValueOf(space, keys[n])).has_value();
+      return absl::OkStatus();
+    }));
+    return is;
+  };
+  EXPECT_TRUE(found(0) && found(1));
+  // An index that leads to the wrong rows.
+  Execute("UPDATE jobs SET key = randomblob(32) WHERE key = x'" + Hex(keys[0]) + "'");
+  Execute("UPDATE jobs SET key = x'" + Hex(keys[0]) + "' WHERE key = x'" + Hex(keys[1]) + "'");
+  EXPECT_FALSE(found(0));
+  Execute("UPDATE jobs SET key = x'" + Hex(keys[1]) + "' WHERE key = x'" + Hex(keys[0]) + "'");
+  EXPECT_TRUE(found(1));
+  Execute("UPDATE results SET job_checksum = 0");
+  EXPECT_FALSE(found(1));
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ void CallAll(JobTransaction& tx) {
   Must(tx.BlobsUsed(job.id, BlobUse::kResult));
   Must(tx.JobsWithEvidence(0, 10));
   Must(tx.FindResult(job.id));
+  Must(tx.FindValueOf(space, TestDigest(1)));
   Must(tx.FindLease(job.id));
   Must(tx.FindLeaseById("x"));
   Must(tx.JobsLinkedTo(1));
