@@ -106,7 +106,7 @@ absl::Status Replace(const std::filesystem::path& data, const std::filesystem::p
   const std::string kept =
       StrCat(database, ".damaged-",
              absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
-  for (const char* suffix : {"", "-wal", "-shm"}) {
+  for (const char* suffix : {"", "-wal", "-shm", "-copying"}) {
     std::error_code error;
     std::filesystem::rename(database + suffix, kept + suffix, error);
     if (error && error != std::errc::no_such_file_or_directory) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "common/status.h"
 
 namespace tiffin::server {
 namespace {
@@ -172,7 +173,8 @@ bool SqliteConnection::InTransaction() const {
   return sqlite3_get_autocommit(database_.getHandle()) == 0;
 }
 
-void SqliteConnection::OwnLog(int64_t keep_bytes) {
+void SqliteConnection::OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark) {
+  mark_ = std::move(mark);
   SetCheckpointOnClose(database_, true);
   database_.exec(absl::StrCat("PRAGMA journal_size_limit = ", keep_bytes));
   // Takes the place of SQLite's own hook, the one that checkpoints.
@@ -185,17 +187,26 @@ void SqliteConnection::OwnLog(int64_t keep_bytes) {
       &log_pages_);
 }
 
-void SqliteConnection::Checkpoint(CheckpointMode mode) {
+absl::Status SqliteConnection::Checkpoint(CheckpointMode mode) {
+  if (mark_) TIFFIN_RETURN_IF_ERROR(mark_->Begin(static_cast<uint32_t>(log_pages_)));
   const int sqlite_mode = mode == CheckpointMode::kPassive   ? SQLITE_CHECKPOINT_PASSIVE
                           : mode == CheckpointMode::kRestart ? SQLITE_CHECKPOINT_RESTART
                                                              : SQLITE_CHECKPOINT_TRUNCATE;
   sqlite3* handle = database_.getHandle();
   // All who want to write wait meanwhile: readers that do not end soon let the log grow instead.
   sqlite3_busy_timeout(handle, kReadersTimeoutMs);
-  if (sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, nullptr, nullptr) != SQLITE_OK) {
+  int pages = 0, copied = 0;
+  bool complete = false;
+  if (sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, &pages, &copied) != SQLITE_OK) {
     NoteCode(sqlite3_extended_errcode(handle));
+  } else if (pages == copied) {
+    complete = true;
+    if (mark_ && !mark_->End().ok()) sync_failed_ = true;
   }
+  // Else closing would copy the rest and remove the log, and the mark would miss it.
+  SetCheckpointOnClose(database_, complete);
   sqlite3_busy_timeout(handle, kBusyTimeoutMs);
+  return absl::OkStatus();
 }
 
 absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::string_view doing) {

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "common/crypto.h"
 #include "server/jobs/sqlite_job_database.h"
+#include "server/jobs/sqlite_log_mark.h"
 
 namespace tiffin::server {
 
@@ -91,16 +92,17 @@ class SqliteConnection {
   // Whether a transaction is open. An error such as a full disk may have ended it.
   bool InTransaction() const;
 
-  // Makes this the connection that checkpoints, which it then does when it is told to, and when it
-  // is closed as the last one. No others are made by SQLite: they would delay the answer to a commit,
-  // and their errors would be lost.
-  void OwnLog(int64_t keep_bytes);
+  // Makes this the connection that checkpoints, which it then does when it is told to, and, unless the last time was not
+  // complete, when it is closed as the last one. No others are made by SQLite: they would delay the answer to a commit,
+  // and their errors would be lost. `mark` may be null.
+  void OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark);
   // Pages in the log after the last commit. OwnLog was called.
   int log_pages() const { return log_pages_; }
   // Copies the log into the file. kRestart and kTruncate wait a while for readers, so that the log
-  // starts anew. Errors are noted for sync_failed() and else do no harm: the log is durable.
+  // starts anew. SQLite's errors are noted for sync_failed() and else do no harm: the log is durable. Without a mark
+  // that could be made, nothing is copied, and its error returned.
   enum class CheckpointMode { kPassive, kRestart, kTruncate };
-  void Checkpoint(CheckpointMode mode);
+  absl::Status Checkpoint(CheckpointMode mode);
 
   // See SqliteStatus; a failed sync and damage are noted.
   absl::Status StatusOf(const SQLite::Exception& error, std::string_view doing);
@@ -128,6 +130,7 @@ class SqliteConnection {
   bool sync_failed_ = false;
   bool damaged_ = false;
   int log_pages_ = 0;
+  std::unique_ptr<LogMark> mark_;
 };
 
 }  // namespace tiffin::server

@@ -164,15 +164,16 @@ void SqliteJobDatabase::CheckpointIfDue() {
   const int pages = writer_->log_pages();
   if (pages < checkpointed_at_) checkpointed_at_ = 0;
   if (pages - checkpointed_at_ < options_.checkpoint_pages) return;
-  writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
-                          ? SqliteConnection::CheckpointMode::kPassive
-                          : SqliteConnection::CheckpointMode::kRestart);
-  checkpointed_at_ = pages;
+  const absl::Status status =
+      writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
+                              ? SqliteConnection::CheckpointMode::kPassive
+                              : SqliteConnection::CheckpointMode::kRestart);
+  if (status.ok()) checkpointed_at_ = pages;  // else the next commit tries again
 }
 
 void SqliteJobDatabase::CheckpointAtEnd() {
   if (fatal_) return;
-  writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
+  writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate).IgnoreError();  // the log stays
   TellIfFatal();
 }
 
@@ -227,7 +228,8 @@ absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions
 }
 
 // Makes the writer's connection ready: the file's identity, its settings, its schema.
-absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
+absl::Status PrepareWriter(SqliteConnection& writer, std::unique_ptr<LogMark> mark,
+                           const SqliteJobDatabaseOptions& options) {
   TIFFIN_RETURN_IF_ERROR(CheckIdentity(writer, static_cast<int>(Migrations().size())));
   TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&]() -> absl::Status {
     writer.Configure(options.writer_cache_kib);
@@ -238,7 +240,7 @@ absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOpti
     database.exec("PRAGMA synchronous = FULL");  // NORMAL may forget commits at a power cut
     database.exec("PRAGMA secure_delete = OFF");
     const int64_t page = database.execAndGet("PRAGMA page_size").getInt64();
-    writer.OwnLog(/*keep_bytes=*/2 * page * options.checkpoint_pages);
+    writer.OwnLog(/*keep_bytes=*/2 * page * options.checkpoint_pages, std::move(mark));
     return absl::OkStatus();
   }));
   TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
@@ -246,7 +248,7 @@ absl::Status PrepareWriter(SqliteConnection& writer, const SqliteJobDatabaseOpti
   // as committed: before they are shown to anybody, or a repeated call is answered by them, they go to the disk.
   // Copied into the file, for after a failed sync the kernel may hold pages of the log that it will never write.
   // On a full disk they are synced at least, so that it starts and can be read.
-  writer.Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
+  TIFFIN_RETURN_IF_ERROR(writer.Checkpoint(SqliteConnection::CheckpointMode::kTruncate));
   if (writer.sync_failed()) return absl::UnavailableError("the log cannot be synced");
   TIFFIN_RETURN_IF_ERROR(CheckPages(writer, options));
   TIFFIN_RETURN_IF_ERROR(writer.Guard("setting up", [&] {
@@ -262,9 +264,11 @@ absl::StatusOr<std::unique_ptr<JobDatabase>> OpenSqliteJobDatabase(
     const SqliteJobDatabaseOptions& options) {
   const std::string where = absl::StrCat("opening ", options.file.string());
   try {
+    absl::StatusOr<std::unique_ptr<LogMark>> mark = LogMark::Open(options.file);
+    if (!mark.ok()) return Annotate(mark.status(), where);
     auto writer =
         std::make_unique<SqliteConnection>(options, SqliteConnection::Role::kWriter);
-    absl::Status status = PrepareWriter(*writer, options);
+    absl::Status status = PrepareWriter(*writer, *std::move(mark), options);
     if (!status.ok()) return Annotate(status, where);
     absl::StatusOr<Counters> counters = LoadCounters(*writer);
     if (!counters.ok()) return Annotate(counters.status(), where);

@@ -70,7 +70,7 @@ def copy_rows(database, table):
     def columns(schema):
         return [name for _, name, *_ in database.execute(f"PRAGMA {schema}.table_info({table})")]
     values = {name: name for name in columns("main") if name in columns("newer")}
-    if table == "leases":
+    if "keep" in columns("main") and table == "leases":
         values["keep"] = "(SELECT keep FROM newer.jobs WHERE id = job)"
     database.execute(f"INSERT INTO main.{table} ({', '.join(values)}) "
                      f"SELECT {', '.join(values.values())} FROM newer.{table}")
