@@ -60,7 +60,7 @@ struct ClientOptions {
   int threads = 8;                                // of RunAsync
   OnUnavailable on_unavailable = OnUnavailable::kCompute;
   std::string spool;  // folder; empty: Spool::DefaultFolder()
-  // What waits there is tried again so often, from the first result that had to wait until the client is destroyed.
+  // What waits there is tried again so often (less often while the server has no room for it), from the first result that had to wait until the client is destroyed.
   // Infinite: by the next Run that reaches the server, and by `tiffin flush`, only.
   absl::Duration deliver_every = absl::Seconds(10);
   // Told of what was computed without the server and cannot be kept for it either: Run returns the value all the same.

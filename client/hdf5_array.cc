@@ -168,9 +168,9 @@ DType DTypeOf(hid_t type) {
   }
 }
 
-// What was stored as something else says what it is, in packs of tiffin.
-std::optional<DType> DTypeNamed(const H5::DataSet& dataset, uint64_t size) {
-  if (!dataset.attrExists("dtype")) return std::nullopt;
+// What HDF5 has no type for says what it is, in packs of tiffin. (Of others, the attribute may mean anything.)
+std::optional<DType> DTypeNamed(const H5::DataSet& dataset, const DType& stored) {
+  if (stored.kind != 'V' || !dataset.attrExists("dtype")) return std::nullopt;
   const H5::Attribute attribute = dataset.openAttribute("dtype");
   if (attribute.getTypeClass() != H5T_STRING || H5Tis_variable_str(attribute.getDataType().getId()) > 0) {
     return std::nullopt;
@@ -179,8 +179,8 @@ std::optional<DType> DTypeNamed(const H5::DataSet& dataset, uint64_t size) {
   attribute.read(attribute.getStrType(), text);
   const absl::StatusOr<DType> named = ParseDType(std::string_view(text).substr(0, text.find('\0')));
   if (!named.ok() || named->has_object()) return std::nullopt;
-  // HDF5 has no type of no bytes.
-  if (named->total_size() != size && named->total_size() != 0) return std::nullopt;
+  const bool of_no_bytes = named->total_size() == 0 && stored.total_size() == 1;  // HDF5 has no such type
+  if (named->total_size() != stored.total_size() && !of_no_bytes) return std::nullopt;
   return *named;
 }
 
@@ -193,7 +193,7 @@ absl::StatusOr<Array> Read(const H5::DataSet& dataset) {
   Array array;
   array.shape.assign(extents.begin(), extents.end());
   DType dtype = DTypeOf(type.getId());
-  if (const std::optional<DType> named = DTypeNamed(dataset, type.getSize())) dtype = *named;
+  if (const std::optional<DType> named = DTypeNamed(dataset, dtype)) dtype = *named;
   // Arrays have no subarrays outside of fields: their dimensions are the array's.
   dtype.inner_shapes.insert(dtype.inner_shapes.begin(), std::exchange(dtype.sub_shape, {}));
   for (const std::vector<uint64_t>& shape : std::exchange(dtype.inner_shapes, {})) {
@@ -229,6 +229,8 @@ absl::StatusOr<Array> ReadHdf5Array(const std::string& file, const std::string& 
     return absl::InvalidArgumentError(StrCat(where, ": ", why.what()));
   } catch (const H5::Exception& why) {
     return absl::DataLossError(StrCat(where, ": HDF5 cannot read it: ", why.getDetailMsg()));
+  } catch (const std::exception& why) {
+    return absl::ResourceExhaustedError(StrCat(where, ": ", why.what()));
   }
 }
 

@@ -152,6 +152,7 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
   // Goes on where an earlier try broke, of this program or of another that sent the same: but an upload that somebody
   // else still sends is not taken from him, nor one on which somebody else goes on from us, or that has expired.
   bool first = true, from_front = false;
+  bool ours = false;  // the last try was of what can be resumed: it may look as if it were still sent
   TIFFIN_RETURN_IF_ERROR(Repeat([&](bool* progress) -> absl::Status {
     size_t at = 0;
     if (!from_front) {
@@ -160,7 +161,8 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
         existed = true;
         return absl::OkStatus();
       }
-      if (!(state.sending() && first)) at = state.received();
+      ours = ours || !state.sending();
+      if (ours) at = state.received();
     }
     first = false;
     header.set_offset(at);
@@ -179,6 +181,7 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
     const absl::Status& status = response.status();
     from_front =
         absl::IsAborted(status) || (absl::IsFailedPrecondition(status) && header.offset() > 0);
+    if (from_front) ours = false;
     return from_front ? absl::UnavailableError(status.message()) : status;
   }));
   return existed;

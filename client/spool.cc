@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -22,6 +23,8 @@ namespace tiffin {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::chrono::hours kNoRoom(24);
 
 absl::Status Failed(std::string_view doing, const std::string& path) {
   return absl::UnknownError(StrCat("spool: ", doing, " ", path, ": ", std::strerror(errno)));
@@ -77,10 +80,14 @@ bool IsAway(const absl::Status& status) {
          absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsCancelled(status);
 }
 
-// This one cannot be now: there is no room for it, or it was computed without a lease, and somebody has one.
-bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request) {
-  return absl::IsResourceExhausted(status) ||
-         (absl::IsFailedPrecondition(status) && request.lease().empty());
+// This one cannot be now: there is no room for it, or it was computed without a lease, and somebody has one. (What there is
+// no room for day after day is too large for that server.)
+bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request, const fs::path& path) {
+  if (absl::IsFailedPrecondition(status)) return request.lease().empty();
+  if (!absl::IsResourceExhausted(status)) return false;
+  std::error_code error;
+  const auto written = fs::last_write_time(path, error);
+  return error || fs::file_time_type::clock::now() - written < kNoRoom;
 }
 
 }  // namespace
@@ -114,11 +121,12 @@ absl::Status Spool::Add(const v1::StoreResultRequest& request) {
   return SyncFolder(folder_);
 }
 
-absl::StatusOr<Spool::Outcome> Spool::Deliver(Connection& connection) {
+absl::StatusOr<Spool::Outcome> Spool::Deliver(Connection& connection,
+                                              const std::function<bool()>& stop) {
   Outcome outcome;
   bool away = false;
   for (const fs::path& path : Waiting(folder_)) {
-    if (away) {
+    if (away || (stop && stop())) {
       ++outcome.left;
       continue;
     }
@@ -134,7 +142,7 @@ absl::StatusOr<Spool::Outcome> Spool::Deliver(Connection& connection) {
     if (Delivered(status)) {
       fs::remove(path, error);
       ++outcome.delivered;
-    } else if (IsAway(status) || MayPass(status, request)) {
+    } else if (IsAway(status) || MayPass(status, request, path)) {
       away = IsAway(status);
       ++outcome.left;
       outcome.why = std::move(status);

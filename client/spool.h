@@ -2,6 +2,7 @@
 #ifndef TIFFIN_CLIENT_SPOOL_H_
 #define TIFFIN_CLIENT_SPOOL_H_
 
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -33,9 +34,9 @@ class Spool {
     size_t left = 0;       // not now: the server is away, or somebody else computes the job; they stay
     absl::Status why;      // of the last that stayed
   };
-  // Delivers what is there, oldest first, until the server is away or does not let us in. What it has no room
-  // for (RESOURCE_EXHAUSTED) stays, and the next one is tried.
-  absl::StatusOr<Outcome> Deliver(Connection& connection);
+  // Delivers what is there, oldest first, until the server is away or does not let us in, or `stop` says so. What it has
+  // no room for (RESOURCE_EXHAUSTED) stays, for a day, and the next one is tried.
+  absl::StatusOr<Outcome> Deliver(Connection& connection, const std::function<bool()>& stop = nullptr);
 
   // Whether something waits to be delivered. Cheap.
   bool empty() const;

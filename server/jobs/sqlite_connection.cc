@@ -175,7 +175,6 @@ bool SqliteConnection::InTransaction() const {
 
 void SqliteConnection::OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark) {
   mark_ = std::move(mark);
-  SetCheckpointOnClose(database_, true);
   database_.exec(absl::StrCat("PRAGMA journal_size_limit = ", keep_bytes));
   // Takes the place of SQLite's own hook, the one that checkpoints.
   sqlite3_wal_hook(
@@ -188,23 +187,30 @@ void SqliteConnection::OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark)
 }
 
 absl::Status SqliteConnection::Checkpoint(CheckpointMode mode) {
-  if (mark_) TIFFIN_RETURN_IF_ERROR(mark_->Begin(static_cast<uint32_t>(log_pages_)));
+  // Until all is copied: closing would copy the rest and remove the log, and the mark would miss it.
+  SetCheckpointOnClose(database_, false);
+  if (mark_) {
+    absl::Status begun = mark_->Begin(static_cast<uint32_t>(log_pages_));
+    sync_failed_ = sync_failed_ || mark_->sync_failed();
+    if (!begun.ok()) return begun;
+  }
   const int sqlite_mode = mode == CheckpointMode::kPassive   ? SQLITE_CHECKPOINT_PASSIVE
                           : mode == CheckpointMode::kRestart ? SQLITE_CHECKPOINT_RESTART
                                                              : SQLITE_CHECKPOINT_TRUNCATE;
   sqlite3* handle = database_.getHandle();
   // All who want to write wait meanwhile: readers that do not end soon let the log grow instead.
   sqlite3_busy_timeout(handle, kReadersTimeoutMs);
-  int pages = 0, copied = 0;
-  bool complete = false;
-  if (sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, &pages, &copied) != SQLITE_OK) {
-    NoteCode(sqlite3_extended_errcode(handle));
-  } else if (pages == copied) {
-    complete = true;
-    if (mark_ && !mark_->End().ok()) sync_failed_ = true;
+  int pages = -1, copied = -1;
+  const int code = sqlite3_wal_checkpoint_v2(handle, nullptr, sqlite_mode, &pages, &copied);
+  if (code != SQLITE_OK) NoteCode(sqlite3_extended_errcode(handle));
+  // Busy: a reader keeps the log from starting anew now, though all may be copied.
+  if ((code == SQLITE_OK || code == SQLITE_BUSY) && pages >= 0 && pages == copied) {
+    if (mark_ && !mark_->End().ok()) {
+      sync_failed_ = true;
+    } else {
+      SetCheckpointOnClose(database_, true);
+    }
   }
-  // Else closing would copy the rest and remove the log, and the mark would miss it.
-  SetCheckpointOnClose(database_, complete);
   sqlite3_busy_timeout(handle, kBusyTimeoutMs);
   return absl::OkStatus();
 }

@@ -92,7 +92,7 @@ class SqliteConnection {
   // Whether a transaction is open. An error such as a full disk may have ended it.
   bool InTransaction() const;
 
-  // Makes this the connection that checkpoints, which it then does when it is told to, and, unless the last time was not
+  // Makes this the connection that checkpoints, which it then does when it is told to, and, if the last time was
   // complete, when it is closed as the last one. No others are made by SQLite: they would delay the answer to a commit,
   // and their errors would be lost. `mark` may be null.
   void OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark);

@@ -1,6 +1,7 @@
 #include "server/jobs/sqlite_job_database.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sqlite3.h>
 #include <unistd.h>
 
@@ -168,12 +169,14 @@ void SqliteJobDatabase::CheckpointIfDue() {
       writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
                               ? SqliteConnection::CheckpointMode::kPassive
                               : SqliteConnection::CheckpointMode::kRestart);
-  if (status.ok()) checkpointed_at_ = pages;  // else the next commit tries again
+  if (!status.ok()) spdlog::warn("event=checkpoint error=\"{}\"", status.ToString());
+  checkpointed_at_ = pages;
 }
 
 void SqliteJobDatabase::CheckpointAtEnd() {
   if (fatal_) return;
-  writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate).IgnoreError();  // the log stays
+  const absl::Status status = writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
+  if (!status.ok()) spdlog::warn("event=checkpoint error=\"{}\"", status.ToString());  // the log stays
   TellIfFatal();
 }
 

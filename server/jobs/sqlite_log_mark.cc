@@ -48,7 +48,7 @@ class RunningSum {
 
 struct LogState {
   uint64_t salt = 0;
-  uint32_t pages = 0;  // up to the first that is not sound
+  uint32_t pages = 0;  // committed, up to the first that is not sound
   bool empty = false;  // of no bytes: all was copied
 };
 
@@ -70,12 +70,13 @@ absl::StatusOr<LogState> ScanLog(const std::filesystem::path& path) {
   if (!sum.Is(header + kHeaderBytes - 8)) return state;
   std::memcpy(&state.salt, header + 16, sizeof state.salt);
   std::vector<char> frame(kFrameBytes + page_bytes);
-  while (file.read(frame.data(), static_cast<std::streamsize>(frame.size()))) {
+  for (uint32_t sound = 1; file.read(frame.data(), static_cast<std::streamsize>(frame.size())); ++sound) {
     if (std::memcmp(frame.data() + 8, header + 16, 8) != 0) break;  // of an earlier log
     sum.Add(frame.data(), 8);
     sum.Add(frame.data() + kFrameBytes, page_bytes);
     if (!sum.Is(frame.data() + 16)) break;
-    ++state.pages;
+    // What a broken commit has left will be written over.
+    if (BigEndian(frame.data() + 4) != 0) state.pages = sound;
   }
   return state;
 }
@@ -84,6 +85,14 @@ absl::Status Failed(std::string_view doing, int error) {
   const bool full = error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
   return absl::Status(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnavailable,
                       StrCat(doing, " the mark of the log: ", std::strerror(error)));
+}
+
+// Whether the log has so many pages at least, and a transaction ends with that one.
+bool IsCommit(int log, const char* header, uint32_t pages) {
+  const uint64_t at = kHeaderBytes + uint64_t{pages - 1} * (kFrameBytes + BigEndian(header + 8));
+  char frame[kFrameBytes];
+  return ::pread(log, frame, sizeof frame, static_cast<off_t>(at)) == sizeof frame &&
+         std::memcmp(frame + 8, header + 16, 8) == 0 && BigEndian(frame + 4) != 0;
 }
 
 template <typename Record>
@@ -110,7 +119,11 @@ absl::StatusOr<std::unique_ptr<LogMark>> LogMark::Open(const std::filesystem::pa
         StrCat("the log ", log.string(), " is damaged: it has lost some of ", record.pages,
                " pages that were being copied when the server was killed; run `tiffin-server --rebuild --data …`"));
   }
+  mark->set_ = set;
   if (set && state.empty) TIFFIN_RETURN_IF_ERROR(mark->Write({}));  // nothing is left to be copied
+  if (got == sizeof record || fd < 0) return mark;
+  // Of a disk that was full when it was made: it is made anew.
+  ::close(std::exchange(mark->fd_, -1));
   return mark;
 }
 
@@ -126,29 +139,48 @@ absl::Status LogMark::Begin(uint32_t pages) {
   const ssize_t got = ::pread(log, header, sizeof header, 0);
   const bool synced = ::fdatasync(log) == 0;
   const int error = errno;
+  Record record{.pages = std::max(pages, found_pages_)};
+  // The caller's number may be that of the log before, if a commit broke off when it had begun this one.
+  const bool known = got == sizeof header && record.pages > 0 && IsCommit(log, header, record.pages);
   ::close(log);
+  if (!synced) sync_failed_ = true;
   if (got < 0 || !synced) return Failed("syncing the log for", error);
   if (got != sizeof header) return absl::OkStatus();  // there is nothing in it
-  Record record{.pages = std::max(pages, found_pages_)};
-  std::memcpy(&record.salt, header + 16, sizeof record.salt);
+  if (!known) {
+    TIFFIN_ASSIGN_OR_RETURN(const LogState state, ScanLog(log_));
+    record.pages = state.pages;
+  }
   if (record.pages == 0) return absl::OkStatus();
+  std::memcpy(&record.salt, header + 16, sizeof record.salt);
   record.sum = SumOf(record);
-  if (fd_ >= 0) return Write(record);
+  return fd_ < 0 ? Make(record) : Write(record);
+}
+
+absl::Status LogMark::Make(const Record& record) {
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  const absl::Status made = fd_ < 0 ? Failed("making", errno) : Write(record);
+  absl::Status made = fd_ < 0 ? Failed("making", errno) : Write(record);
+  if (made.ok()) return made;
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  ::unlink(path_.c_str());
+  set_ = false;
   // A full disk must not keep a server from starting. It is made when there is room.
-  return absl::IsResourceExhausted(made) ? absl::OkStatus() : made;
+  return absl::IsResourceExhausted(made) && !sync_failed_ ? absl::OkStatus() : made;
 }
 
 absl::Status LogMark::End() {
   found_pages_ = 0;
-  return fd_ < 0 ? absl::OkStatus() : Write({});
+  return set_ ? Write({}) : absl::OkStatus();
 }
 
 absl::Status LogMark::Write(const Record& record) {
+  set_ = true;  // until it is known not to be
   const ssize_t written = ::pwrite(fd_, &record, sizeof record, 0);
   if (written != sizeof record) return Failed("writing", written < 0 ? errno : ENOSPC);
-  if (::fdatasync(fd_) != 0) return Failed("syncing", errno);
+  if (::fdatasync(fd_) != 0) {
+    sync_failed_ = true;
+    return Failed("syncing", errno);
+  }
+  set_ = record.pages > 0;
   return absl::OkStatus();
 }
 

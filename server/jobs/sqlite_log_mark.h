@@ -28,6 +28,8 @@ class LogMark {
   absl::Status Begin(uint32_t pages);
   // All of it was copied. After an error the log must not start anew.
   absl::Status End();
+  // True once a sync failed.
+  bool sync_failed() const { return sync_failed_; }
 
  private:
   struct Record {
@@ -39,10 +41,14 @@ class LogMark {
   LogMark(std::filesystem::path path, std::filesystem::path log, int fd)
       : path_(std::move(path)), log_(std::move(log)), fd_(fd) {}
   absl::Status Write(const Record& record);
+  // Makes the mark and writes it. OK, and there is none, if the disk is full.
+  absl::Status Make(const Record& record);
 
   const std::filesystem::path path_, log_;
   int fd_;  // -1: not made yet
-  uint32_t found_pages_ = 0;  // in the log when it was opened
+  bool set_ = false;  // it says that the log is being copied
+  bool sync_failed_ = false;
+  uint32_t found_pages_ = 0;  // committed, in the log when it was opened
 };
 
 }  // namespace tiffin::server

@@ -176,18 +176,16 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       End(TooMuchInFlight());
       return absl::OkStatus();
     }
+    uint64_t first;
     {
       std::lock_guard lock(mutex_);
       shares_.push_back(std::move(share));
+      waiting_ += static_cast<uint64_t>(request.items_size());
+      first = std::exchange(next_, next_ + static_cast<uint64_t>(request.items_size()));
     }
     std::vector<AwaitItem> items;
     for (int i = 0; i < request.items_size(); ++i) {
-      AwaitItem item;
-      {
-        std::lock_guard lock(mutex_);
-        item.index = next_++;
-        ++waiting_;
-      }
+      AwaitItem item{.index = first + static_cast<uint64_t>(i)};
       absl::StatusOr<JobAddress> address =
           FromProto(request.items(i).job(), StrCat("items[", i, "].job"));
       if (!address.ok()) {
@@ -301,6 +299,7 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
       if (next_part) {
         next_part();
       } else {
+        told.share = {};  // it counts as an answer from here on
         Send(told.index, told.event);
       }
     }

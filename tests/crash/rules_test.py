@@ -5,10 +5,10 @@ import grpc
 import h5py
 import numpy
 from blob_support import name_of
-from support import job, store, submit
+from support import get, job, store, submit
 from tiffin.v1 import admin_pb2
 
-from crash_server import CrashServer
+from crash_server import CrashServer, DidNotStart
 from inspect_folder import inspect
 from journal import check_blob
 from layer import Action, read_tape
@@ -61,6 +61,32 @@ class RulesTest(unittest.TestCase):
         self.fails(Code.UNAVAILABLE, store, self.server, answer, 7)
         self.assertEqual(self.server.wait(), 70)
         self.assertIn("event=fatal", "".join(self.server.log))
+
+    def test_a_log_whose_copying_cannot_be_marked_stays(self):
+        answer = submit(self.server, job("first", 0))
+        store(self.server, answer, 0)
+        number = 0
+        for kind in ("write", "sync"):
+            for error in (errno.EIO, errno.ENOSPC):
+                for first in (1, 2):  # when the copying begins and when it has ended
+                    for when in ("start", "stop"):
+                        number += 1
+                        with self.subTest(kind=kind, error=errno.errorcode[error], first=first, when=when):
+                            answer = submit(self.server, job("f", number))
+                            store(self.server, answer, number)
+                            if when == "start":
+                                self.server.kill()
+                            self.fail_once([kind], "data/tiffin.db-copying", error, first)
+                            try:
+                                if when == "start":
+                                    self.server.start()
+                                self.server.stop()
+                            except DidNotStart:
+                                pass
+                            self.assertEqual(self.server.control.hits(0), 1)
+                            self.server.control.clear()
+                            self.server.start()
+                            self.assertEqual(get(self.server, answer.key).record.json, b"%d" % number)
 
     def test_sealing_keeps_the_new_pack_when_it_is_not_known_whether_the_rows_moved(self):
         arrays = [self.array(1000) for _ in range(10)]

@@ -1,5 +1,5 @@
 """What tests of blobs share: arrays as the API names them, and a server to put them to."""
-import base64, hashlib, random, struct, unittest
+import base64, hashlib, os, random, struct, unittest
 
 import grpc
 
@@ -50,6 +50,7 @@ class BlobsCase(unittest.TestCase):
     flags = ("--allow-local", "--pin-time", "0", "--open-pack", str(4 << 20))
 
     def setUp(self):
+        self.rng_of_headers = random.Random(int(os.environ.get("TIFFIN_SEED") or random.randrange(1 << 30)))
         self.server = Server(*self.flags)
         self.addCleanup(self.server.close)
 
@@ -65,7 +66,7 @@ class BlobsCase(unittest.TestCase):
             request.slab.SetInParent()
             for start, count, stride in slab:
                 request.slab.dimensions.add(start=start, count=count, stride=stride)
-        request.first_with_header = bool(random.getrandbits(1))
+        request.first_with_header = bool(self.rng_of_headers.getrandbits(1))
         messages = list(self.server.blobs.Deref(request))
         data = messages[0].header.first + b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)

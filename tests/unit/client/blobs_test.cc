@@ -28,6 +28,14 @@ class BlobsTest : public ClientTest {
     server_->blobs[array.Name()] = array.bytes;
     return array.Name();
   }
+  // A program that is killed when it has sent so many chunks, which the server keeps.
+  void BreakOff(const Array& array, int chunks) {
+    server_->keeps_uploads = true;
+    server_->put_breaks_after = {chunks};
+    ClientOptions options = Quick();
+    options.retry.patience = absl::ZeroDuration();
+    EXPECT_THAT(MakeClient(options).Put(array), Fails(absl::StatusCode::kUnavailable, "broken"));
+  }
 };
 
 // ---- Put ----------------------------------------------------------------------------------------
@@ -99,23 +107,15 @@ TEST_F(BlobsTest, PutGoesOnWithWhatTheServerHasKept) {
 }
 
 TEST_F(BlobsTest, PutGoesOnWithWhatAProgramThatWasKilledHadSent) {
-  server_->keeps_uploads = true;
-  server_->put_breaks_after = {3};
-  ClientOptions no_patience = Quick();
-  no_patience.retry.patience = absl::ZeroDuration();
   const Array array = ArrayOf(5 * kMiB);
-  EXPECT_THAT(MakeClient(no_patience).Put(array), Fails(absl::StatusCode::kUnavailable, "broken"));
+  BreakOff(array, 3);
   EXPECT_EQ(*MakeClient().Put(array), array.Name());
   EXPECT_THAT(server_->put_offsets(), ::testing::ElementsAre(0, 3 * kMiB));
 }
 
 TEST_F(BlobsTest, PutTakesNoUploadFromWhoStillSendsIt) {
-  server_->keeps_uploads = true;
-  server_->put_breaks_after = {3};
-  ClientOptions no_patience = Quick();
-  no_patience.retry.patience = absl::ZeroDuration();
   const Array array = ArrayOf(5 * kMiB);
-  EXPECT_THAT(MakeClient(no_patience).Put(array), Fails(absl::StatusCode::kUnavailable, "broken"));
+  BreakOff(array, 3);
   server_->somebody_sends = true;
   EXPECT_EQ(*MakeClient().Put(array), array.Name());
   EXPECT_THAT(server_->put_offsets(), ::testing::ElementsAre(0, 0));

@@ -1,7 +1,11 @@
 // The connection over gRPC, against a server of gRPC's in this process.
+#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -109,7 +113,20 @@ TEST_F(GrpcConnectionTest, AServerThatIsGoneIsUnavailable) {
 }
 
 TEST_F(GrpcConnectionTest, NoAnswerInTimeIsUnavailableHealth) {
-  EXPECT_EQ(connection_->CheckHealth(absl::ZeroDuration()).code(), absl::StatusCode::kUnavailable);
+  // Somebody who lets clients connect, and says nothing.
+  const int listening = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(listening, any, size), 0);
+  ASSERT_EQ(::listen(listening, 8), 0);
+  ASSERT_EQ(::getsockname(listening, any, &size), 0);
+  const auto silent =
+      MakeGrpcConnection({.server = "127.0.0.1:" + std::to_string(ntohs(address.sin_port))});
+  EXPECT_EQ(silent->CheckHealth(absl::Milliseconds(50)).code(), absl::StatusCode::kUnavailable);
+  ::close(listening);
 }
 
 TEST_F(GrpcConnectionTest, ADelayThatTheServerAsksForArrives) {

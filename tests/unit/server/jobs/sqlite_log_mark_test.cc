@@ -93,6 +93,35 @@ TEST_F(LogMarkTest, ACopyingThatHasEndedLeavesNothingToBeLost) {
   EXPECT_FALSE(Lost());
 }
 
+// The database and its log as a kill now would leave them.
+std::filesystem::path Killed(const TestFolder& from, const TestFolder& to) {
+  for (const char* suffix : {"", "-wal"}) {
+    std::filesystem::copy_file(from.file().string() + suffix, to.file().string() + suffix);
+  }
+  return to.file();
+}
+
+TEST_F(LogMarkTest, WhatABrokenCommitHasLeftDoesNotCount) {
+  const uint32_t committed = Pages();
+  database_.exec("PRAGMA cache_size = 1; BEGIN");
+  for (int i = 0; i < 100; ++i) database_.exec("INSERT INTO t VALUES (randomblob(3000))");
+  ASSERT_GT(Pages(), committed + 20) << "pages of a transaction that is not committed are in the log";
+  const TestFolder killed;
+  const std::filesystem::path file = Killed(folder_, killed);
+  ASSERT_TRUE((*LogMark::Open(file))->Begin(0).ok());
+  SQLite::Database again(file.string(), SQLite::OPEN_READWRITE);
+  again.exec("PRAGMA wal_autocheckpoint = 0; INSERT INTO t VALUES (7)");  // over what was left
+  EXPECT_TRUE(LogMark::Open(file).ok());
+}
+
+TEST_F(LogMarkTest, ANumberOfTheLogBeforeDoesNotCount) {
+  const auto mark = *Open();
+  ASSERT_TRUE(mark->Begin(Pages() + 100).ok());
+  EXPECT_FALSE(Lost());
+  Flip(kHeader + (Pages() - 1) * kFrame + 100);
+  EXPECT_TRUE(Lost());
+}
+
 TEST_F(LogMarkTest, ALogThatWasEmptiedWasCopied) {
   ASSERT_TRUE((*Open())->Begin(Pages()).ok());
   std::filesystem::resize_file(folder_.log(), 0);
