@@ -5,7 +5,7 @@
 namespace tiffin::server {
 namespace {
 // Rows of the same page are then written together.
-constexpr size_t kMany = 16'384;
+constexpr size_t kMany = 131'072;
 constexpr auto kLong = std::chrono::seconds(10);
 }  // namespace
 
