@@ -104,8 +104,10 @@ bool IsSeen(const char* path, std::string* below) {
 }
 
 OpenFile* Find(int fd) {
+  // No file: perhaps an allocator maps its first memory, and there is none yet to make the layer of.
+  if (fd < 0 || fd >= kMaxFd) return nullptr;
   Layer* const layer = TheLayer();
-  if (layer == nullptr || fd < 0 || fd >= kMaxFd) return nullptr;
+  if (layer == nullptr) return nullptr;
   return layer->files[fd].load(std::memory_order_acquire);
 }
 
