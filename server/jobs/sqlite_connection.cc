@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
+#include "server/jobs/file_status.h"
 
 namespace tiffin::server {
 namespace {
@@ -54,9 +55,8 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
                  ? absl::StatusCode::kResourceExhausted
                  : absl::StatusCode::kUnavailable;
     case SQLITE_CANTOPEN:
-      return system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EMFILE || system_errno == ENFILE
-                 ? absl::StatusCode::kResourceExhausted
-                 : absl::StatusCode::kUnavailable;
+      return IsFull(system_errno) ? absl::StatusCode::kResourceExhausted
+                                  : absl::StatusCode::kUnavailable;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PERM:

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "common/status.h"
+#include "server/jobs/file_status.h"
 #include "common/strings.h"
 #include "server/jobs/sqlite_connection.h"
 #include "server/jobs/sqlite_reader.h"
@@ -24,9 +25,7 @@ absl::Status MakeFile(const std::filesystem::path& file) {
   const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   const int error = errno;
   if (fd >= 0 && ::close(fd) == 0) return absl::OkStatus();
-  const bool full = error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
-  return absl::Status(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnavailable,
-                      StrCat("making ", file.string(), ": ", std::strerror(error)));
+  return FileStatus(error, "making", file.string());
 }
 
 absl::Status CopyPages(SQLite::Database& source, SQLite::Database& copy, uint64_t page_bytes,

@@ -13,6 +13,7 @@
 
 #include "common/checksum.h"
 #include "common/status.h"
+#include "server/jobs/file_status.h"
 
 namespace tiffin::server {
 namespace {
@@ -81,12 +82,6 @@ absl::StatusOr<LogState> ScanLog(const std::filesystem::path& path) {
   return state;
 }
 
-absl::Status Failed(std::string_view doing, int error) {
-  const bool full = error == ENOSPC || error == EDQUOT || error == EMFILE || error == ENFILE;
-  return absl::Status(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnavailable,
-                      StrCat(doing, " the mark of the log: ", std::strerror(error)));
-}
-
 // Whether the log has so many pages at least, and a transaction ends with that one.
 bool IsCommit(int log, const char* header, uint32_t pages) {
   const uint64_t at = kHeaderBytes + uint64_t{pages - 1} * (kFrameBytes + BigEndian(header + 8));
@@ -106,11 +101,11 @@ uint32_t SumOf(const Record& record) {
 absl::StatusOr<std::unique_ptr<LogMark>> LogMark::Open(const std::filesystem::path& file) {
   const std::filesystem::path log = file.string() + "-wal", path = file.string() + "-copying";
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0 && errno != ENOENT) return Failed("opening", errno);
+  if (fd < 0 && errno != ENOENT) return FileStatus(errno, "opening", path.string());
   std::unique_ptr<LogMark> mark(new LogMark(path, log, fd));
   Record record;
   const ssize_t got = fd < 0 ? 0 : ::pread(fd, &record, sizeof record, 0);
-  if (got < 0) return Failed("reading", errno);
+  if (got < 0) return FileStatus(errno, "reading", path.string());
   TIFFIN_ASSIGN_OR_RETURN(const LogState state, ScanLog(log));
   mark->found_pages_ = state.pages;
   const bool set = got == sizeof record && record.pages > 0 && record.sum == SumOf(record);
@@ -134,7 +129,7 @@ LogMark::~LogMark() {
 absl::Status LogMark::Begin(uint32_t pages) {
   // What a killed server had not synced may go with a power cut: it is synced before the mark says that it is there.
   const int log = ::open(log_.c_str(), O_RDONLY | O_CLOEXEC);
-  if (log < 0) return errno == ENOENT ? absl::OkStatus() : Failed("opening the log for", errno);
+  if (log < 0) return errno == ENOENT ? absl::OkStatus() : FileStatus(errno, "opening", log_.string());
   char header[kHeaderBytes];
   const ssize_t got = ::pread(log, header, sizeof header, 0);
   const bool synced = ::fdatasync(log) == 0;
@@ -144,7 +139,7 @@ absl::Status LogMark::Begin(uint32_t pages) {
   const bool known = got == sizeof header && record.pages > 0 && IsCommit(log, header, record.pages);
   ::close(log);
   if (!synced) sync_failed_ = true;
-  if (got < 0 || !synced) return Failed("syncing the log for", error);
+  if (got < 0 || !synced) return FileStatus(error, "syncing", log_.string());
   if (got != sizeof header) return absl::OkStatus();  // there is nothing in it
   if (!known) {
     TIFFIN_ASSIGN_OR_RETURN(const LogState state, ScanLog(log_));
@@ -158,7 +153,7 @@ absl::Status LogMark::Begin(uint32_t pages) {
 
 absl::Status LogMark::Make(const Record& record) {
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  absl::Status made = fd_ < 0 ? Failed("making", errno) : Write(record);
+  absl::Status made = fd_ < 0 ? FileStatus(errno, "making", path_.string()) : Write(record);
   if (made.ok()) return made;
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   ::unlink(path_.c_str());
@@ -175,10 +170,10 @@ absl::Status LogMark::End() {
 absl::Status LogMark::Write(const Record& record) {
   set_ = true;  // until it is known not to be
   const ssize_t written = ::pwrite(fd_, &record, sizeof record, 0);
-  if (written != sizeof record) return Failed("writing", written < 0 ? errno : ENOSPC);
+  if (written != sizeof record) return FileStatus(written < 0 ? errno : ENOSPC, "writing", path_.string());
   if (::fdatasync(fd_) != 0) {
     sync_failed_ = true;
-    return Failed("syncing", errno);
+    return FileStatus(errno, "syncing", path_.string());
   }
   set_ = record.pages > 0;
   return absl::OkStatus();

@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/crypto.h"
 #include "server/service/raw_messages.h"
+#include "tests/bench/blobs/noise.h"
 #include "tiffin/v1/admin.grpc.pb.h"
 #include "tiffin/v1/blobs.grpc.pb.h"
 
@@ -110,7 +111,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer> {
   bool over_ = false, full_ = false;
 };
 
-// `limit` bytes of memory.
+// `limit` bytes of memory, 1 GiB at most.
 class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   DerefReactor(const std::shared_ptr<std::string>& memory, uint64_t bytes)
@@ -124,8 +125,8 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     if (!ok) return Finish(grpc::Status::CANCELLED);
     if (left_ == 0) return Finish(grpc::Status::OK);
     const size_t n = std::min<uint64_t>(left_, kMessage);
-    const size_t at = (memory_->size() - left_ % memory_->size()) % (memory_->size() - n + 1);
-    message_ = ChunkMessage({std::string_view(*memory_).substr(at, n), memory_});
+    message_ = ChunkMessage({std::string_view(*memory_).substr(at_, n), memory_});
+    at_ += n;
     left_ -= n;
     StartWrite(&message_);
   }
@@ -133,7 +134,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
  private:
   const std::shared_ptr<std::string> memory_;
-  uint64_t left_;
+  uint64_t left_, at_ = 0;
   grpc::ByteBuffer message_;
 };
 
@@ -149,13 +150,16 @@ class FloorBlobs : public v1::Blobs::WithRawCallbackMethod_Put<
                                                     const grpc::ByteBuffer* request) override {
     v1::DerefRequest parsed;
     if (!server::ReadMessage(*request, &parsed).ok()) std::abort();
+    std::call_once(made_, [this] {  // while warming up
+      memory_ = std::make_shared<std::string>(Noise(uint64_t{1} << 30, kDerefSeed));
+    });
     return new DerefReactor(memory_, parsed.limit());
   }
 
  private:
   const std::string folder_;
-  const std::shared_ptr<std::string> memory_ =
-      std::make_shared<std::string>(size_t{256} << 20, 'x');
+  std::once_flag made_;
+  std::shared_ptr<std::string> memory_;
 };
 
 // An empty unary call.
