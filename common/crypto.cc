@@ -41,7 +41,17 @@ Sha256& Sha256::operator=(const Sha256& other) {
 Sha256::~Sha256() = default;
 
 void Sha256::Update(std::string_view bytes) {
-  SHA256_Update(&state_->context, bytes.data(), bytes.size());
+  // What comes next is fetched while this is hashed: processors stop reading ahead at the end of a page, and waiting
+  // there can cost a third of the speed.
+  constexpr size_t kStep = 512, kAhead = 2048, kCacheLine = 64;
+  while (!bytes.empty()) {
+    const size_t fetched = std::min(bytes.size(), kAhead + kStep);
+    for (size_t i = kAhead; i < fetched; i += kCacheLine) __builtin_prefetch(bytes.data() + i);
+    // Steps end where blocks do.
+    const size_t step = std::min(bytes.size(), kStep - state_->context.num);
+    SHA256_Update(&state_->context, bytes.data(), step);
+    bytes.remove_prefix(step);
+  }
 }
 
 Digest Sha256::Finish() {

@@ -125,7 +125,8 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     if (!ok) return Finish(grpc::Status::CANCELLED);
     if (left_ == 0) return Finish(grpc::Status::OK);
     const size_t n = std::min<uint64_t>(left_, kMessage);
-    message_ = ChunkMessage({std::string_view(*memory_).substr(at_, n), memory_});
+    const server::BlobSlice part{std::string_view(*memory_).substr(at_, n), memory_};
+    message_ = ChunkMessage({&part, 1});
     at_ += n;
     left_ -= n;
     StartWrite(&message_);

@@ -48,7 +48,8 @@ v1::PutResponse RawClient::Put(const v1::PutRequest::Header& header, std::string
   call->Write(message, Tag());
   bool open = Step();
   for (size_t at = 0; open && at < bytes.size(); at += kMessage) {
-    message = server::ChunkMessage({bytes.substr(at, kMessage), nullptr});
+    const server::BlobSlice part{bytes.substr(at, kMessage), nullptr};
+    message = server::ChunkMessage({&part, 1});
     call->Write(message, Tag());
     open = Step();
   }

@@ -92,6 +92,19 @@ TEST(Sha256, MayBeCopiedMidway) {
   EXPECT_EQ(assigned.Finish(), Sha256::Of("abc"));
 }
 
+TEST(Sha256, DoesNotDependOnHowTheBytesCome) {
+  std::string bytes(9000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  for (const size_t size : {0, 1, 63, 64, 65, 511, 512, 513, 2047, 2560, 2561, 9000}) {
+    const std::string_view all = std::string_view(bytes).substr(0, size);
+    for (const size_t piece : {1, 13, 64, 500, 512, 2100, 9000}) {
+      Sha256 hash;
+      for (size_t at = 0; at < size; at += piece) hash.Update(all.substr(at, piece));
+      EXPECT_EQ(hash.Finish(), Sha256::Of(all)) << size << " in pieces of " << piece;
+    }
+  }
+}
+
 TEST(Digest, ReadsBackItsText) {
   const Digest digest = Sha256::Of("abc");
   EXPECT_EQ(digest.ToText(), "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0=");
