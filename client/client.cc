@@ -27,6 +27,9 @@ void FillOptions(const ClientOptions& client, const SubmitOptions& options,
                  v1::SubmitOptions* out) {
   out->set_can_compute(options.can_compute);
   out->set_discard_result(options.discard_result);
+  if (options.answer_failures > absl::ZeroDuration()) {
+    ToProto(options.answer_failures, out->mutable_answer_failures());
+  }
   out->set_bulk(ToProto(options.bulk));
   ToProto(client.lease_term, out->mutable_term());
 }

@@ -56,6 +56,8 @@ struct ClientOptions {
   RetryOptions retry;
   absl::Duration lease_term = absl::Seconds(30);  // 5 s to 1 h; `Run` renews at a third of it
   bool verify = true;                             // whole blobs are checked against their key
+  // Run gives back a failure that was stored less than this ago instead of calling the function. Zero: it calls.
+  absl::Duration answer_failures;
   bool allow_unversioned_main = false;            // as the server's flag; for keys computed here
   int threads = 8;                                // of RunAsync
   OnUnavailable on_unavailable = OnUnavailable::kCompute;
@@ -99,10 +101,11 @@ struct Holder {
 };
 
 struct Submitted {
-  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen };
+  enum class Outcome { kRetrieved, kGranted, kAttached, kOpen, kFailed };
   Digest key;
   Outcome outcome = Outcome::kOpen;
-  std::optional<StoredResult> result;    // kRetrieved; absent if over a batch's budget
+  // kRetrieved; kFailed: the error. Absent if over a batch's budget: Get brings it, a failure Await with `after_epoch` 1.
+  std::optional<StoredResult> result;
   std::optional<Lease> lease;            // kGranted
   std::optional<Holder> holder;          // kAttached
   std::optional<StoredResult> workflow;  // kGranted of an unfolding job
@@ -114,6 +117,8 @@ struct SubmitOptions {
   bool can_compute = true;
   Bulk bulk = Bulk::kRefs;
   bool discard_result = false;
+  // A failure stored less than this ago is the answer (kFailed) instead of another try. Zero: none is.
+  absl::Duration answer_failures;
   std::optional<uint32_t> max_grants;  // of a batch
 };
 
@@ -177,7 +182,8 @@ class Client {
   // bulk that became refs (Bulk::kInline brings it back).
   // While the server is away, `function` is called without a lease and its value given back as it is;
   // it is delivered by a later Run, or by `tiffin flush`. It is called once, whatever happens.
-  // ABORTED: the job failed, here or elsewhere; the message is the error's. A function fails by a
+  // ABORTED: the job failed, here or elsewhere (lately, with ClientOptions::answer_failures); the message is the
+  // error's. A function fails by a
   // status or by an exception; both are stored as the job's failure.
   // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
   absl::StatusOr<Value> Run(const Value& job, const JobFunction& function, Bulk bulk = Bulk::kRefs);

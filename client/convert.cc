@@ -78,6 +78,9 @@ absl::StatusOr<Submitted> FromProto(const v1::SubmitResponse& response) {
     case v1::OPEN:
       out.outcome = Submitted::Outcome::kOpen;
       break;
+    case v1::FAILED:
+      out.outcome = Submitted::Outcome::kFailed;
+      break;
     default:
       return absl::InternalError("the server's answer has an unknown outcome");
   }

@@ -43,11 +43,13 @@ std::vector<v1::BatchPutRequest> MessagesOf(std::span<const NamedBytes> blobs,
   *requests[0].mutable_caller() = caller;
   size_t bytes = 0;
   for (const size_t i : places) {
-    if (bytes > 0 && bytes + blobs[i].bytes.size() > kMessageBytes) {
+    const BlobName& name = *blobs[i].name;
+    const size_t more = blobs[i].bytes.size() + name.dtype.size() + 10 * name.shape.size() + 64;
+    if (bytes > 0 && bytes + more > kMessageBytes) {
       requests.emplace_back();
       bytes = 0;
     }
-    bytes += blobs[i].bytes.size();
+    bytes += more;
     v1::BatchPutRequest::Item* item = requests.back().add_items();
     ToProto(*blobs[i].name, item->mutable_name());
     item->set_data(blobs[i].bytes.data(), blobs[i].bytes.size());

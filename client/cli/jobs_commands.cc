@@ -26,7 +26,7 @@ struct SubmitCommand {
   std::vector<std::string> files;
   bool compute = false;
   Bulk bulk = Bulk::kRefs;
-  std::optional<absl::Duration> term;
+  std::optional<absl::Duration> term, answer_failures;
 };
 
 std::string_view OutcomeText(Submitted::Outcome outcome) {
@@ -37,6 +37,8 @@ std::string_view OutcomeText(Submitted::Outcome outcome) {
       return "GRANTED";
     case Submitted::Outcome::kAttached:
       return "ATTACHED";
+    case Submitted::Outcome::kFailed:
+      return "FAILED";
     default:
       return "OPEN";
   }
@@ -104,8 +106,11 @@ class SubmitPrinter {
       }
       return;
     }
-    const bool miss = answer->outcome != Submitted::Outcome::kRetrieved && !compute_;
-    code_ = std::max<int>(code_, miss ? kMiss : kDone);
+    if (answer->outcome == Submitted::Outcome::kFailed) {
+      code_ = std::max<int>(code_, kRefused);
+    } else if (answer->outcome != Submitted::Outcome::kRetrieved && !compute_) {
+      code_ = std::max<int>(code_, kMiss);
+    }
     if (context_->globals.json) {
       PrintLine(SubmittedObject(index, *answer), context_->out());
     } else if (single_) {
@@ -133,6 +138,18 @@ class SubmitPrinter {
   Table table_{{"outcome", "key", "detail"}};
 };
 
+// Results over the budget of one reply are fetched alone.
+absl::Status BringResult(Client& client, Bulk bulk, Submitted* answer) {
+  if (answer->result.has_value()) return absl::OkStatus();
+  if (answer->outcome == Submitted::Outcome::kRetrieved) {
+    TIFFIN_ASSIGN_OR_RETURN(answer->result, client.Get(answer->key, bulk));
+  } else if (answer->outcome == Submitted::Outcome::kFailed) {
+    TIFFIN_ASSIGN_OR_RETURN(Awaited awaited, client.Await(answer->key, {.bulk = bulk, .after_epoch = 1}));
+    answer->result = std::move(awaited.result);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> RunSubmit(const SubmitCommand& options, Context& context) {
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<Value> jobs, ReadValues(options.files, context.in()));
   ClientOptions client_options;
@@ -141,6 +158,7 @@ absl::StatusOr<int> RunSubmit(const SubmitCommand& options, Context& context) {
   SubmitOptions submit_options;
   submit_options.can_compute = options.compute;
   submit_options.bulk = options.bulk;
+  submit_options.answer_failures = options.answer_failures.value_or(absl::ZeroDuration());
   SubmitPrinter printer(&context, options.compute, jobs.size() == 1);
   for (size_t start = 0; start < jobs.size(); start += kBatch) {
     const auto batch = std::span(jobs).subspan(start, std::min(kBatch, jobs.size() - start));
@@ -148,15 +166,8 @@ absl::StatusOr<int> RunSubmit(const SubmitCommand& options, Context& context) {
         std::vector<absl::StatusOr<Submitted>> answers,
         client.SubmitBatch(batch, submit_options));
     for (absl::StatusOr<Submitted>& answer : answers) {
-      // Results over the budget of one reply are fetched alone.
-      if (answer.ok() && answer->outcome == Submitted::Outcome::kRetrieved &&
-          !answer->result.has_value()) {
-        absl::StatusOr<StoredResult> result = client.Get(answer->key, options.bulk);
-        if (result.ok()) {
-          answer->result = *std::move(result);
-        } else {
-          answer = result.status();
-        }
+      if (answer.ok()) {
+        if (const absl::Status status = BringResult(client, options.bulk, &*answer); !status.ok()) answer = status;
       }
       printer.Add(answer);
     }
@@ -352,6 +363,8 @@ void AddSubmit(CLI::App* app, Command* chosen) {
   submit->add_option("FILE", options->files, "Job records; - or nothing: standard input");
   submit->add_flag("--compute", options->compute, "Take leases for those that nobody computes");
   AddDurationOption(submit, "--term", &options->term, "How long a lease lasts, 5s to 1h");
+  AddDurationOption(submit, "--answer-failures", &options->answer_failures,
+                    "Answer FAILED for a job that failed less than this ago");
   AddBulkOption(submit, &options->bulk);
   submit->callback([=] {
     *chosen = [options](Context& context) { return RunSubmit(*options, context); };

@@ -29,7 +29,7 @@ struct RunOptions {
   std::string job;
   std::string output;
   Bulk bulk = Bulk::kRefs;
-  std::optional<absl::Duration> term;
+  std::optional<absl::Duration> term, answer_failures;
   bool compute_alone = true;  // while the server is away
 };
 
@@ -160,6 +160,7 @@ class Runner {
   absl::StatusOr<int> Run(const Value& job) {
     SubmitOptions submit_options;
     submit_options.bulk = options_.bulk;
+    submit_options.answer_failures = options_.answer_failures.value_or(absl::ZeroDuration());
     TIFFIN_ASSIGN_OR_RETURN(const Submitted answer, client_.Submit(job, submit_options));
     key_ = answer.key;
     if (answer.result.has_value()) return Report("RETRIEVED", *answer.result);
@@ -350,6 +351,8 @@ void AddRunCommand(CLI::App* app, Command* chosen) {
   run->add_option("--output", options->output,
                   "Store what the command writes to this file (.npy: an array), not what it prints");
   AddDurationOption(run, "--term", &options->term, "How long the lease lasts without us, 5s to 1h");
+  AddDurationOption(run, "--answer-failures", &options->answer_failures,
+                    "Do not compute what failed less than this ago: tell the failure");
   AddBulkOption(run, &options->bulk);
   run->add_option_function<std::string>(
          "--on-unavailable", [options](const std::string& text) {

@@ -1,6 +1,6 @@
 """Arrays of every dtype, order and shape: stored inline, uploaded, read back by Deref and by h5py: all
 equal. numpy makes the table; h5py says how it would have written each."""
-import base64, glob, hashlib, io, json, os, subprocess, sys, tempfile, unittest
+import base64, glob, hashlib, io, json, os, subprocess, sys, tempfile, types, unittest
 
 import h5py
 import numpy
@@ -293,6 +293,16 @@ class ArraysTest(unittest.TestCase):
         cases = [case for case in self.cases if (case.order, case.version) == ("C", None)
                  and case.dtype != numpy.dtype(">c32") and not has_part_of_no_bytes(case.dtype)]
         self.assertGreater(self.check_put_of_datasets(write, expected, cases), 300)
+
+    def test_two_half_floats_are_no_complex_number(self):
+        case = types.SimpleNamespace(what="r and i of float16",
+                                     array=numpy.zeros(3, numpy.dtype([("r", "<f2"), ("i", "<f2")])))
+
+        def expected(dataset, case):
+            dtype = case.array.dtype
+            return {"hdf5_path": made.key_of(dtype, case.array), "dtype": made.name_of(dtype), "shape": [3]}
+        self.assertEqual(self.check_put_of_datasets(
+            lambda out, case: out.create_dataset("a", data=case.array), expected, [case]), 1)
 
     def test_datasets_of_packs_are_uploaded_as_what_they_were(self):
         cases = [case for case in self.cases if (case.order, case.version) == ("C", None)

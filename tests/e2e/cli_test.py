@@ -170,6 +170,16 @@ class CliTest(CliCase):
         self.assertEqual(ran.returncode, REFUSED)
         self.assertEqual(ran.stderr.splitlines(),
                          ["because", "tiffin: ABORTED: sh failed with exit status 7"])
+        # One who does not want another try is told, and runs nothing.
+        ran = self.run_cli("run", "--answer-failures", "1h", job("bad"), "--", "touch", self.path("ran"))
+        self.assertEqual(ran.returncode, REFUSED)
+        self.assertIn("exit status 7", ran.stderr)
+        self.assertFalse(os.path.exists(self.path("ran")))
+        ran = self.run_cli("--json", "submit", "--answer-failures", "1h", stdin=job("bad"))
+        self.assertEqual(ran.returncode, REFUSED)
+        answer = json.loads(ran.stdout)
+        self.assertEqual((answer["outcome"], answer["result"]["record"]["error"]), ("FAILED", "exit status 7"))
+        self.assertEqual(json.loads(self.run_cli("--json", "submit", stdin=job("bad")).stdout)["outcome"], "OPEN")
         # A failure is no hit: the next one runs it.
         self.assertEqual(self.ends(DONE, "run", job("bad"), "--", "echo", "1"), "1\n")
 

@@ -295,6 +295,30 @@ TEST_F(BlobsTest, DerefGoesOnAtTheByteWhereItBroke) {
   EXPECT_EQ(derefs[5].offset(), 24);
 }
 
+TEST_F(BlobsTest, MapStreamsWhatIsNotOnThisHost) {
+  const BlobName name = Stored({"float64", {3}, std::string("0123456789abcdefghijklmn")});
+  server_->local_place.emplace();
+  server_->local_place->set_path("/no/such/folder/packs/ab/ab.h5");
+  server_->local_place->set_file_size(1000);
+  const auto blob = MakeClient().Map(name);
+  ASSERT_TRUE(blob.ok()) << blob.status();
+  EXPECT_FALSE(blob->mapped());
+  EXPECT_EQ(blob->bytes(), "0123456789abcdefghijklmn");
+  ASSERT_EQ(server_->derefs().size(), 2);
+  EXPECT_FALSE(server_->derefs()[1].local());
+}
+
+TEST_F(BlobsTest, MapGoesOnStreamingThoughAServerCameBackThatMaps) {
+  const BlobName name = Stored({"float64", {3}, std::string("0123456789abcdefghijklmn")});
+  server_->deref_breaks_after = {8};
+  const auto blob = MakeClient().Map(name);
+  ASSERT_TRUE(blob.ok()) << blob.status();
+  EXPECT_EQ(blob->bytes(), "0123456789abcdefghijklmn");
+  ASSERT_EQ(server_->derefs().size(), 2);
+  EXPECT_TRUE(server_->derefs()[0].local());
+  EXPECT_FALSE(server_->derefs()[1].local());
+}
+
 TEST_F(BlobsTest, DerefGivesUpWhereItGetsNoFurther) {
   ClientOptions options = Quick();
   options.retry.patience = absl::Milliseconds(4);

@@ -168,7 +168,8 @@ void FakeServer::Lapse(const Digest& key) {
 }
 
 absl::StatusOr<v1::SubmitResponse> FakeServer::SubmitOne(const std::string& json, bool can_compute,
-                                                         const std::string& request_id) {
+                                                         const std::string& request_id,
+                                                         bool answer_failures) {
   TIFFIN_ASSIGN_OR_RETURN(const Value record, ParseJson(json));
   TIFFIN_ASSIGN_OR_RETURN(const Digest key, JobKey(record));
   Job& job = jobs_[key];
@@ -182,6 +183,11 @@ absl::StatusOr<v1::SubmitResponse> FakeServer::SubmitOne(const std::string& json
   if (job.lease && job.request_id != request_id) {
     response.set_outcome(v1::ATTACHED);
     *response.mutable_holder() = HolderOf(job);
+    return response;
+  }
+  if (job.failure && answer_failures) {  // each is recent
+    response.set_outcome(v1::FAILED);
+    *response.mutable_result() = *job.failure;
     return response;
   }
   if (!can_compute) {
@@ -200,7 +206,7 @@ absl::StatusOr<v1::SubmitResponse> FakeServer::Submit(const v1::SubmitRequest& r
   submits_.push_back(request);
   TIFFIN_RETURN_IF_ERROR(Begin("Submit"));
   auto response = SubmitOne(request.job().json(), request.options().can_compute(),
-                            request.caller().request_id());
+                            request.caller().request_id(), request.options().has_answer_failures());
   TIFFIN_RETURN_IF_ERROR(End("Submit"));
   return response;
 }
@@ -222,7 +228,8 @@ absl::Status FakeServer::SubmitBatch(
       auto* item = response.add_items();
       item->set_index(index);
       const auto answer = SubmitOne(job.json(), first.options().can_compute() && grants > 0,
-                                    StrCat(first.caller().request_id(), "#", index));
+                                    StrCat(first.caller().request_id(), "#", index),
+                                    first.options().has_answer_failures());
       ++index;
       if (answer.ok()) {
         *item->mutable_response() = *answer;

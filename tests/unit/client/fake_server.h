@@ -43,6 +43,8 @@ class FakeServer : public Connection {
   std::deque<uint64_t> deref_breaks_after;
   // The next batches break when they have answered so many items, one each.
   std::deque<int> batch_breaks_after;
+  // Where a Deref that asks for it is told that the blobs lie; absent: nowhere.
+  std::optional<v1::LocalPlace> local_place;
   // Bytes of one chunk of Deref.
   size_t deref_chunk = 4;
   // Awaited jobs that end with AWAIT_ERROR.
@@ -148,7 +150,7 @@ class FakeServer : public Connection {
   v1::Lease NewLease();
   v1::Holder HolderOf(const Job& job) const;
   absl::StatusOr<v1::SubmitResponse> SubmitOne(const std::string& json, bool can_compute,
-                                               const std::string& request_id);
+                                               const std::string& request_id, bool answer_failures);
   // Tells all streams that wait for the job.
   void Tell(const Digest& key, v1::AwaitResponse response);
   void Offer(const Digest& key);

@@ -124,6 +124,10 @@ absl::Status FakeServer::Deref(
     if (request.offset() > blob->second.size()) return absl::OutOfRangeError("offset");
     bytes = blob->second.substr(request.offset(),
                                 request.has_limit() ? request.limit() : std::string::npos);
+    if (request.local() && local_place) {
+      *header.mutable_local() = *local_place;
+      bytes.clear();
+    }
     header.set_length(bytes.size());
   }
   TIFFIN_RETURN_IF_ERROR(on_header(header));

@@ -71,6 +71,17 @@ TEST_F(RunTest, PassesTheHoldersFailureOn) {
   EXPECT_THAT(result.get(), Fails(absl::StatusCode::kAborted, "no such file"));
 }
 
+TEST_F(RunTest, GivesALateFailureBackOnlyIfToldSo) {
+  server_->HoldElsewhere(key_);
+  server_->FailElsewhere(key_, "no such file");
+  ClientOptions options = Quick();
+  options.answer_failures = absl::Hours(1);
+  EXPECT_THAT(MakeClient(options).Run(job_, NotCalled), Fails(absl::StatusCode::kAborted, "no such file"));
+  EXPECT_EQ(server_->submits().at(0).options().answer_failures().seconds(), 3600);
+  EXPECT_THAT(MakeClient().Run(job_, [] { return Value(42); }), Gives(42));
+  EXPECT_FALSE(server_->submits().at(1).options().has_answer_failures());
+}
+
 TEST_F(RunTest, HearsOfAFailureThatCameBetweenSubmitAndAwait) {
   const int64_t epoch = server_->HoldElsewhere(key_);
   server_->on_await = [this] { server_->FailElsewhere(key_, "no such file"); };
