@@ -118,9 +118,15 @@ const char* NetworkFileSystem(int64_t type) {
   }
 }
 
-absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesystem::path& path,
+absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesystem::path& folder,
                                                              bool network) {
   std::error_code error;
+  // Clients on this host are told of files in it.
+  const std::filesystem::path path = std::filesystem::absolute(folder, error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        StrCat("cannot find the data folder ", folder.string(), ": ", error.message()));
+  }
   std::filesystem::create_directories(path, error);
   if (!error && !std::filesystem::is_directory(path, error)) {
     error = std::make_error_code(std::errc::not_a_directory);

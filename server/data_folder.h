@@ -19,7 +19,7 @@ class DataFolder {
   // FAILED_PRECONDITION, saying what to do, if another server owns it; if it cannot be written; if it holds
   // something else than tiffin's files; if it lies on a network file system (unless `network` allows it), where
   // neither locks nor the log of the database can be relied on.
-  static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& path,
+  static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& folder,
                                                           bool network = false);
   ~DataFolder();
   DataFolder(const DataFolder&) = delete;

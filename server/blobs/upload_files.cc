@@ -95,24 +95,29 @@ void UploadFiles::Expire() {
   std::erase_if(live_, [](const auto& entry) { return entry.second.expired(); });
 }
 
-bool UploadFiles::MakeRoomLocked(uint64_t size) {
+bool UploadFiles::MakeRoomLocked(const std::string& own, uint64_t size) {
   struct Idle {
     fs::file_time_type time;
     std::string id;
     uint64_t size;
   };
   std::vector<Idle> idle;
-  uint64_t total = size;
+  uint64_t total = size, needed = size;  // `needed`: with all idle ones removed
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
-    if (entry.path().extension() != ".at") continue;
+    const std::string id = entry.path().stem().string();
+    if (entry.path().extension() != ".at" || id == own) continue;
     const auto progress = ReadProgress(entry.path());
     if (!progress) continue;
     total += progress->size;
-    const std::string id = entry.path().stem().string();
     std::error_code gone;
-    if (!LiveLocked(id)) idle.push_back({entry.last_write_time(gone), id, progress->size});
+    if (LiveLocked(id)) {
+      needed += progress->size;
+    } else {
+      idle.push_back({entry.last_write_time(gone), id, progress->size});
+    }
   }
+  if (needed > limits_.quota) return false;  // it fits beside no idle one either
   std::sort(idle.begin(), idle.end(),
             [](const Idle& a, const Idle& b) { return a.time < b.time; });
   for (const Idle& upload : idle) {
@@ -120,7 +125,7 @@ bool UploadFiles::MakeRoomLocked(uint64_t size) {
     RemoveFiles(upload.id);
     total -= upload.size;
   }
-  return total <= limits_.quota;
+  return true;
 }
 
 absl::Status UploadFiles::Make(const std::string& id, const BlobName& name, uint64_t size,
@@ -177,7 +182,7 @@ absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
     claim.state = live_[claim.id].lock();
     if (claim.state && offset == 0) return std::nullopt;
     if (!claim.state) {
-      if (offset == 0 && !MakeRoomLocked(size)) return std::nullopt;
+      if (offset == 0 && !MakeRoomLocked(claim.id, size)) return std::nullopt;
       claim.state = std::make_shared<UploadState>();
       live_[claim.id] = claim.state;
       // Before anybody else finds it.

@@ -81,8 +81,9 @@ class UploadFiles {
   absl::Status Make(const std::string& id, const BlobName& name, uint64_t size, UploadState& state);
   absl::Status Load(const std::string& id, const BlobName& name, uint64_t size, uint64_t offset,
                     const std::function<void(std::string_view)>& before, UploadState& state);
-  // Whether the quota has room for so many bytes, once the oldest uploads that nobody writes are gone.
-  bool MakeRoomLocked(uint64_t size);
+  // Whether the quota has room for so many bytes of upload `own`, once the oldest of the others that nobody writes are
+  // gone. Removes none if it has not.
+  bool MakeRoomLocked(const std::string& own, uint64_t size);
   bool LiveLocked(const std::string& id) const;
   void RemoveFiles(const std::string& id);
 

@@ -9,7 +9,7 @@ namespace tiffin::server {
 grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* context,
                                                  const v1::DescribeRequest* request,
                                                  v1::DescribeResponse* response) {
-  return calls_->Unary(context, "Describe", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "Describe", request, response, calls_->reads(), [=, this] {
     const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
     if (!caller.ok()) return ToGrpc(caller.status());
     const Limits& limits = parts_.jobs->limits();
@@ -41,7 +41,7 @@ grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* context,
                                               const v1::StatsRequest* request,
                                               v1::StatsResponse* response) {
-  return calls_->Unary(context, "Stats", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "Stats", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_ASSIGN_OR_RETURN(const DatabaseCounts counts, parts_.jobs->Counts());
@@ -88,7 +88,7 @@ grpc::ServerUnaryReactor* AdminService::Stats(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* context,
                                              const v1::SealRequest* request,
                                              v1::SealResponse* response) {
-  return calls_->Unary(context, "Seal", request, calls_->chores(), [=, this] {
+  return calls_->Unary(context, "Seal", request, response, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_ASSIGN_OR_RETURN(const SealCounts counts, parts_.blobs->Seal(true));
@@ -103,7 +103,7 @@ grpc::ServerUnaryReactor* AdminService::Seal(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* context,
                                                 const v1::CollectRequest* request,
                                                 v1::CollectResponse* response) {
-  return calls_->Unary(context, "Collect", request, calls_->chores(), [=, this] {
+  return calls_->Unary(context, "Collect", request, response, calls_->chores(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       EvictCounts evicted;

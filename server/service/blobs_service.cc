@@ -9,7 +9,7 @@ namespace tiffin::server {
 grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext* context,
                                                     const v1::FindMissingRequest* request,
                                                     v1::FindMissingResponse* response) {
-  return calls_->Unary(context, "FindMissing", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "FindMissing", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(
@@ -38,7 +38,7 @@ grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* BlobsService::Stat(grpc::CallbackServerContext* context,
                                              const v1::StatRequest* request,
                                              v1::StatResponse* response) {
-  return calls_->Unary(context, "Stat", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "Stat", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address,
@@ -59,7 +59,7 @@ grpc::ServerUnaryReactor* BlobsService::Stat(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* BlobsService::QueryPut(grpc::CallbackServerContext* context,
                                                  const v1::QueryPutRequest* request,
                                                  v1::QueryPutResponse* response) {
-  return calls_->Unary(context, "QueryPut", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "QueryPut", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(request->name(), "name"));

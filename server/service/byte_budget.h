@@ -28,6 +28,7 @@ class ByteBudget {
       if (budget_) budget_->used_ -= bytes_;
     }
     explicit operator bool() const { return budget_ != nullptr; }
+    uint64_t bytes() const { return bytes_; }
 
    private:
     friend class ByteBudget;

@@ -97,38 +97,38 @@ class Calls {
   using Finish = std::function<void(const grpc::Status&)>;
 
   // Runs `work` on `executor` and finishes the call with what it returns.
-  template <typename Request>
+  template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Unary(
       grpc::CallbackServerContext* context, const char* name, const Request* request,
-      Executor& executor, std::function<grpc::Status()> work) {
+      const Response* response, Executor& executor, std::function<grpc::Status()> work) {
     return UnaryLater(
-        context, name, request, &executor,
+        context, name, request, response, &executor,
         [work = std::move(work)](const Finish& finish) { finish(work()); });
   }
 
   // The same where `work` finishes the call itself, maybe after it returned. Without an executor it runs on
   // gRPC's thread and must not block.
-  template <typename Request>
+  template <typename Request, typename Response>
   grpc::ServerUnaryReactor* UnaryLater(
       grpc::CallbackServerContext* context, const char* name, const Request* request,
-      Executor* executor, std::function<void(Finish)> work) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+      const Response* response, Executor* executor, std::function<void(Finish)> work) {
+    auto* const reactor = new UnaryReactor;
     if (!Begin()) {
       reactor->Finish(DrainingStatus());
       return reactor;
     }
     const absl::Time start = absl::Now();
-    // Counted while it waits for a thread, too, and until the call ends.
-    const auto share = std::make_shared<ByteBudget::Share>(ShareOf(*request));
+    // Counted while it waits for a thread, too, and until the answer is with the client.
+    reactor->share = ShareOf(*request);
     const auto begin = [=, this, work = std::move(work)] {
       Finish finish = [=, this](const grpc::Status& status) {
-        End(reactor, name, *request, status, start);
+        End(reactor, name, *request, *response, status, start);
       };
       if (context->IsCancelled()) return finish(grpc::Status::CANCELLED);
-      if (!*share) return finish(TooMuchInFlight());
-      work([share, finish = std::move(finish)](const grpc::Status& status) { finish(status); });
+      if (!reactor->share) return finish(TooMuchInFlight());
+      work(std::move(finish));
     };
-    if (executor == nullptr || !*share) {
+    if (executor == nullptr || !reactor->share) {
       begin();
     } else {
       executor->Add(begin);
@@ -142,6 +142,11 @@ class Calls {
   const CallMeter& meter() const { return meter_; }
 
  private:
+  struct UnaryReactor : grpc::ServerUnaryReactor {
+    void OnDone() override { delete this; }  // the answer is sent, or the connection gone
+    ByteBudget::Share share;  // of request and answer
+  };
+
   bool Begin() {
     std::lock_guard lock(mutex_);
     if (draining_) return false;
@@ -151,15 +156,24 @@ class Calls {
   void EndLocked() {
     if (--running_ == 0) idle_.notify_all();
   }
-  template <typename Request>
-  void End(grpc::ServerUnaryReactor* reactor, const char* name, const Request& request,
-           const grpc::Status& status, absl::Time start) {
+  template <typename Request, typename Response>
+  void End(UnaryReactor* reactor, const char* name, const Request& request,
+           const Response& response, grpc::Status status, absl::Time start) {
+    // As a message, and as the bytes that wait for a client to read them.
+    const size_t bytes = status.ok() ? response.ByteSizeLong() : 0;
+    if (bytes >= kCounted) {
+      // Anew, as one: a call that is alone always gets what it takes.
+      const uint64_t all = reactor->share.bytes() + 2 * bytes;
+      reactor->share = {};
+      reactor->share = memory_.Take(all);
+      if (!reactor->share) status = TooMuchInFlight();
+    }
     Log(name, request.caller(), status, absl::Now() - start);
-    reactor->Finish(status);  // the request is gone from here on
+    reactor->Finish(status);  // all of the call may be gone from here on
     std::lock_guard lock(mutex_);
     EndLocked();
   }
-  // Small requests are not worth counting; of the others the parsed trees count, too.
+  // Small messages are not worth counting; of the others the parsed trees count, too.
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
     const size_t bytes = request.ByteSizeLong();

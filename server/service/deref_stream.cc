@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "common/status.h"
 #include "server/service/convert.h"
@@ -90,9 +91,9 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       if (!share_) return End(TooMuchInFlight());
     }
     if (first_with_header_ && !response.header().has_local() && !download_->done() && download_->AtHand()) {
-      const absl::StatusOr<BlobSlice> slice = download_->Next();
-      if (!slice.ok()) return End(ToGrpc(slice.status()));
-      message_ = HeaderMessage(response.header(), *slice);
+      const absl::StatusOr<std::vector<BlobSlice>> first = download_->Next();
+      if (!first.ok()) return End(ToGrpc(first.status()));
+      message_ = HeaderMessage(response.header(), *first);
     } else if (!WriteMessage(response, &message_).ok()) {
       return End(grpc::Status(grpc::StatusCode::INTERNAL, "the header cannot be written"));
     }
@@ -137,9 +138,9 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Send() {
     if (cancelled_) return End(grpc::Status::CANCELLED);
     if (drained_) return End(DrainingStatus());
-    const absl::StatusOr<BlobSlice> slice = download_->Next();
-    if (!slice.ok()) return End(ToGrpc(slice.status()));
-    message_ = ChunkMessage(*slice);
+    const absl::StatusOr<std::vector<BlobSlice>> piece = download_->Next();
+    if (!piece.ok()) return End(ToGrpc(piece.status()));
+    message_ = ChunkMessage(*piece);
     if (download_->done()) return EndWith(message_);
     StartWrite(&message_);
   }

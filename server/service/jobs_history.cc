@@ -148,7 +148,7 @@ void FitMessage(size_t max_bytes, v1::JobInfo* job) {
 grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* context,
                                               const v1::GetJobRequest* request,
                                               v1::GetJobResponse* response) {
-  return calls_->Unary(context, "GetJob", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "GetJob", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
@@ -165,7 +165,7 @@ grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* context,
                                                 const v1::ListJobsRequest* request,
                                                 v1::ListJobsResponse* response) {
-  return calls_->Unary(context, "ListJobs", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "ListJobs", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const JobFilter filter, FromProto(request->filter()));
@@ -196,7 +196,7 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* JobsService::Invalidate(grpc::CallbackServerContext* context,
                                                   const v1::InvalidateRequest* request,
                                                   v1::InvalidateResponse* response) {
-  return calls_->Unary(context, "Invalidate", request, calls_->writes(), [=, this] {
+  return calls_->Unary(context, "Invalidate", request, response, calls_->writes(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->keys_size(), store_->limits(), "keys"));
@@ -221,7 +221,7 @@ grpc::ServerUnaryReactor* JobsService::Invalidate(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* JobsService::Explain(grpc::CallbackServerContext* context,
                                                const v1::ExplainRequest* request,
                                                v1::ExplainResponse* response) {
-  return calls_->Unary(context, "Explain", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "Explain", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       std::optional<Digest> key;

@@ -137,7 +137,7 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
                        });
   };
   return calls_->UnaryLater(
-      context, "Submit", request, &calls_->reads(), [=, this](const Calls::Finish& finish) {
+      context, "Submit", request, response, &calls_->reads(), [=, this](const Calls::Finish& finish) {
         const absl::StatusOr<bool> hit = look();
         if (!hit.ok() || *hit) return finish(ToGrpc(hit.status()));
         change(finish);
@@ -162,7 +162,7 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
     ToProto(found.result, response->mutable_result());
   };
   if (request->bulk() == v1::BULK_INLINE) {
-    return calls_->Unary(context, "GetResult", request, calls_->reads(), [=, this] {
+    return calls_->Unary(context, "GetResult", request, response, calls_->reads(), [=, this] {
       return ToGrpc([&]() -> absl::Status {
         TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
         TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
@@ -173,7 +173,7 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
     });
   }
   return calls_->UnaryLater(
-      context, "GetResult", request, nullptr, [=, this](const Calls::Finish& finish) {
+      context, "GetResult", request, response, nullptr, [=, this](const Calls::Finish& finish) {
         const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
         if (!caller.ok()) return finish(ToGrpc(caller.status()));
         const absl::StatusOr<JobAddress> address = FromProto(request->job(), "job");
@@ -194,7 +194,7 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* context,
                                              const v1::RenewRequest* request,
                                              v1::RenewResponse* response) {
-  return calls_->Unary(context, "Renew", request, calls_->reads(), [=, this] {
+  return calls_->Unary(context, "Renew", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_RETURN_IF_ERROR(FromProto(request->caller()).status());
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
@@ -216,7 +216,7 @@ grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* JobsService::Release(grpc::CallbackServerContext* context,
                                                const v1::ReleaseRequest* request,
                                                v1::ReleaseResponse* response) {
-  return calls_->Unary(context, "Release", request, calls_->writes(), [=, this] {
+  return calls_->Unary(context, "Release", request, response, calls_->writes(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_RETURN_IF_ERROR(CheckBatch(request->leases_size(), store_->limits(), "leases"));
@@ -251,7 +251,7 @@ grpc::ServerUnaryReactor* JobsService::StoreResult(grpc::CallbackServerContext* 
   };
   const bool small = request->ByteSizeLong() <= kSmallCall;
   return calls_->UnaryLater(
-      context, "StoreResult", request, small ? nullptr : &calls_->writes(),
+      context, "StoreResult", request, response, small ? nullptr : &calls_->writes(),
       [=, this](const Calls::Finish& finish) {
         const absl::StatusOr<CallerInfo> caller = FromProto(request->caller());
         if (!caller.ok()) return finish(ToGrpc(caller.status()));
@@ -267,8 +267,9 @@ grpc::ServerUnaryReactor* JobsService::StoreResult(grpc::CallbackServerContext* 
 }
 
 grpc::ServerUnaryReactor* JobsService::Link(grpc::CallbackServerContext* context,
-                                            const v1::LinkRequest* request, v1::LinkResponse*) {
-  return calls_->Unary(context, "Link", request, calls_->writes(), [=, this] {
+                                            const v1::LinkRequest* request,
+                                            v1::LinkResponse* response) {
+  return calls_->Unary(context, "Link", request, response, calls_->writes(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const Digest key, KeyFromProto(request->key(), "key"));
@@ -282,7 +283,7 @@ grpc::ServerUnaryReactor* JobsService::Alias(grpc::CallbackServerContext* contex
                                              const v1::AliasRequest* request,
                                              v1::AliasResponse* response) {
   Executor& executor = request->has_list() ? calls_->reads() : calls_->writes();
-  return calls_->Unary(context, "Alias", request, executor, [=, this] {
+  return calls_->Unary(context, "Alias", request, response, executor, [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       if (request->has_set()) {

@@ -18,16 +18,23 @@ void AppendHead(uint8_t tag, uint64_t length, std::string* out) {
   out->push_back(static_cast<char>(length));
 }
 
-// `head` and then the slice, around memory that `slice.owner` keeps.
-grpc::ByteBuffer WithHead(const std::string& head, const BlobSlice& slice) {
+size_t BytesOf(std::span<const BlobSlice> parts) {
+  size_t bytes = 0;
+  for (const BlobSlice& part : parts) bytes += part.bytes.size();
+  return bytes;
+}
+
+// `head` and then the parts, around memory that their owners keep.
+grpc::ByteBuffer WithHead(const std::string& head, std::span<const BlobSlice> parts) {
   using Owner = std::shared_ptr<const void>;
-  // Let go on any of gRPC's threads, at any time.
-  const grpc::Slice slices[] = {
-      grpc::Slice(head),
-      grpc::Slice(const_cast<char*>(slice.bytes.data()), slice.bytes.size(),
-                  [](void* owner) { delete static_cast<Owner*>(owner); },
-                  new Owner(slice.owner))};
-  return grpc::ByteBuffer(slices, 2);
+  std::vector<grpc::Slice> slices{grpc::Slice(head)};
+  slices.reserve(1 + parts.size());
+  for (const BlobSlice& part : parts) {
+    // Let go on any of gRPC's threads, at any time.
+    slices.emplace_back(const_cast<char*>(part.bytes.data()), part.bytes.size(),
+                        [](void* owner) { delete static_cast<Owner*>(owner); }, new Owner(part.owner));
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
 std::string_view View(const grpc::Slice& slice) {
@@ -68,18 +75,19 @@ std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer) {
   return chunk;
 }
 
-grpc::ByteBuffer ChunkMessage(const BlobSlice& slice) {
+grpc::ByteBuffer ChunkMessage(std::span<const BlobSlice> parts) {
   std::string head;
-  AppendHead(kTag, slice.bytes.size(), &head);
-  return WithHead(head, slice);
+  AppendHead(kTag, BytesOf(parts), &head);
+  return WithHead(head, parts);
 }
 
-grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, const BlobSlice& first) {
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, std::span<const BlobSlice> parts) {
+  const size_t bytes = BytesOf(parts);
   std::string inner = header.SerializeAsString();
-  AppendHead(kFirstTag, first.bytes.size(), &inner);
+  AppendHead(kFirstTag, bytes, &inner);
   std::string head;
-  AppendHead(kHeaderTag, inner.size() + first.bytes.size(), &head);
-  return WithHead(head + inner, first);
+  AppendHead(kHeaderTag, inner.size() + bytes, &head);
+  return WithHead(head + inner, parts);
 }
 
 }  // namespace tiffin::server

@@ -7,6 +7,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -37,10 +38,10 @@ struct Chunk {
 // nullopt: it is not of that form, and a parser must look at it.
 std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer);
 
-// Such a message, around memory that `slice.owner` keeps.
-grpc::ByteBuffer ChunkMessage(const BlobSlice& slice);
-// A DerefResponse with that header, whose `first` is the slice.
-grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, const BlobSlice& first);
+// Such a message, around memory that the owners of `parts` keep.
+grpc::ByteBuffer ChunkMessage(std::span<const BlobSlice> parts);
+// A DerefResponse with that header, whose `first` are the parts.
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, std::span<const BlobSlice> parts);
 
 }  // namespace tiffin::server
 

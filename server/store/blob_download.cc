@@ -10,8 +10,8 @@ namespace {
 
 constexpr uint64_t kPiece = uint64_t{1} << 20;
 // Runs from this length on go out of the mapping, shorter ones are gathered.
-constexpr uint64_t kSendWhole = uint64_t{64} << 10;
-// A piece gathered from runs that lie far apart is ended after so many checksum blocks, so that one
+constexpr uint64_t kSentFromMapping = uint64_t{64} << 10;
+// A piece of runs that lie far apart is ended after so many checksum blocks, so that one
 // piece never reads much more than it brings.
 constexpr uint64_t kMaxBlocks = 64;
 // What may be gathered on a thread that must not be kept.
@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<BlobDownload>> BlobDownload::Make(BlobCatalogue* 
       new BlobDownload(blobs, std::move(blob), std::move(reader), std::move(slab)));
   BlobDownload& out = *download;
   out.part_ = range.slab || range.npy;
+  out.sends_runs_ = out.slab_.run_bytes() >= kSentFromMapping;
   if (range.npy) {
     if (out.blob_.json) return absl::InvalidArgumentError("format: a value is no array");
     TIFFIN_ASSIGN_OR_RETURN(out.header_,
@@ -59,37 +60,32 @@ std::optional<FilePlace> BlobDownload::File() const {
   return place;
 }
 
-BlobDownload::Piece BlobDownload::NextPiece() const {
-  const uint64_t from = at_ - header_.size();  // in the selection
-  const uint64_t left = end_ - at_;
-  const uint64_t run = slab_.run_bytes();
-  Piece piece;
-  if (run >= kSendWhole || run == slab_.bytes()) {
-    // To the end of the run, or of a checksum block.
-    slab_.ForRuns(from, 1, [&](uint64_t offset, uint64_t) { piece.together = offset; });
-    piece.length = std::min({left, run - from % run,
-                             (BlockOf(*piece.together) + 1) * kChecksumBlock - *piece.together});
-    return piece;
-  }
-  uint64_t blocks = 0, last = UINT64_MAX;
-  slab_.ForRuns(from, std::min(left, kPiece), [&](uint64_t offset, uint64_t length) {
+uint64_t BlobDownload::Selected() const { return std::max<uint64_t>(at_, header_.size()) - header_.size(); }
+
+uint64_t BlobDownload::MostBytes() const {
+  const uint64_t header = at_ < header_.size() ? header_.size() - at_ : 0;
+  const uint64_t all = std::min(end_ - at_, kPiece);
+  return all - std::min(all, header);
+}
+
+uint64_t BlobDownload::NextBytes() const {
+  uint64_t bytes = 0, blocks = 0, last = UINT64_MAX;
+  slab_.ForRuns(Selected(), MostBytes(), [&](uint64_t offset, uint64_t length) {
     if (blocks > kMaxBlocks) return;
     const uint64_t first = BlockOf(offset), end = BlockOf(offset + length - 1);
     blocks += end - first + (first == last ? 0 : 1);
     last = end;
-    piece.length += length;
+    bytes += length;
   });
-  return piece;
+  return bytes;
 }
 
 bool BlobDownload::AtHand() const {
-  if (at_ == end_ || at_ < header_.size()) return true;
-  const Piece piece = NextPiece();
-  if (piece.together) return reader_->Checked(*piece.together, piece.length);
-  if (piece.length > kCopiedAtOnce) return false;
+  if (!sends_runs_ && MostBytes() > kCopiedAtOnce) return false;
+  const uint64_t bytes = NextBytes();
   bool checked = true;
   uint64_t last = UINT64_MAX;
-  slab_.ForRuns(at_ - header_.size(), piece.length, [&](uint64_t offset, uint64_t length) {
+  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
     if (!checked || (BlockOf(offset) == last && BlockOf(offset + length - 1) == last)) return;
     checked = reader_->Checked(offset, length);
     last = BlockOf(offset + length - 1);
@@ -97,11 +93,10 @@ bool BlobDownload::AtHand() const {
   return checked;
 }
 
-absl::Status BlobDownload::CheckPiece(const Piece& piece) {
-  if (piece.together) return reader_->Check(*piece.together, piece.length);
+absl::Status BlobDownload::Check(uint64_t bytes) {
   absl::Status status;
   uint64_t last = UINT64_MAX;
-  slab_.ForRuns(at_ - header_.size(), piece.length, [&](uint64_t offset, uint64_t length) {
+  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
     if (!status.ok() || (BlockOf(offset) == last && BlockOf(offset + length - 1) == last)) return;
     status = reader_->Check(offset, length);
     last = BlockOf(offset + length - 1);
@@ -109,28 +104,37 @@ absl::Status BlobDownload::CheckPiece(const Piece& piece) {
   return status;
 }
 
-absl::StatusOr<BlobSlice> BlobDownload::Bring(const Piece& piece) {
-  TIFFIN_RETURN_IF_ERROR(CheckPiece(piece));
-  if (piece.together && piece.length >= kSendWhole) {
-    return reader_->Slice(*piece.together, piece.length);
-  }
-  auto bytes = std::make_shared<std::string>(piece.length, '\0');
-  TIFFIN_RETURN_IF_ERROR(
-      reader_->Gather(slab_, at_ - header_.size(), piece.length, bytes->data()));
-  return BlobSlice{*bytes, bytes};
-}
-
-absl::StatusOr<BlobSlice> BlobDownload::Next() {
+absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Bring(uint64_t bytes) {
+  TIFFIN_RETURN_IF_ERROR(Check(bytes));
+  std::vector<BlobSlice> slices;
   if (at_ < header_.size()) {
     auto header = std::make_shared<std::string>(header_.substr(at_, end_ - at_));
-    at_ += header->size();
-    return BlobSlice{*header, header};
+    slices.push_back({*header, header});
   }
-  const Piece piece = NextPiece();
-  absl::StatusOr<BlobSlice> slice = Bring(piece);
-  if (!slice.ok()) return blobs_->ReportDamage(blob_.row, slice.status());
-  at_ += piece.length;
-  return slice;
+  if (bytes == 0) return slices;
+  if (!sends_runs_) {
+    auto gathered = std::make_shared<std::string>(bytes, '\0');
+    TIFFIN_RETURN_IF_ERROR(reader_->Gather(slab_, Selected(), bytes, gathered->data()));
+    slices.push_back({*gathered, gathered});
+    return slices;
+  }
+  absl::Status status;
+  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
+    if (!status.ok()) return;
+    absl::StatusOr<BlobSlice> slice = reader_->Slice(offset, length);
+    status = slice.status();
+    if (slice.ok()) slices.push_back(*std::move(slice));
+  });
+  TIFFIN_RETURN_IF_ERROR(status);
+  return slices;
+}
+
+absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Next() {
+  const uint64_t bytes = NextBytes();
+  absl::StatusOr<std::vector<BlobSlice>> slices = Bring(bytes);
+  if (!slices.ok()) return blobs_->ReportDamage(blob_.row, slices.status());
+  for (const BlobSlice& slice : *slices) at_ += slice.bytes.size();
+  return slices;
 }
 
 }  // namespace tiffin::server

@@ -38,28 +38,26 @@ class BlobDownload {
 
   // Whether Next neither waits for the disk nor copies much: it may then be called on any thread.
   bool AtHand() const;
-  // The next piece, at most 1 MiB, brought in and checked. DATA_LOSS if it is damaged, and whoever
-  // asks for the blob after that hears so.
-  absl::StatusOr<BlobSlice> Next();
+  // The next piece, at most 1 MiB, brought in and checked: long runs as they lie in the mapping, short ones gathered.
+  // DATA_LOSS if it is damaged, and whoever asks for the blob after that hears so.
+  absl::StatusOr<std::vector<BlobSlice>> Next();
 
  private:
-  // The next piece: a range of the selection, and the part of the blob it lies in.
-  struct Piece {
-    uint64_t length = 0;
-    std::optional<uint64_t> together;  // blob offset, if it lies together there
-  };
-
   BlobDownload(BlobCatalogue* blobs, BlobView blob, std::shared_ptr<BlobReader> reader, Slab slab)
       : blobs_(blobs), blob_(std::move(blob)), reader_(std::move(reader)), slab_(std::move(slab)) {}
-  Piece NextPiece() const;
-  absl::StatusOr<BlobSlice> Bring(const Piece& piece);
-  absl::Status CheckPiece(const Piece& piece);
+  // Where the next piece begins in the selection; its bytes of that, which begin after what is left of the header.
+  uint64_t Selected() const;
+  uint64_t MostBytes() const;  // without looking at where they lie
+  uint64_t NextBytes() const;
+  absl::Status Check(uint64_t bytes);
+  absl::StatusOr<std::vector<BlobSlice>> Bring(uint64_t bytes);
 
   BlobCatalogue* const blobs_;
   const BlobView blob_;
   const std::shared_ptr<BlobReader> reader_;
   const Slab slab_;
   bool part_ = false;
+  bool sends_runs_ = false;                   // they are long
   std::string header_;                        // of the `.npy` file
   uint64_t begin_ = 0, at_ = 0, end_ = 0;     // counted from the header's first byte
 };

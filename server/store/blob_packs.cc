@@ -16,6 +16,9 @@ namespace {
 constexpr int kPage = 1000;  // rows looked at, or changed, at a time
 // A pack with less of its bytes alive is rewritten.
 constexpr double kSparse = 0.5;
+constexpr uint64_t kNameBytes = 512;  // of a dataset, beside its bytes: about what HDF5 takes
+
+uint64_t FileBytes(const PackUse& use) { return use.bytes + kNameBytes * static_cast<uint64_t>(use.blobs); }
 // Sealing takes a processor from those who put: it waits for a pause of theirs, unless so many packs are due.
 constexpr auto kPause = std::chrono::seconds(1);
 constexpr size_t kMostDue = 16;
@@ -300,7 +303,7 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
   for (const PackRow& pack : packs) {
     const absl::StatusOr<uint64_t> bytes = store_->PackBytes(pack.name);
     if (const auto use = alive.find(pack.name); use != alive.end()) {
-      if (bytes.ok() && static_cast<double>(use->second.bytes) <
+      if (bytes.ok() && static_cast<double>(FileBytes(use->second)) <
                             kSparse * static_cast<double>(*bytes)) {
         sparse.push_back(pack.name);
       }
@@ -325,7 +328,7 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
     if (absl::IsResourceExhausted(status)) continue;  // others may fit
     TIFFIN_RETURN_IF_ERROR(Annotate(status, pack));
     ++counts->packs_rewritten;
-    const uint64_t live = alive[pack].bytes;
+    const uint64_t live = FileBytes(alive[pack]);
     counts->freed_bytes += before > live ? before - live : 0;
   }
   return absl::OkStatus();

@@ -68,6 +68,7 @@ class BlobsCase(unittest.TestCase):
                 request.slab.dimensions.add(start=start, count=count, stride=stride)
         request.first_with_header = bool(self.rng_of_headers.getrandbits(1))
         messages = list(self.server.blobs.Deref(request))
+        self.message_bytes = [len(m.header.first) + len(m.chunk) for m in messages]
         data = messages[0].header.first + b"".join(m.chunk for m in messages[1:])
         self.assertEqual(len(data), messages[0].header.length)
         return messages[0].header, data

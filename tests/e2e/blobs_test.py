@@ -1,12 +1,12 @@
 """Blobs through the wire: hyperslabs as numpy cuts them, uploads that go on, maps of the packs, collecting,
 and damage that heals."""
-import glob, io, os, random, signal, subprocess, tempfile, threading, time, unittest
+import glob, io, itertools, os, random, signal, subprocess, tempfile, threading, time, unittest
 
 import grpc
 import h5py
 import numpy
 
-from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer
+from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer, text_of
 from cli_support import CLI
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
@@ -23,6 +23,8 @@ class BlobsTest(BlobsCase):
             dtype = ("float64", ">i2", "|S3", "complex64")[number % 4]
             rank = rng.randint(1, 6)
             shape = [rng.randint(1, (5000, 250, 50, 18, 9, 6)[rank - 1]) for _ in range(rank)]
+            if number % 6 == 5:  # with runs that are sent as they lie
+                shape = [1] * max(rank - 2, 0) + [rng.randint(2, 9)] + [rng.randint(70_000, 150_000)]
             array = numpy.frombuffer(rng.randbytes(int(numpy.prod(shape)) *
                                                    numpy.dtype(dtype).itemsize),
                                      dtype=dtype).reshape(shape)
@@ -61,6 +63,27 @@ class BlobsTest(BlobsCase):
         numpy.testing.assert_array_equal(numpy.load(io.BytesIO(data)), array[5:11:3, 1:7:2])
         whole = self.deref(name, format=blobs_pb2.DEREF_NPY)[1]
         numpy.testing.assert_array_equal(numpy.load(io.BytesIO(whole)), array)
+
+    def test_messages_of_long_runs_are_half_a_mebibyte_to_one(self):
+        array = numpy.arange(40 * 70_000, dtype="float64").reshape(40, 70_000)
+        name = self.put(array).name
+        for slab, expected in [
+                ([(0, 40, 1), (11, 9_000, 1)], array[:, 11:9_011]),  # runs of 72 kB
+                ([(1, 20, 2), (0, 50_000, 1)], array[1:41:2, :50_000]),
+                ([(0, 40, 1), (0, 70_000, 1)], array),
+                ([(0, 40, 1), (3, 7_000, 1)], array[:, 3:7_003])]:  # of 56 kB, which are gathered
+            file = io.BytesIO()
+            numpy.save(file, expected)
+            for offset, limit, npy in itertools.product((0, 1, 100, 300_001), (1, 1_500_000, 1 << 40), (False, True)):
+                whole = file.getvalue() if npy else expected.tobytes()
+                members = {"format": blobs_pb2.DEREF_NPY} if npy else {}
+                with self.subTest(slab=slab, offset=offset, limit=limit, npy=npy):
+                    data = self.deref(name, slab, offset=offset, limit=limit, **members)[1]
+                    self.assertEqual(data, whole[offset:offset + limit])
+                    sizes = [n for n in self.message_bytes if n > 0]  # the header may hold nothing
+                    self.assertGreater(len(sizes), 1 if limit > 1 else 0)
+                    self.assertGreaterEqual(min(sizes[:-1], default=1 << 19), 1 << 19, sizes)
+                    self.assertLessEqual(max(sizes), 1 << 20)
 
     def test_bad_slabs_are_named(self):
         name = self.put(numpy.zeros((4, 5), "int32")).name
@@ -179,6 +202,30 @@ class BlobsTest(BlobsCase):
         self.put(array)
         self.assertTrue(self.server.blobs.Put(iter([header(name_of(array))])).existed)
 
+    def test_a_blob_of_another_namespace_is_known_to_nobody_without_its_bytes(self):
+        for array in (numpy.arange(300_000), numpy.arange(3)):
+            self.put(array)
+            name = name_of(array)
+            self.fails(grpc.StatusCode.INVALID_ARGUMENT, [f"0 of {array.nbytes} bytes"],
+                       lambda: self.server.blobs.Put(iter([header(name, namespace="theirs")])))
+            self.fails(grpc.StatusCode.NOT_FOUND, ["no blob"], lambda: list(self.server.blobs.Deref(
+                blobs_pb2.DerefRequest(caller=caller("theirs"), ref=blobs_pb2.BlobRef(name=name)))))
+            self.server.blobs.Put(iter([header(name, namespace="theirs"), blobs_pb2.PutRequest(chunk=array.tobytes())]))
+            self.assertTrue(self.server.blobs.Put(iter([header(name, namespace="theirs")])).existed)
+
+    def test_a_server_that_is_told_to_stop_seals_what_is_small(self):
+        arrays = [numpy.arange(i) for i in range(1, 40)]
+        for array in arrays:
+            self.put(array)
+        self.server.stop()
+        self.assertEqual(os.listdir(os.path.join(self.server.data, "open")), [])
+        found = {}
+        for path in glob.glob(os.path.join(self.server.data, "packs", "*", "*.h5")):
+            with h5py.File(path, "r") as pack:
+                found.update((key, pack[key][...]) for key in pack)
+        for array in arrays:
+            numpy.testing.assert_array_equal(found[text_of(name_of(array).key)], array)
+
     def test_local_callers_map_the_pack(self):
         array = numpy.random.default_rng(3).random((500, 400))
         name = self.put(array).name
@@ -192,6 +239,16 @@ class BlobsTest(BlobsCase):
         self.assertFalse(self.deref(small, local=True)[0].HasField("local"))
         self.server.admin.Seal(admin_pb2.SealRequest())
         self.assertTrue(self.deref(small, local=True)[0].HasField("local"))
+
+    def test_collect_leaves_a_pack_of_tiny_blobs_as_it_is(self):
+        arrays = [numpy.full(12, i) for i in range(300)]
+        for array in arrays:
+            self.put(array)
+        answer = submit(self.server, job("tiny", [refer(array) for array in arrays]))
+        store(self.server, answer, 1)
+        self.server.admin.Seal(admin_pb2.SealRequest())
+        done = self.server.admin.Collect(admin_pb2.CollectRequest())
+        self.assertEqual((done.blobs, done.packs_removed, done.packs_rewritten, done.freed_bytes), (0, 0, 0, 0))
 
     def test_collect_frees_what_nothing_refers_to(self):
         used, unused = numpy.arange(200_000), numpy.arange(200_001)

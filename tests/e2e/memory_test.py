@@ -1,5 +1,5 @@
 """What the server's memory grows by, at most: each test has a server of its own, whose cap is small."""
-import itertools, json, os, unittest
+import itertools, json, os, socket, struct, unittest
 
 import grpc
 
@@ -8,6 +8,20 @@ from tiffin.v1 import admin_pb2, common_pb2, jobs_pb2
 
 MIB = 1 << 20
 CAP = 128 * MIB
+
+
+def http2_frame(kind, flags, stream, payload):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def unary_call(stream, path, request):
+    """The frames of a call as they go over the wire: what no gRPC library sends without reading the answer."""
+    headers = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"), ("te", "trailers"),
+               ("content-type", "application/grpc")]
+    block = b"".join(b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in header) for header in headers)
+    message = request.SerializeToString()
+    return (http2_frame(1, 4, stream, block) +
+            http2_frame(0, 1, stream, b"\0" + struct.pack(">I", len(message)) + message))
 
 
 class MemoryTest(unittest.TestCase):
@@ -89,6 +103,32 @@ class MemoryTest(unittest.TestCase):
             store(self.server, answer, "x" * size, **members)
             keys.append(answer.key)
         return jobs, keys
+
+    def test_answers_that_nobody_reads(self):
+        answer = submit(self.server, job("unread"))
+        store(self.server, answer, "x" * (8 * MIB))
+        request = jobs_pb2.GetResultRequest(caller=caller(), job=jobs_pb2.JobName(key=answer.key))
+        host, port = self.server.address.rsplit(":", 1)
+        end = socket.create_connection((host, int(port)))
+        self.addCleanup(end.close)
+        last = jobs_pb2.SubmitRequest(caller=caller(), job=record(job("after all of them")))
+        submits = self.server.admin.Stats(admin_pb2.StatsRequest()).submits
+
+        def ask():
+            end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"") + b"".join(
+                unary_call(2 * i + 1, "/tiffin.v1.Jobs/GetResult", request) for i in range(60)) +
+                unary_call(121, "/tiffin.v1.Jobs/Submit", last))
+            self.until(lambda: self.server.admin.Stats(admin_pb2.StatsRequest()).submits > submits)
+
+        def code():
+            try:
+                return get(self.server, answer.key) and grpc.StatusCode.OK
+            except grpc.RpcError as error:
+                return error.code()
+        self.assertLess(self.grows(ask), 2 * CAP)  # all of them are 480 MiB, and as much as messages
+        self.assertEqual(code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        end.close()  # all of it goes back
+        self.until(lambda: code() == grpc.StatusCode.OK)
 
     def test_waiting_for_many_large_results_that_are_there(self):
         _, keys = self.done(40, 8 * MIB)

@@ -31,6 +31,13 @@ TEST_F(DataFolderTest, ANewFolderIsMadeAndOwned) {
   EXPECT_NE(Refusal(path_ / "a" / "b").find("another server owns"), std::string::npos);
 }
 
+TEST_F(DataFolderTest, ARelativePathIsMadeAbsolute) {
+  const auto folder = DataFolder::Open(std::filesystem::relative(path_ / "a"));
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_TRUE((*folder)->path().is_absolute()) << (*folder)->path();
+  EXPECT_TRUE(std::filesystem::equivalent((*folder)->path(), path_ / "a"));
+}
+
 TEST_F(DataFolderTest, AFolderOfSomethingElseIsLeftAlone) {
   std::ofstream(path_ / "thesis.tex") << "x";
   EXPECT_NE(Refusal(path_).find("it holds thesis.tex"), std::string::npos);
