@@ -56,7 +56,7 @@ absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest 
   const absl::Status status = Repeat([&](bool* progress) -> absl::Status {
     // Goes on where the last try broke.
     request.set_offset(offset + got);
-    if (got > 0) request.clear_local();  // the rest comes as what was begun
+    if (first && !first->has_local()) request.clear_local();  // the rest comes as what was begun
     if (limit) request.set_limit(*limit - got);
     std::optional<uint64_t> end;
     const auto header_came = [&](const v1::DerefResponse::Header& header) -> absl::Status {

@@ -144,7 +144,11 @@ absl::Status BringResult(Client& client, Bulk bulk, Submitted* answer) {
   if (answer->outcome == Submitted::Outcome::kRetrieved) {
     TIFFIN_ASSIGN_OR_RETURN(answer->result, client.Get(answer->key, bulk));
   } else if (answer->outcome == Submitted::Outcome::kFailed) {
-    TIFFIN_ASSIGN_OR_RETURN(Awaited awaited, client.Await(answer->key, {.bulk = bulk, .after_epoch = 1}));
+    // Somebody may try again meanwhile.
+    TIFFIN_ASSIGN_OR_RETURN(
+        Awaited awaited,
+        client.Await(answer->key, {.bulk = bulk, .after_epoch = 1, .deadline = absl::Now() + absl::Seconds(10)}));
+    if (awaited.event == Awaited::Event::kResult) answer->outcome = Submitted::Outcome::kRetrieved;
     answer->result = std::move(awaited.result);
   }
   return absl::OkStatus();

@@ -6,6 +6,13 @@
 
 namespace tiffin::server {
 
+AdminService::AdminService(Parts parts, Calls* calls) : parts_(std::move(parts)), calls_(calls) {
+  CountMessages(this, &AdminService::SetMessageAllocatorFor_Describe);
+  CountMessages(this, &AdminService::SetMessageAllocatorFor_Stats);
+  CountMessages(this, &AdminService::SetMessageAllocatorFor_Seal);
+  CountMessages(this, &AdminService::SetMessageAllocatorFor_Collect);
+}
+
 grpc::ServerUnaryReactor* AdminService::Describe(grpc::CallbackServerContext* context,
                                                  const v1::DescribeRequest* request,
                                                  v1::DescribeResponse* response) {

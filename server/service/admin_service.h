@@ -31,7 +31,7 @@ class AdminService : public v1::Admin::CallbackService {
     std::string registry;  // what the store's Registry is the sum of
     bool allow_local = false;
   };
-  AdminService(Parts parts, Calls* calls) : parts_(std::move(parts)), calls_(calls) {}
+  AdminService(Parts parts, Calls* calls);
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const v1::DescribeRequest* request,

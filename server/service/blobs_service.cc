@@ -6,6 +6,13 @@
 #include "server/service/put_stream.h"
 
 namespace tiffin::server {
+BlobsService::BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local, Calls* calls)
+    : blobs_(blobs), limits_(limits), allow_local_(allow_local), calls_(calls) {
+  CountMessages(this, &BlobsService::SetMessageAllocatorFor_FindMissing);
+  CountMessages(this, &BlobsService::SetMessageAllocatorFor_QueryPut);
+  CountMessages(this, &BlobsService::SetMessageAllocatorFor_Stat);
+}
+
 grpc::ServerUnaryReactor* BlobsService::FindMissing(grpc::CallbackServerContext* context,
                                                     const v1::FindMissingRequest* request,
                                                     v1::FindMissingResponse* response) {

@@ -27,8 +27,7 @@ using BlobsMethods = Methods<
 class BlobsService : public BlobsMethods {
  public:
   // All outlive the service. `allow_local`: callers on this host may be told where packs lie.
-  BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local, Calls* calls)
-      : blobs_(blobs), limits_(limits), allow_local_(allow_local), calls_(calls) {}
+  BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local, Calls* calls);
 
   grpc::ServerUnaryReactor* FindMissing(grpc::CallbackServerContext* context,
                                         const v1::FindMissingRequest* request,

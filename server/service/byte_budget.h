@@ -45,6 +45,11 @@ class ByteBudget {
     } while (!used_.compare_exchange_weak(used, used + bytes));
     return Share(this, bytes);
   }
+  // Whatever is left.
+  Share Charge(uint64_t bytes) {
+    used_ += bytes;
+    return Share(this, bytes);
+  }
   uint64_t used() const { return used_; }
 
  private:

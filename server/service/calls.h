@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -18,9 +19,11 @@
 #include "absl/time/clock.h"
 #include "server/service/byte_budget.h"
 #include "server/service/call_meter.h"
+#include "server/service/counted_messages.h"
 #include "server/service/executor.h"
 #include "server/service/tree_bytes.h"
 #include "tiffin/v1/common.pb.h"
+#include "tiffin/v1/jobs.pb.h"
 
 namespace tiffin::server {
 
@@ -49,7 +52,9 @@ class Calls {
  public:
   // Reads never queue behind writes, nor pushes behind uploads: they have threads of their own.
   explicit Calls(const CallLimits& limits = {})
-      : stream_bytes_(limits.stream_bytes), memory_(limits.max_memory), reads_(8), writes_(64),
+      : stream_bytes_(limits.stream_bytes),
+        upload_bytes_(std::min(3 * limits.stream_bytes, std::max(limits.stream_bytes, limits.max_memory / 4))),
+        memory_(limits.max_memory), reads_(8), writes_(64),
         streams_(16), uploads_(16), answers_(4), chores_(4) {}
 
   Executor& reads() { return reads_; }
@@ -60,6 +65,9 @@ class Calls {
   Executor& chores() { return chores_; }  // what an operator asks for, which may take long
   ByteBudget& memory() { return memory_; }
   uint64_t stream_bytes() const { return stream_bytes_; }
+  // What an upload counts as: with what gRPC reads ahead, which is twice as much (Server sets the window); at most a
+  // quarter of all, or what it takes itself.
+  uint64_t upload_bytes() const { return upload_bytes_; }
   bool draining() const { return draining_; }
 
   // New calls and open streams end with UNAVAILABLE from now on.
@@ -96,11 +104,11 @@ class Calls {
   // Ends a call with its status, once, from any thread. Writes to the connection, which takes a while.
   using Finish = std::function<void(const grpc::Status&)>;
 
-  // Runs `work` on `executor` and finishes the call with what it returns.
+  // Of a method whose messages are counted (CountMessages): runs `work` on `executor` and finishes the call with what it returns.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Unary(
       grpc::CallbackServerContext* context, const char* name, const Request* request,
-      const Response* response, Executor& executor, std::function<grpc::Status()> work) {
+      Response* response, Executor& executor, std::function<grpc::Status()> work) {
     return UnaryLater(
         context, name, request, response, &executor,
         [work = std::move(work)](const Finish& finish) { finish(work()); });
@@ -111,24 +119,25 @@ class Calls {
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* UnaryLater(
       grpc::CallbackServerContext* context, const char* name, const Request* request,
-      const Response* response, Executor* executor, std::function<void(Finish)> work) {
-    auto* const reactor = new UnaryReactor;
+      Response* response, Executor* executor, std::function<void(Finish)> work) {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    CountedCall* const counted = CountedCallOf<Request, Response>(context);
     if (!Begin()) {
       reactor->Finish(DrainingStatus());
       return reactor;
     }
     const absl::Time start = absl::Now();
     // Counted while it waits for a thread, too, and until the answer is with the client.
-    reactor->share = ShareOf(*request);
+    counted->share = ShareOf(*request);
     const auto begin = [=, this, work = std::move(work)] {
       Finish finish = [=, this](const grpc::Status& status) {
-        End(reactor, name, *request, *response, status, start);
+        End(reactor, counted, name, *request, response, status, start);
       };
       if (context->IsCancelled()) return finish(grpc::Status::CANCELLED);
-      if (!reactor->share) return finish(TooMuchInFlight());
+      if (!counted->share) return finish(TooMuchInFlight());
       work(std::move(finish));
     };
-    if (executor == nullptr || !reactor->share) {
+    if (executor == nullptr || !counted->share) {
       begin();
     } else {
       executor->Add(begin);
@@ -142,11 +151,6 @@ class Calls {
   const CallMeter& meter() const { return meter_; }
 
  private:
-  struct UnaryReactor : grpc::ServerUnaryReactor {
-    void OnDone() override { delete this; }  // the answer is sent, or the connection gone
-    ByteBudget::Share share;  // of request and answer
-  };
-
   bool Begin() {
     std::lock_guard lock(mutex_);
     if (draining_) return false;
@@ -157,22 +161,33 @@ class Calls {
     if (--running_ == 0) idle_.notify_all();
   }
   template <typename Request, typename Response>
-  void End(UnaryReactor* reactor, const char* name, const Request& request,
-           const Response& response, grpc::Status status, absl::Time start) {
+  void End(grpc::ServerUnaryReactor* reactor, CountedCall* counted, const char* name,
+           const Request& request, Response* response, grpc::Status status, absl::Time start) {
     // As a message, and as the bytes that wait for a client to read them.
-    const size_t bytes = status.ok() ? response.ByteSizeLong() : 0;
+    const size_t bytes = status.ok() ? response->ByteSizeLong() : 0;
     if (bytes >= kCounted) {
       // Anew, as one: a call that is alone always gets what it takes.
-      const uint64_t all = reactor->share.bytes() + 2 * bytes;
-      reactor->share = {};
-      reactor->share = memory_.Take(all);
-      if (!reactor->share) status = TooMuchInFlight();
+      const uint64_t of_request = counted->share.bytes(), all = of_request + 2 * bytes;
+      counted->share = {};
+      counted->share = memory_.Take(all);
+      if (!counted->share && HasActed(*response)) counted->share = memory_.Charge(all);
+      if (!counted->share) {
+        status = TooMuchInFlight();
+        Response().Swap(response);
+        counted->share = memory_.Charge(of_request);
+      }
     }
     Log(name, request.caller(), status, absl::Now() - start);
     reactor->Finish(status);  // all of the call may be gone from here on
     std::lock_guard lock(mutex_);
     EndLocked();
   }
+  // Whether a call has done what asking again would not answer: such an answer is sent whatever it takes.
+  template <typename Response>
+  static bool HasActed(const Response&) { return false; }
+  static bool HasActed(const v1::SubmitResponse& response) { return response.outcome() == v1::GRANTED; }
+  static bool HasActed(const v1::StoreResultResponse&) { return true; }
+  static bool HasActed(const v1::InvalidateResponse&) { return true; }
   // Small messages are not worth counting; of the others the parsed trees count, too.
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
@@ -185,7 +200,7 @@ class Calls {
 
   static constexpr size_t kCounted = 64 << 10;
 
-  const uint64_t stream_bytes_;
+  const uint64_t stream_bytes_, upload_bytes_;
   ByteBudget memory_;
   CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_

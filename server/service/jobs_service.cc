@@ -102,6 +102,22 @@ absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswe
   return absl::OkStatus();
 }
 
+JobsService::JobsService(JobStore* store, JobHistory* history, Calls* calls)
+    : store_(store), history_(history), calls_(calls),
+      gets_(std::make_shared<GroupedGets>(store, &calls->reads())) {
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Submit);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_GetResult);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Renew);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Release);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_StoreResult);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Link);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Alias);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_GetJob);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_ListJobs);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Invalidate);
+  CountMessages(this, &JobsService::SetMessageAllocatorFor_Explain);
+}
+
 grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* context,
                                               const v1::SubmitRequest* request,
                                               v1::SubmitResponse* response) {

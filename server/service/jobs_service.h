@@ -33,9 +33,7 @@ using JobsMethods = Methods<
 class JobsService : public JobsMethods {
  public:
   // All outlive the service.
-  JobsService(JobStore* store, JobHistory* history, Calls* calls)
-      : store_(store), history_(history), calls_(calls),
-        gets_(std::make_shared<GroupedGets>(store, &calls->reads())) {}
+  JobsService(JobStore* store, JobHistory* history, Calls* calls);
 
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
                                    const v1::SubmitRequest* request,

@@ -26,8 +26,7 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   void Begin() {
     self_ = shared_from_this();
-    // With what gRPC reads ahead: twice that (Server sets the window).
-    share_ = calls_->memory().Take(3 * calls_->stream_bytes());
+    share_ = calls_->memory().Take(calls_->upload_bytes());
     added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
       added_ = false;

@@ -16,9 +16,12 @@ namespace {
 constexpr int kPage = 1000;  // rows looked at, or changed, at a time
 // A pack with less of its bytes alive is rewritten.
 constexpr double kSparse = 0.5;
-constexpr uint64_t kNameBytes = 512;  // of a dataset, beside its bytes: about what HDF5 takes
+// Of a file, and of each dataset in it, beside the bytes: about what HDF5 takes.
+constexpr uint64_t kFileBytes = 2048, kNameBytes = 512;
 
-uint64_t FileBytes(const PackUse& use) { return use.bytes + kNameBytes * static_cast<uint64_t>(use.blobs); }
+uint64_t FileBytes(const PackUse& use) {
+  return use.bytes + kFileBytes + kNameBytes * static_cast<uint64_t>(use.blobs);
+}
 // Sealing takes a processor from those who put: it waits for a pause of theirs, unless so many packs are due.
 constexpr auto kPause = std::chrono::seconds(1);
 constexpr size_t kMostDue = 16;

@@ -343,7 +343,7 @@ class Limits(unittest.TestCase):
         held = [server.blobs.Put.future(hold(i)) for i in range(2)]
         self.addCleanup(done.set)
         codes = []
-        while not codes:  # until both have their share
+        while not codes:  # until one has its share
             call = server.blobs.Put.future(iter([header(name_of(array + 9))]))
             try:
                 call.result(timeout=60)

@@ -43,6 +43,8 @@ class FakeServer : public Connection {
   std::deque<uint64_t> deref_breaks_after;
   // The next batches break when they have answered so many items, one each.
   std::deque<int> batch_breaks_after;
+  // Called when one broke.
+  std::function<void()> on_deref_broken;
   // Where a Deref that asks for it is told that the blobs lie; absent: nowhere.
   std::optional<v1::LocalPlace> local_place;
   // Bytes of one chunk of Deref.

@@ -132,7 +132,10 @@ absl::Status FakeServer::Deref(
   }
   TIFFIN_RETURN_IF_ERROR(on_header(header));
   for (size_t at = 0; at < bytes.size(); at += deref_chunk) {
-    if (at >= breaks_after) return absl::UnavailableError("broken");
+    if (at >= breaks_after) {
+      if (on_deref_broken) on_deref_broken();
+      return absl::UnavailableError("broken");
+    }
     TIFFIN_RETURN_IF_ERROR(on_chunk(std::string_view(bytes).substr(at, deref_chunk)));
   }
   return absl::OkStatus();
