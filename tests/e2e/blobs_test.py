@@ -8,6 +8,7 @@ import numpy
 
 from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer, text_of
 from cli_support import CLI
+from gate import Gate
 from support import Server, caller, get, job, record, store, submit
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
@@ -197,6 +198,30 @@ class BlobsTest(BlobsCase):
         go_on.set()
         self.assertTrue(other.result().existed)
 
+    def test_a_client_goes_on_with_what_a_killed_one_has_sent(self):
+        array = numpy.random.default_rng(5).random(3_000_000)
+        name = name_of(array)
+        gate = Gate(self.server.address)
+        self.addCleanup(gate.close)
+        gate.rate = 8 << 20  # so that it is killed on the way
+        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+            numpy.save(file.name, array)
+            put = [CLI, "--server", gate.address, "put", file.name]
+            with subprocess.Popen(put, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+                while self.query(name).received < 2 * PIECE:
+                    pass
+                first.kill()
+            gate.rate = None
+            while self.query(name).sending:
+                pass
+            there = self.query(name).received
+            self.assertGreaterEqual(there, 2 * PIECE)
+            self.assertLess(there, array.nbytes)
+            before = gate.up
+            subprocess.run(put, check=True, capture_output=True, timeout=120)
+        self.assertLess(gate.up - before, array.nbytes - there + (1 << 20))
+        self.assertEqual(self.deref(name)[1], array.tobytes())
+
     def test_a_known_blob_is_answered_without_its_bytes(self):
         array = numpy.arange(300_000)
         self.put(array)
@@ -317,6 +342,21 @@ class BlobsTest(BlobsCase):
         store(self.server, again, [refer(array)])
         self.assertEqual(submit(self.server, job("makes", 1)).outcome, jobs_pb2.RETRIEVED)
         self.assertEqual(self.deref(name)[1], array.tobytes())
+
+    def test_a_slab_is_served_if_the_damage_lies_beside_it(self):
+        array = numpy.random.default_rng(6).random((30, 70_000))  # a row takes half a checksum block
+        name = self.put(array).name
+        local = self.deref(name, local=True)[0].local
+        self.server.stop()
+        with open(local.path, "r+b") as pack:
+            pack.seek(local.offset + array[:20].nbytes)
+            pack.write(bytes(16))
+        self.server.start()
+        columns = (5, 60_000, 1)
+        self.assertEqual(self.deref(name, [(0, 15, 1), columns])[1], array[:15, 5:60_005].tobytes())
+        self.fails(grpc.StatusCode.DATA_LOSS, ["float64"], lambda: self.deref(name, [(0, 30, 1), columns]))
+        self.put(array)
+        self.assertEqual(self.deref(name, [(0, 30, 1), columns])[1], array[:, 5:60_005].tobytes())
 
     def test_a_pack_cut_while_it_is_mapped_fails_the_call_only(self):
         array = numpy.random.default_rng(5).random(800_000)
