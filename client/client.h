@@ -104,7 +104,8 @@ struct Submitted {
   enum class Outcome { kRetrieved, kGranted, kAttached, kOpen, kFailed };
   Digest key;
   Outcome outcome = Outcome::kOpen;
-  // kRetrieved; kFailed: the error. Absent if over a batch's budget: Get brings it, a failure Await with `after_epoch` 1.
+  // kRetrieved; kFailed: the error. Absent if over a batch's budget: Get brings it; a failure, Await with
+  // `after_epoch` 1.
   std::optional<StoredResult> result;
   std::optional<Lease> lease;            // kGranted
   std::optional<Holder> holder;          // kAttached
@@ -183,8 +184,7 @@ class Client {
   // While the server is away, `function` is called without a lease and its value given back as it is;
   // it is delivered by a later Run, or by `tiffin flush`. It is called once, whatever happens.
   // ABORTED: the job failed, here or elsewhere (lately, with ClientOptions::answer_failures); the message is the
-  // error's. A function fails by a
-  // status or by an exception; both are stored as the job's failure.
+  // error's. A function fails by a status or by an exception; both are stored as the job's failure.
   // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
   absl::StatusOr<Value> Run(const Value& job, const JobFunction& function, Bulk bulk = Bulk::kRefs);
   // The same on a thread of the client's pool. CANCELLED: the last copy of the client was destroyed

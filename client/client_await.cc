@@ -290,7 +290,8 @@ absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFuncti
 
 absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction& function,
                                             Bulk bulk, Computed* computed) {
-  TIFFIN_ASSIGN_OR_RETURN(Submitted submitted, Submit(job, {.bulk = bulk, .answer_failures = impl_->options.answer_failures}));
+  TIFFIN_ASSIGN_OR_RETURN(Submitted submitted,
+                          Submit(job, {.bulk = bulk, .answer_failures = impl_->options.answer_failures}));
   if (submitted.result) return ValueOf(*std::move(submitted.result));
   if (submitted.lease) return Compute(submitted.key, *submitted.lease, function, bulk, computed);
   AwaitOptions options{.capacity = 1, .bulk = bulk};

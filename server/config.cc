@@ -66,7 +66,8 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   app.add_option("--max-memory", config.max_memory, "Bytes in flight, of all calls")
       ->envname("TIFFIN_MAX_MEMORY")->capture_default_str()
       ->check(CLI::Range(uint64_t{16} << 20, uint64_t{1} << 46));
-  app.add_option("--stream-memory", config.stream_memory, "Bytes of one upload, read and not yet written; it counts three times, as gRPC reads ahead")
+  app.add_option("--stream-memory", config.stream_memory,
+                 "Bytes of one upload, read and not yet written; it counts three times, as gRPC reads ahead")
       ->envname("TIFFIN_STREAM_MEMORY")->capture_default_str()
       ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 30));
   app.add_option("--max-streams", config.max_streams, "Calls at a time on one connection")

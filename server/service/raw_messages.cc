@@ -27,8 +27,9 @@ size_t BytesOf(std::span<const BlobSlice> parts) {
 // `head` and then the parts, around memory that their owners keep.
 grpc::ByteBuffer WithHead(const std::string& head, std::span<const BlobSlice> parts) {
   using Owner = std::shared_ptr<const void>;
-  std::vector<grpc::Slice> slices{grpc::Slice(head)};
+  std::vector<grpc::Slice> slices;
   slices.reserve(1 + parts.size());
+  slices.emplace_back(head);
   for (const BlobSlice& part : parts) {
     // Let go on any of gRPC's threads, at any time.
     slices.emplace_back(const_cast<char*>(part.bytes.data()), part.bytes.size(),
