@@ -39,7 +39,8 @@ absl::StatusOr<DownloadRange> RangeOf(const v1::DerefRequest& request) {
 }
 
 // One step is under way at a time: started by Begin, then by each OnWriteDone. What is at hand is sent
-// from gRPC's own thread, all else is brought in elsewhere.
+// from gRPC's own thread, all else is brought in elsewhere; so is what is found damaged, once more, as that is to be
+// written down.
 class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                      public OpenStream,
                      public std::enable_shared_from_this<DerefReactor> {
@@ -58,21 +59,24 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
     // Opened here, one at a time: that costs less than handing it over.
     if (request_->Length() <= kSmallRequest && !opening_here->exchange(true)) {
-      Open();
+      Open(IfDamaged::kOnlyTell);
       *opening_here = false;
     } else {
-      calls_->reads().Add([self = self_, this] { Open(); });
+      OpenElsewhere();
     }
   }
   // Noticed before the next piece.
-  void Drain() override { drained_ = true; }
-  void OnCancel() override { cancelled_ = true; }
+  void Drain() override {
+    drained_ = true;
+    stop_ = true;
+  }
+  void OnCancel() override { Cancel(); }
   void OnWriteDone(bool ok) override {
-    if (!ok) cancelled_ = true;
-    if (download_->AtHand()) {
-      Send();
+    if (!ok) Cancel();
+    if (stop_ || download_->AtHand()) {
+      Send(IfDamaged::kOnlyTell);
     } else {
-      calls_->streams().Add([self = self_, this] { Send(); });
+      SendElsewhere();
     }
   }
   void OnDone() override {
@@ -82,16 +86,27 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
  private:
-  void Open() {
+  void Cancel() {
+    cancelled_ = true;
+    stop_ = true;
+  }
+
+  void OpenElsewhere() {
+    calls_->reads().Add([self = self_, this] { Open(IfDamaged::kReport); });
+  }
+
+  void Open(IfDamaged if_damaged) {
     v1::DerefResponse response;
-    const absl::Status status = OpenBlob(response.mutable_header());
+    const absl::Status status = OpenBlob(response.mutable_header(), if_damaged);
+    if (IsForElsewhere(status, if_damaged)) return OpenElsewhere();
     if (!status.ok()) return End(ToGrpc(status));
     if (!response.header().has_local()) {
       share_ = calls_->memory().Take(kGathered);
       if (!share_) return End(TooMuchInFlight());
     }
     if (first_with_header_ && !response.header().has_local() && !download_->done() && download_->AtHand()) {
-      const absl::StatusOr<std::vector<BlobSlice>> first = download_->Next();
+      const absl::StatusOr<std::vector<BlobSlice>> first = download_->Next(if_damaged, stop_);
+      if (IsForElsewhere(first.status(), if_damaged)) return OpenElsewhere();
       if (!first.ok()) return End(ToGrpc(first.status()));
       message_ = HeaderMessage(response.header(), *first);
     } else if (!WriteMessage(response, &message_).ok()) {
@@ -102,7 +117,11 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     StartWrite(&message_);
   }
 
-  absl::Status OpenBlob(v1::DerefResponse::Header* header) {
+  static bool IsForElsewhere(const absl::Status& status, IfDamaged if_damaged) {
+    return absl::IsDataLoss(status) && if_damaged == IfDamaged::kOnlyTell;
+  }
+
+  absl::Status OpenBlob(v1::DerefResponse::Header* header, IfDamaged if_damaged) {
     v1::DerefRequest request;
     if (!ReadMessage(*request_, &request).ok()) {
       return absl::InvalidArgumentError("the request is no DerefRequest");
@@ -113,7 +132,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(request.ref(), limits_, "ref"));
     TIFFIN_ASSIGN_OR_RETURN(const DownloadRange range, RangeOf(request));
     TIFFIN_ASSIGN_OR_RETURN(BlobView blob, blobs_->Find(caller.name_space, address));
-    TIFFIN_ASSIGN_OR_RETURN(download_, BlobDownload::Make(blobs_, std::move(blob), range));
+    TIFFIN_ASSIGN_OR_RETURN(download_, BlobDownload::Make(blobs_, std::move(blob), range, if_damaged));
     ToProto(download_->blob().row.name, header->mutable_name());
     header->set_size(download_->blob().row.size);
     header->set_length(download_->length());
@@ -135,10 +154,15 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     header->set_length(0);
   }
 
-  void Send() {
+  void SendElsewhere() {
+    calls_->streams().Add([self = self_, this] { Send(IfDamaged::kReport); });
+  }
+
+  void Send(IfDamaged if_damaged) {
     if (cancelled_) return End(grpc::Status::CANCELLED);
     if (drained_) return End(DrainingStatus());
-    const absl::StatusOr<std::vector<BlobSlice>> piece = download_->Next();
+    const absl::StatusOr<std::vector<BlobSlice>> piece = download_->Next(if_damaged, stop_);
+    if (IsForElsewhere(piece.status(), if_damaged)) return SendElsewhere();
     if (!piece.ok()) return End(ToGrpc(piece.status()));
     message_ = ChunkMessage(*piece);
     if (download_->done()) return EndWith(message_);
@@ -165,6 +189,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<DerefReactor> self_;
   bool added_ = false;
   std::atomic<bool> drained_{false}, cancelled_{false};
+  std::atomic<bool> stop_{false};  // one of the two
   ByteBudget::Share share_;
   v1::Caller caller_;
   bool first_with_header_ = false;

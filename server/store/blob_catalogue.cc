@@ -122,7 +122,8 @@ absl::StatusOr<BlobView> BlobCatalogue::Find(std::string_view name_space,
   return view;
 }
 
-absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& blob) {
+absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& blob,
+                                                               IfDamaged if_damaged) {
   BlobRow row = blob;
   for (int attempt = 0;; ++attempt) {
     if (IsDamaged(row)) {
@@ -134,7 +135,8 @@ absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& b
     const bool gone = absl::IsNotFound(reader.status());
     if (absl::IsDataLoss(reader.status()) || (gone && attempt == 2)) {
       // A file that the index names and that is gone is damage, not a miss.
-      return ReportDamage(row, absl::DataLossError(reader.status().message()));
+      const auto damage = absl::DataLossError(reader.status().message());
+      return if_damaged == IfDamaged::kReport ? ReportDamage(row, damage) : damage;
     }
     if (!gone) return reader;
     // Sealed away since the row was read.

@@ -88,6 +88,12 @@ struct UploadProgress {
   bool sending = false;   // by a call that lives
 };
 
+// What a reader that finds a blob damaged does about it, beside saying DATA_LOSS.
+enum class IfDamaged {
+  kReport,    // BlobCatalogue::ReportDamage, which waits for the disk
+  kOnlyTell,  // nothing: on a thread that must not wait; it is to be tried again where waiting is allowed
+};
+
 // One upload. Destruction without Finish leaves nothing behind, but what can be resumed.
 class Upload {
  public:
@@ -171,8 +177,9 @@ class BlobCatalogue : private PackJournal {
   // NOT_FOUND if the namespace sees no such blob; INVALID_ARGUMENT if a key alone names several.
   absl::StatusOr<BlobView> Find(std::string_view name_space, const BlobAddress& address);
   // For reading, wherever the blob has moved since the row was read. DATA_LOSS if it is known to be
-  // damaged.
-  absl::StatusOr<std::shared_ptr<BlobReader>> Open(const BlobRow& blob);
+  // damaged, or found so now.
+  absl::StatusOr<std::shared_ptr<BlobReader>> Open(const BlobRow& blob,
+                                                   IfDamaged if_damaged = IfDamaged::kReport);
   // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with the
   // blob's name.
   absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);

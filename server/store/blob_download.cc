@@ -11,11 +11,11 @@ namespace {
 constexpr uint64_t kPiece = uint64_t{1} << 20;
 // Runs from this length on go out of the mapping, shorter ones are gathered.
 constexpr uint64_t kSentFromMapping = uint64_t{64} << 10;
-// A piece of runs that lie far apart is ended after so many checksum blocks, so that one
-// piece never reads much more than it brings.
-constexpr uint64_t kMaxBlocks = 64;
-// What may be gathered on a thread that must not be kept.
+// Runs that lie far apart are gathered so many checksum blocks at a time: in between it may be stopped.
+constexpr uint64_t kBlocksAtOnce = 64;
+// What may be gathered on a thread that must not be kept: bytes, and runs, each of which may touch a page of its own.
 constexpr uint64_t kCopiedAtOnce = uint64_t{128} << 10;
+constexpr uint64_t kRunsAtOnce = 1024;
 
 uint64_t BlockOf(uint64_t offset) { return offset / kChecksumBlock; }
 
@@ -23,7 +23,8 @@ uint64_t BlockOf(uint64_t offset) { return offset / kChecksumBlock; }
 
 absl::StatusOr<std::unique_ptr<BlobDownload>> BlobDownload::Make(BlobCatalogue* blobs,
                                                                  BlobView blob,
-                                                                 const DownloadRange& range) {
+                                                                 const DownloadRange& range,
+                                                                 IfDamaged if_damaged) {
   const BlobName& name = blob.row.name;
   TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(name.dtype));
   const uint64_t item = dtype.total_size();
@@ -33,7 +34,7 @@ absl::StatusOr<std::unique_ptr<BlobDownload>> BlobDownload::Make(BlobCatalogue* 
     if (!selected.ok()) return Annotate(selected.status(), "slab.dimensions");
     slab = *std::move(selected);
   }
-  TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<BlobReader> reader, blobs->Open(blob.row));
+  TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<BlobReader> reader, blobs->Open(blob.row, if_damaged));
   std::unique_ptr<BlobDownload> download(
       new BlobDownload(blobs, std::move(blob), std::move(reader), std::move(slab)));
   BlobDownload& out = *download;
@@ -62,77 +63,90 @@ std::optional<FilePlace> BlobDownload::File() const {
 
 uint64_t BlobDownload::Selected() const { return std::max<uint64_t>(at_, header_.size()) - header_.size(); }
 
-uint64_t BlobDownload::MostBytes() const {
+uint64_t BlobDownload::PieceBytes() const {
   const uint64_t header = at_ < header_.size() ? header_.size() - at_ : 0;
   const uint64_t all = std::min(end_ - at_, kPiece);
   return all - std::min(all, header);
 }
 
-uint64_t BlobDownload::NextBytes() const {
-  uint64_t bytes = 0, blocks = 0, last = UINT64_MAX;
-  slab_.ForRuns(Selected(), MostBytes(), [&](uint64_t offset, uint64_t length) {
-    if (blocks > kMaxBlocks) return;
-    const uint64_t first = BlockOf(offset), end = BlockOf(offset + length - 1);
-    blocks += end - first + (first == last ? 0 : 1);
+template <typename Look>
+uint64_t BlobDownload::ForBlocks(uint64_t begin, uint64_t bytes, Look&& look) const {
+  uint64_t passed = 0, last = UINT64_MAX;
+  bool on = true;
+  slab_.ForRuns(begin, bytes, [&](uint64_t offset, uint64_t length) {
+    if (!on) return;
+    const uint64_t end = BlockOf(offset + length - 1);
+    if (BlockOf(offset) != last || end != last) on = look(offset, length);
     last = end;
-    bytes += length;
+    if (on) passed += length;
   });
-  return bytes;
+  return passed;
 }
 
 bool BlobDownload::AtHand() const {
-  if (!sends_runs_ && MostBytes() > kCopiedAtOnce) return false;
-  const uint64_t bytes = NextBytes();
-  bool checked = true;
-  uint64_t last = UINT64_MAX;
-  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
-    if (!checked || (BlockOf(offset) == last && BlockOf(offset + length - 1) == last)) return;
-    checked = reader_->Checked(offset, length);
-    last = BlockOf(offset + length - 1);
-  });
-  return checked;
+  const uint64_t bytes = PieceBytes();
+  if (!sends_runs_ && (bytes > kCopiedAtOnce || bytes > kRunsAtOnce * slab_.run_bytes())) return false;
+  return ForBlocks(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
+           return reader_->Checked(offset, length);
+         }) == bytes;
 }
 
-absl::Status BlobDownload::Check(uint64_t bytes) {
+absl::Status BlobDownload::Gather(std::string* to, const std::atomic<bool>& stop) {
+  const uint64_t begin = Selected();
+  uint64_t have = 0;
+  while (have < to->size() && (have == 0 || !stop)) {
+    absl::Status status;
+    uint64_t blocks = 0;
+    const uint64_t bytes =
+        ForBlocks(begin + have, to->size() - have, [&](uint64_t offset, uint64_t length) {
+          if (blocks >= kBlocksAtOnce) return false;
+          blocks += BlockOf(offset + length - 1) - BlockOf(offset) + 1;
+          status = reader_->Check(offset, length);
+          return status.ok();
+        });
+    TIFFIN_RETURN_IF_ERROR(status);
+    TIFFIN_RETURN_IF_ERROR(reader_->Gather(slab_, begin + have, bytes, to->data() + have));
+    have += bytes;
+  }
+  to->resize(have);
+  return absl::OkStatus();
+}
+
+absl::Status BlobDownload::SliceRuns(std::vector<BlobSlice>* to) {
   absl::Status status;
-  uint64_t last = UINT64_MAX;
-  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
-    if (!status.ok() || (BlockOf(offset) == last && BlockOf(offset + length - 1) == last)) return;
-    status = reader_->Check(offset, length);
-    last = BlockOf(offset + length - 1);
+  slab_.ForRuns(Selected(), PieceBytes(), [&](uint64_t offset, uint64_t length) {
+    if (status.ok()) status = reader_->Check(offset, length);
+    if (!status.ok()) return;
+    absl::StatusOr<BlobSlice> slice = reader_->Slice(offset, length);
+    status = slice.status();
+    if (slice.ok()) to->push_back(*std::move(slice));
   });
   return status;
 }
 
-absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Bring(uint64_t bytes) {
-  TIFFIN_RETURN_IF_ERROR(Check(bytes));
+absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Bring(const std::atomic<bool>& stop) {
   std::vector<BlobSlice> slices;
   if (at_ < header_.size()) {
     auto header = std::make_shared<std::string>(header_.substr(at_, end_ - at_));
     slices.push_back({*header, header});
   }
-  if (bytes == 0) return slices;
-  if (!sends_runs_) {
+  if (sends_runs_) {
+    TIFFIN_RETURN_IF_ERROR(SliceRuns(&slices));
+  } else if (const uint64_t bytes = PieceBytes(); bytes > 0) {
     auto gathered = std::make_shared<std::string>(bytes, '\0');
-    TIFFIN_RETURN_IF_ERROR(reader_->Gather(slab_, Selected(), bytes, gathered->data()));
+    TIFFIN_RETURN_IF_ERROR(Gather(gathered.get(), stop));
     slices.push_back({*gathered, gathered});
-    return slices;
   }
-  absl::Status status;
-  slab_.ForRuns(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
-    if (!status.ok()) return;
-    absl::StatusOr<BlobSlice> slice = reader_->Slice(offset, length);
-    status = slice.status();
-    if (slice.ok()) slices.push_back(*std::move(slice));
-  });
-  TIFFIN_RETURN_IF_ERROR(status);
   return slices;
 }
 
-absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Next() {
-  const uint64_t bytes = NextBytes();
-  absl::StatusOr<std::vector<BlobSlice>> slices = Bring(bytes);
-  if (!slices.ok()) return blobs_->ReportDamage(blob_.row, slices.status());
+absl::StatusOr<std::vector<BlobSlice>> BlobDownload::Next(IfDamaged if_damaged,
+                                                          const std::atomic<bool>& stop) {
+  absl::StatusOr<std::vector<BlobSlice>> slices = Bring(stop);
+  if (!slices.ok()) {
+    return if_damaged == IfDamaged::kReport ? blobs_->ReportDamage(blob_.row, slices.status())
+                                            : slices.status();
+  }
   for (const BlobSlice& slice : *slices) at_ += slice.bytes.size();
   return slices;
 }

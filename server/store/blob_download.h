@@ -2,6 +2,7 @@
 #ifndef TIFFIN_SERVER_STORE_BLOB_DOWNLOAD_H_
 #define TIFFIN_SERVER_STORE_BLOB_DOWNLOAD_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,7 +27,8 @@ class BlobDownload {
  public:
   // INVALID_ARGUMENT or OUT_OF_RANGE naming the member; DATA_LOSS if the blob is damaged.
   static absl::StatusOr<std::unique_ptr<BlobDownload>> Make(BlobCatalogue* blobs, BlobView blob,
-                                                            const DownloadRange& range);
+                                                            const DownloadRange& range,
+                                                            IfDamaged if_damaged);
 
   const BlobView& blob() const { return blob_; }
   const Shape& shape() const { return slab_.shape(); }
@@ -38,19 +40,23 @@ class BlobDownload {
 
   // Whether Next neither waits for the disk nor copies much: it may then be called on any thread.
   bool AtHand() const;
-  // The next piece, at most 1 MiB, brought in and checked: long runs as they lie in the mapping, short ones gathered.
-  // DATA_LOSS if it is damaged, and whoever asks for the blob after that hears so.
-  absl::StatusOr<std::vector<BlobSlice>> Next();
+  // The next piece, brought in and checked: long runs as they lie in the mapping, short ones gathered. 1 MiB, or what is
+  // left; less once `stop` is set. DATA_LOSS if it is damaged: once that is reported, whoever asks for the blob hears so.
+  absl::StatusOr<std::vector<BlobSlice>> Next(IfDamaged if_damaged, const std::atomic<bool>& stop);
 
  private:
   BlobDownload(BlobCatalogue* blobs, BlobView blob, std::shared_ptr<BlobReader> reader, Slab slab)
       : blobs_(blobs), blob_(std::move(blob)), reader_(std::move(reader)), slab_(std::move(slab)) {}
-  // Where the next piece begins in the selection; its bytes of that, which begin after what is left of the header.
+  // Where the next piece begins in the selection; its bytes of that, which come after what is left of the header.
   uint64_t Selected() const;
-  uint64_t MostBytes() const;  // without looking at where they lie
-  uint64_t NextBytes() const;
-  absl::Status Check(uint64_t bytes);
-  absl::StatusOr<std::vector<BlobSlice>> Bring(uint64_t bytes);
+  uint64_t PieceBytes() const;
+  // Calls `look(offset, length)`, in the blob, for runs of the selection's bytes [begin, begin + bytes), but for those in
+  // the checksum block of the one before, until it returns false. Returns how many bytes it has passed.
+  template <typename Look>
+  uint64_t ForBlocks(uint64_t begin, uint64_t bytes, Look&& look) const;
+  absl::StatusOr<std::vector<BlobSlice>> Bring(const std::atomic<bool>& stop);
+  absl::Status Gather(std::string* to, const std::atomic<bool>& stop);
+  absl::Status SliceRuns(std::vector<BlobSlice>* to);
 
   BlobCatalogue* const blobs_;
   const BlobView blob_;

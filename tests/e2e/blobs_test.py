@@ -86,6 +86,16 @@ class BlobsTest(BlobsCase):
                     self.assertGreaterEqual(min(sizes[:-1], default=1 << 19), 1 << 19, sizes)
                     self.assertLessEqual(max(sizes), 1 << 20)
 
+    def test_messages_of_short_runs_that_lie_far_apart_are_full(self):
+        array = numpy.zeros((160, 1 << 20), "uint8")
+        array[:, 5:5 + (8 << 10)] = numpy.random.default_rng(1).integers(0, 256, (160, 8 << 10))
+        name = self.put(array).name
+        for checked in (False, True):  # the second time there is nothing to bring in and check
+            with self.subTest(checked=checked):
+                data = self.deref(name, [(0, 160, 1), (5, 8 << 10, 1)])[1]
+                self.assertEqual(data, array[:, 5:5 + (8 << 10)].tobytes())
+                self.assertEqual([n for n in self.message_bytes if n > 0], [1 << 20, 256 << 10])
+
     def test_bad_slabs_are_named(self):
         name = self.put(numpy.zeros((4, 5), "int32")).name
         bad, beyond = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE

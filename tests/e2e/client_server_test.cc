@@ -10,6 +10,7 @@
 #include <fstream>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/client.h"
@@ -54,6 +55,27 @@ class ClientServerTest : public ::testing::Test {
   Folder folder_;
   std::unique_ptr<testing::ServerProcess> server_;
 };
+
+// Some are refused by the server, others reset by gRPC, which has no room to read them.
+TEST_F(ClientServerTest, MoreThanTheServerHasRoomForIsDoneOneAfterAnother) {
+  Serve({"--max-memory", std::to_string(64 << 20)});
+  ClientOptions options;
+  options.retry.patience = absl::Minutes(5);
+  Client client = MakeClient(options);
+  const std::string text(8 << 20, 'x');
+  std::vector<absl::Status> ends(24);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const Value job(Object{{"function", "f"},
+                             {"arguments", List{static_cast<int64_t>(i), text}},
+                             {"version", "1"}});
+      ends[i] = client.Submit(job).status();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& end : ends) EXPECT_TRUE(end.ok()) << end;
+}
 
 TEST_F(ClientServerTest, BatchesOfAnyLengthAreAnswered) {
   Serve();

@@ -135,6 +135,14 @@ TEST_F(GrpcConnectionTest, ADelayThatTheServerAsksForArrives) {
   EXPECT_EQ(RetryDelay(status), absl::Seconds(7));
 }
 
+TEST(FromGrpcTest, AStreamThatWasResetForWantOfMemoryMayBeTriedAgain) {
+  const auto exhausted = grpc::StatusCode::RESOURCE_EXHAUSTED;
+  EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received RST_STREAM with error code 11"})),
+            absl::ZeroDuration());
+  EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received RST_STREAM with error code 1"})), std::nullopt);
+  EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received message larger than max"})), std::nullopt);
+}
+
 TEST_F(GrpcConnectionTest, RenewWithinIsGivenUp) {
   EXPECT_EQ(connection_->RenewWithin(absl::Milliseconds(10), {}).status().code(),
             absl::StatusCode::kDeadlineExceeded);
