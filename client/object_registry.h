@@ -4,6 +4,7 @@
 #define TIFFIN_CLIENT_OBJECT_REGISTRY_H_
 
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,12 +14,21 @@
 #include <type_traits>
 #include <typeindex>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/object_codec.h"
 
 namespace tiffin {
+
+// What holds another object and has no record of its own.
+template <typename T>
+struct IsWrapper : std::false_type {};
+template <typename T>
+struct IsWrapper<std::optional<T>> : std::true_type {};
+template <typename... T>
+struct IsWrapper<std::variant<T...>> : std::true_type {};
 
 // An object whose type is known at run time only: what hook functions and defaults see.
 class ObjectView {
@@ -42,13 +52,25 @@ class ObjectView {
   const void* get() const { return object_; }
 
  private:
+  // What it is lies elsewhere: its bytes are an address. (Members that are views cannot be seen.)
+  template <typename T>
+  struct IsView : std::bool_constant<std::is_pointer_v<T> || std::is_member_pointer_v<T>> {};
+  template <typename T, size_t N>
+  struct IsView<std::span<T, N>> : std::true_type {};
+  template <typename C, typename Traits>
+  struct IsView<std::basic_string_view<C, Traits>> : std::true_type {};
+  template <typename T>
+  struct IsView<std::reference_wrapper<T>> : std::true_type {};
+  template <typename T>
+  struct IsView<std::initializer_list<T>> : std::true_type {};
+
   // Equal objects must have equal bytes, or they would be different jobs.
   template <typename T>
   static constexpr bool IsItsBytes() {
 #if __has_builtin(__builtin_clear_padding)
-    return std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T>;
+    return std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T> && !IsView<T>::value;
 #else
-    return std::has_unique_object_representations_v<T>;
+    return std::has_unique_object_representations_v<T> && !IsView<T>::value;
 #endif
   }
   template <typename T>
@@ -221,6 +243,7 @@ template <typename T>
 ObjectRegistry& ObjectRegistry::AddType(
     std::string class_name, std::function<absl::StatusOr<Value>(const T&, const Pack&)> encode,
     std::function<absl::StatusOr<T>(const Unpack&)> decode) {
+  static_assert(!IsWrapper<T>::value, "what an optional or a variant holds is encoded: register that");
   AnySerialiser any;
   any.encode = [encode = std::move(encode)](const ObjectView& object, const Pack& pack) {
     return encode(*object.If<T>(), pack);

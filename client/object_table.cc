@@ -10,8 +10,21 @@
 #include "client/object_array.h"
 #include "common/cbor.h"
 #include "common/serialiser.h"
+#include "common/utf8.h"
 
 namespace tiffin {
+
+absl::StatusOr<Value> EncodeText(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = DecodeUtf8(text.substr(at)).length;
+    if (length == 0) {
+      return absl::InvalidArgumentError(
+          StrCat("a string that is no UTF-8, from its byte ", at, " on; bytes go as a vector<byte>"));
+    }
+    at += length;
+  }
+  return Value(std::string(text));
+}
 
 absl::Status SortPairs(List* pairs) {
   std::vector<std::pair<std::string, Value>> keyed;

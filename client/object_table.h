@@ -101,9 +101,12 @@ struct Codec<T> {
   }
 };
 
+// INVALID_ARGUMENT if it is no UTF-8 (lone surrogates are taken, as three bytes): JSON has no way to say it.
+absl::StatusOr<Value> EncodeText(std::string_view text);
+
 template <>
 struct Codec<std::string> {
-  static absl::StatusOr<Value> Encode(const std::string& s, const Encoder&) { return Value(s); }
+  static absl::StatusOr<Value> Encode(const std::string& s, const Encoder&) { return EncodeText(s); }
   static absl::StatusOr<std::string> Decode(const Value& value, const PathLink& where,
                                             const Decoder&) {
     if (const std::string* s = value.if_string()) return *s;
@@ -112,15 +115,15 @@ struct Codec<std::string> {
 };
 template <>
 struct Codec<std::string_view> {
-  static absl::StatusOr<Value> Encode(std::string_view s, const Encoder&) { return Value(s); }
+  static absl::StatusOr<Value> Encode(std::string_view s, const Encoder&) { return EncodeText(s); }
 };
 template <size_t N>
 struct Codec<char[N]> {
-  static absl::StatusOr<Value> Encode(const char (&s)[N], const Encoder&) { return Value(s); }
+  static absl::StatusOr<Value> Encode(const char (&s)[N], const Encoder&) { return EncodeText(s); }
 };
 template <>
 struct Codec<const char*> {
-  static absl::StatusOr<Value> Encode(const char* s, const Encoder&) { return Value(s); }
+  static absl::StatusOr<Value> Encode(const char* s, const Encoder&) { return EncodeText(s); }
 };
 
 template <>
@@ -231,9 +234,11 @@ absl::StatusOr<Value> EncodePairs(const Map& map, const Encoder& encoder) {
 
 template <typename Map>
 absl::StatusOr<Value> EncodeMap(const Map& map, const Encoder& encoder) {
-  if constexpr (std::is_same_v<typename Map::key_type, std::string>) {
+  if constexpr (std::is_same_v<typename Map::key_type, std::string> ||
+                std::is_same_v<typename Map::key_type, std::string_view>) {
     Object object;
     for (const auto& [key, item] : map) {
+      TIFFIN_RETURN_IF_ERROR(EncodeText(key).status());
       TIFFIN_ASSIGN_OR_RETURN(Value value, encoder.Encode(item));
       object.Append(key, std::move(value));
     }
@@ -418,30 +423,41 @@ struct Codec<std::variant<T...>> {
   static absl::StatusOr<Value> Encode(const Variant& variant, const Encoder& encoder) {
     return std::visit([&encoder](const auto& object) { return encoder.Encode(object); }, variant);
   }
-  // The first alternative that takes the value. Doubles take integers only if nothing else does. An error that
-  // is not of the value (of blobs that cannot be had) ends the search.
+  // The first alternative that takes the value. Floating-point types take integers, and doubles that they would round,
+  // only if nothing else takes them. An error that is not of the value (of blobs that cannot be had) ends the search.
   static absl::StatusOr<Variant> Decode(const Value& value, const PathLink& where,
                                         const Decoder& decoder) {
     std::optional<Variant> found;
     absl::Status failed;
     std::string errors;
-    const auto attempt = [&]<typename Alternative>(bool skip_doubles) {
-      if (found.has_value() || !failed.ok()) return;
-      if (std::is_floating_point_v<Alternative> && skip_doubles) return;
+    const auto attempt = [&]<typename Alternative>(bool exactly) {
+      if (found.has_value() || !failed.ok() || IsExact<Alternative>(value) != exactly) return;
       absl::StatusOr<Alternative> object = decoder.Decode<Alternative>(value, where);
       if (object.ok()) {
         found.emplace(*std::move(object));
       } else if (!absl::IsInvalidArgument(object.status())) {
         failed = object.status();
-      } else if (!skip_doubles) {
+      } else {
         StrAppend(&errors, errors.empty() ? "" : "; ", object.status().message());
       }
     };
-    if (value.is_integer()) (attempt.template operator()<T>(true), ...);
+    (attempt.template operator()<T>(true), ...);
     (attempt.template operator()<T>(false), ...);
     if (found.has_value()) return *std::move(found);
     if (!failed.ok()) return failed;
     return absl::InvalidArgumentError(StrCat("no alternative takes it: ", errors));
+  }
+
+ private:
+  // Whether a number would stay what it is.
+  template <typename Alternative>
+  static bool IsExact(const Value& value) {
+    if constexpr (std::is_floating_point_v<Alternative>) {
+      const double* d = value.if_double();
+      if (d != nullptr) return std::isnan(*d) || static_cast<double>(static_cast<Alternative>(*d)) == *d;
+      return !value.is_integer();
+    }
+    return true;
   }
 };
 template <>
@@ -463,7 +479,7 @@ absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) 
   if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
     using Wide = std::chrono::duration<long double, typename Duration::period>;
     constexpr auto kMost = static_cast<long double>(std::numeric_limits<typename Duration::rep>::max());
-    if (!(std::abs(std::chrono::duration_cast<Wide>(exact).count()) < kMost)) {
+    if (!(std::abs(std::chrono::duration_cast<Wide>(exact).count()) <= kMost)) {
       return BadRecord(PathLink(where, "data"), StrCat(nanoseconds, " ns are beyond the type's range"));
     }
   }
@@ -487,7 +503,7 @@ struct Codec<std::chrono::duration<Rep, Period>> {
     using Wide = std::chrono::duration<long double, std::nano>;
     constexpr long double kMax = std::numeric_limits<int64_t>::max();
     const long double wide = std::chrono::duration_cast<Wide>(duration).count();
-    if (!(std::abs(wide) < kMax)) {
+    if (!(std::abs(wide) <= kMax)) {
       return absl::InvalidArgumentError("a time beyond 292 years from its origin");
     }
     if constexpr (std::is_floating_point_v<Rep>) return static_cast<int64_t>(std::llround(wide));

@@ -86,22 +86,14 @@ absl::StatusOr<T> from_json(std::string_view text, const DecodeOptions& options 
   return ObjectRegistry().from_json<T>(text, options);
 }
 
-// What holds another object and has no record of its own.
-template <typename T>
-struct IsWrapper : std::false_type {};
-template <typename T>
-struct IsWrapper<std::optional<T>> : std::true_type {};
-template <typename... T>
-struct IsWrapper<std::variant<T...>> : std::true_type {};
-
 template <typename T>
 absl::StatusOr<Value> Encoder::Encode(const T& object) const {
   if constexpr (std::is_same_v<T, Value> || std::is_same_v<T, List> || std::is_same_v<T, Object>) {
     return EncodeRecords(Value(object));
   } else if constexpr (IsRef<T>::value) {
     return object.record();
-  } else if constexpr (PlainJson<T>) {
-    return Codec<T>::Encode(object, *this);
+  } else if constexpr (PlainJson<T> || IsWrapper<T>::value) {
+    return Codec<T>::Encode(object, *this);  // of a wrapper: what is in it looks for hooks and serialisers
   } else {
     const ObjectView view(&object);
     TIFFIN_ASSIGN_OR_RETURN(std::optional<Value> early, registry_->EncodeEarly(view, *this));

@@ -41,6 +41,12 @@ class Registry {
   // Errors: those of the hook function.
   absl::StatusOr<const RecordSerialiser*> Find(const Object& record) const;
 
+  // Whether the class has a serialiser of its own; whether it has one of its own or bases.
+  bool HasClass(std::string_view class_name) const { return classes_.contains(class_name); }
+  bool KnowsClass(std::string_view class_name) const {
+    return HasClass(class_name) || bases_.contains(class_name);
+  }
+
   // Puts a wrapper around each serialiser and hook function.
   void Wrap(const std::function<SerialiserPtr(SerialiserPtr)>& serialiser,
             const std::function<HookFunction(HookFunction)>& function);

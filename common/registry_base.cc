@@ -104,6 +104,7 @@ void AddPythonBases(Registry* registry) {
       {"enum.IntEnum", "enum.Enum"},
       {"enum.Flag", "enum.Enum"},
       {"enum.IntFlag", "enum.Enum"},
+      {"enum.StrEnum", "enum.Enum"},
       {"pathlib.PurePosixPath", "pathlib.PurePath"},
       {"pathlib.PureWindowsPath", "pathlib.PurePath"},
       {"pathlib.Path", "pathlib.PurePath"},

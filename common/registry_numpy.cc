@@ -57,6 +57,22 @@ std::optional<uint64_t> BytesOf(const Object& record) {
   return RefSize(**ref);
 }
 
+// Classes of scalars: the kind of their dtype, and its bytes; 0: of any size.
+struct ScalarClass {
+  std::string_view name;
+  char kind;
+  uint64_t bytes;
+};
+constexpr ScalarClass kScalarClasses[] = {
+    {"bool_", 'b', 1},      {"bool", 'b', 1},
+    {"int8", 'i', 1},       {"int16", 'i', 2},      {"int32", 'i', 4},
+    {"int64", 'i', 8},      {"longlong", 'i', 8},   {"uint8", 'u', 1},      {"uint16", 'u', 2},
+    {"uint32", 'u', 4},     {"uint64", 'u', 8},     {"ulonglong", 'u', 8},  {"float16", 'f', 2},
+    {"float32", 'f', 4},    {"float64", 'f', 8},    {"longdouble", 'f', 0}, {"float128", 'f', 16},
+    {"complex64", 'c', 8},  {"complex128", 'c', 16}, {"clongdouble", 'c', 0}, {"complex256", 'c', 32},
+    {"str_", 'U', 0},       {"bytes_", 'S', 0},     {"void", 'V', 0},       {"record", 'V', 0},
+    {"datetime64", 'M', 8}, {"timedelta64", 'm', 8}};
+
 // {"dtype": "float64", "bytes": <bytes record>}
 absl::Status Scalar(const Value& data, const PathLink& where) {
   TIFFIN_RETURN_IF_ERROR(CheckMembers(data, where, {{"dtype", AnyString}, {"bytes", BytesRecord}}));
@@ -68,23 +84,42 @@ absl::Status Scalar(const Value& data, const PathLink& where) {
                                                     DTypeName(*dtype), ", found ", *bytes));
 }
 
+class ScalarSerialiser : public RecordSerialiser {
+ public:
+  absl::Status Check(const Object& record, const std::optional<RecordRef>& ref,
+                     const PathLink& where) const override {
+    TIFFIN_RETURN_IF_ERROR(shape_->Check(record, ref, where));
+    if (ref.has_value()) return absl::OkStatus();
+    const Value* dtype_text = record.Find("data")->if_object()->Find("dtype");
+    TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(*dtype_text->if_string()));
+    const std::string class_name(RecordClass(record));
+    for (const ScalarClass& scalar : kScalarClasses) {
+      if (class_name != StrCat("numpy.", scalar.name)) continue;
+      if (dtype.kind == scalar.kind && (scalar.bytes == 0 || scalar.bytes == dtype.total_size())) break;
+      return BadRecord(PathLink(PathLink(where, "data"), "dtype"),
+                       StrCat(DTypeName(dtype), " is not that of a ", class_name));
+    }
+    return absl::OkStatus();
+  }
+  std::string Keeps() const override { return "as it is"; }
+
+ private:
+  const SerialiserPtr shape_ = MakeShapedSerialiser(Scalar, "as it is");
+};
+
 }  // namespace
 
 Registry NumpyRegistry() {
   Registry registry;
   registry.AddClass("numpy.ndarray", std::make_shared<ArraySerialiser>());
-  registry.AddClass("numpy.generic", MakeShapedSerialiser(Scalar, "as it is"));
+  registry.AddClass("numpy.generic", std::make_shared<ScalarSerialiser>());
   registry.AddHook("<ufunc>", MakeShapedSerialiser(QualifiedName, "as it is"));
   for (const std::string_view name : {"numpy.matrix", "numpy.memmap", "numpy.recarray",
                                       "numpy.chararray", "numpy.ma.core.MaskedArray"}) {
     registry.AddBases(name, {"numpy.ndarray"});
   }
-  for (const std::string_view name :
-       {"bool_",      "int8",     "int16",     "int32",      "int64",       "longlong",   "uint8",
-        "uint16",     "uint32",   "uint64",    "ulonglong",  "float16",     "float32",    "float64",
-        "longdouble", "float128", "complex64", "complex128", "clongdouble", "complex256", "str_",
-        "bytes_",     "void",     "record",    "datetime64", "timedelta64"}) {
-    registry.AddBases(StrCat("numpy.", name), {"numpy.generic"});
+  for (const ScalarClass& scalar : kScalarClasses) {
+    registry.AddBases(StrCat("numpy.", scalar.name), {"numpy.generic"});
   }
   return registry;
 }

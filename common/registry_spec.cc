@@ -21,14 +21,34 @@ absl::StatusOr<Registry> Summand(const std::string& name) {
 }
 
 // `class=base,base`
-absl::Status AddBases(const std::string& text, Registry* registry) {
+absl::StatusOr<std::pair<std::string, std::vector<std::string>>> ParseBases(const std::string& text) {
   const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
   const std::vector<std::string> bases = absl::StrSplit(parts.second, ',', absl::SkipEmpty());
   if (parts.first.empty() || bases.empty()) {
     return absl::InvalidArgumentError(
         StrCat("bases \"", text, "\": expected CLASS=BASE, several bases separated by commas"));
   }
-  registry->AddBases(parts.first, bases);
+  return std::make_pair(parts.first, bases);
+}
+
+// What would do nothing is a mistake. A class may stand before those that it derives from.
+absl::Status AddBases(const std::vector<std::string>& texts, Registry* registry) {
+  for (const std::string& text : texts) {
+    TIFFIN_ASSIGN_OR_RETURN(const auto parsed, ParseBases(text));
+    if (registry->HasClass(parsed.first)) {
+      return absl::InvalidArgumentError(
+          StrCat("bases \"", text, "\": ", parsed.first, " has checks of its own"));
+    }
+    registry->AddBases(parsed.first, parsed.second);
+  }
+  for (const std::string& text : texts) {
+    TIFFIN_ASSIGN_OR_RETURN(const auto parsed, ParseBases(text));
+    for (const std::string& base : parsed.second) {
+      if (registry->KnowsClass(base)) continue;
+      return absl::InvalidArgumentError(
+          StrCat("bases \"", text, "\": no class ", base, " is known here (`tiffin describe` lists them)"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -40,9 +60,7 @@ absl::StatusOr<std::shared_ptr<const Registry>> MakeRegistry(const RegistryOptio
     TIFFIN_ASSIGN_OR_RETURN(const Registry summand, Summand(std::string(name)));
     sum = sum + summand;
   }
-  for (const std::string& bases : options.bases) {
-    TIFFIN_RETURN_IF_ERROR(AddBases(bases, &sum));
-  }
+  TIFFIN_RETURN_IF_ERROR(AddBases(options.bases, &sum));
   return std::make_shared<const Registry>(sum + UnknownRegistry(options.unknown));
 }
 

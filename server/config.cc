@@ -70,6 +70,9 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
                  "Bytes of one upload, read and not yet written; it counts three times, as gRPC reads ahead")
       ->envname("TIFFIN_STREAM_MEMORY")->capture_default_str()
       ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 30));
+  app.add_option("--idle-time", config.idle_time,
+                 "Seconds for which a client may let memory of a stream lie that other calls are refused for want of")
+      ->envname("TIFFIN_IDLE_TIME")->capture_default_str()->check(CLI::Range(0.1, 1e6));
   app.add_option("--max-streams", config.max_streams, "Calls at a time on one connection")
       ->envname("TIFFIN_MAX_STREAMS")->capture_default_str()->check(CLI::Range(1, 100'000));
   app.add_option("--open-pack", config.open_pack, "Bytes of a pack that small blobs are appended to")

@@ -20,6 +20,7 @@ struct Config {
   bool allow_unversioned_main = false;
   uint64_t max_memory = uint64_t{512} << 20;  // bytes in flight
   uint64_t stream_memory = uint64_t{4} << 20;  // of one upload
+  double idle_time = 15;                      // seconds in which a stream keeps memory that others want
   int max_streams = 1000;                     // calls at a time on one connection
   uint64_t open_pack = uint64_t{64} << 20;    // bytes of an open pack
   absl::Duration max_hold = absl::Hours(24);  // of a lease without progress

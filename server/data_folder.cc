@@ -37,18 +37,34 @@ absl::Status SyncNamesOf(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
-// What is left of a folder that lost its lock file and database, and what a file system has at its root.
-constexpr std::string_view kHarmless[] = {"packs", "open", "reserve", "lost+found"};
+// What a folder of ours may hold that has no database (yet), and what a file system has at its root.
+constexpr std::string_view kHarmless[] = {"LOCK", "packs", "open", "reserve", "lost+found"};
+// In these a server removes what it does not know: having them makes no folder its own.
+constexpr std::string_view kSwept[] = {"tmp", "uploads"};
 
-// A server makes LOCK first. In tmp/ and uploads/ it removes what it does not know: having such folders makes none its own.
+bool IsDatabase(std::string_view name) {
+  return name == "tiffin.db" || name.starts_with("tiffin.db-") || name.starts_with("tiffin.db.");
+}
+
+// A server makes LOCK first, then folders, then the database. Others have a LOCK, too.
 absl::Status CheckOurs(const std::filesystem::path& path) {
+  const auto is_in = [](const auto& names, std::string_view name) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+  };
   std::error_code error;
-  std::string other;
+  std::string other, swept;
+  bool locked = false;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     const std::string name = entry.path().filename().string();
-    if (name == "LOCK" || name.starts_with("tiffin.db")) return absl::OkStatus();
-    if (std::find(std::begin(kHarmless), std::end(kHarmless), name) == std::end(kHarmless)) other = name;
+    if (IsDatabase(name)) return absl::OkStatus();
+    locked = locked || name == "LOCK";
+    if (is_in(kSwept, name)) {
+      swept = name;
+    } else if (!is_in(kHarmless, name)) {
+      other = name;
+    }
   }
+  if (other.empty() && !locked) other = swept;
   if (error) {
     return absl::FailedPreconditionError(StrCat("cannot read the data folder ", path.string(), ": ",
                                                 error.message()));
@@ -56,7 +72,7 @@ absl::Status CheckOurs(const std::filesystem::path& path) {
   if (other.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       StrCat(path.string(), " is no data folder of tiffin: it holds ", other,
-             ", but neither LOCK nor tiffin.db; give an empty folder, or one that is not there yet"));
+             ", but no tiffin.db; give an empty folder, or one that is not there yet"));
 }
 
 absl::Status CheckLocal(const std::filesystem::path& path) {
@@ -108,6 +124,9 @@ const char* NetworkFileSystem(int64_t type) {
     case 0xfe534d42: return "SMB2";
     case 0x517b: return "SMB";
     case 0x5346414f: return "AFS";
+    case 0x6b414653: return "AFS";
+    case 0x19830326: return "BeeGFS";
+    case 0xaad7aaea: return "PanFS";
     case 0x00c36400: return "Ceph";
     case 0x0bd00bd0: return "Lustre";
     case 0x47504653: return "GPFS";
@@ -157,7 +176,18 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
         reason == EWOULDBLOCK ? StrCat("another server owns the data folder ", path.string())
                               : StrCat("cannot lock ", file, ": ", std::strerror(reason)));
   }
-  return std::unique_ptr<DataFolder>(new DataFolder(path, lock));
+  // The folder itself, too: somebody may remove LOCK while a server runs.
+  const int itself = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (itself < 0 || flock(itself, LOCK_EX | LOCK_NB) != 0) {
+    const int reason = errno;
+    if (itself >= 0) close(itself);
+    close(lock);
+    return absl::FailedPreconditionError(
+        reason == EWOULDBLOCK
+            ? StrCat("another server owns the data folder ", path.string(), ", though its LOCK is gone")
+            : StrCat("cannot lock ", path.string(), ": ", std::strerror(reason)));
+  }
+  return std::unique_ptr<DataFolder>(new DataFolder(path, lock, itself));
 }
 
 absl::Status DataFolder::CheckDatabase() const {
@@ -188,6 +218,9 @@ absl::Status DataFolder::CheckDatabase() const {
   return absl::OkStatus();  // a new folder
 }
 
-DataFolder::~DataFolder() { close(lock_); }
+DataFolder::~DataFolder() {
+  close(itself_);
+  close(lock_);
+}
 
 }  // namespace tiffin::server

@@ -32,10 +32,11 @@ class DataFolder {
   const std::filesystem::path& path() const { return path_; }
 
  private:
-  DataFolder(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}
+  DataFolder(std::filesystem::path path, int lock, int itself)
+      : path_(std::move(path)), lock_(lock), itself_(itself) {}
 
   const std::filesystem::path path_;
-  const int lock_;
+  const int lock_, itself_;  // descriptors that hold the locks
 };
 
 // Of a network file system, by its number in statfs(2); nullptr: it is none that is known.

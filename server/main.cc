@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
+#include "server/accept.h"
 #include "server/config.h"
 #include "server/rebuild.h"
 #include "server/server.h"
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   signal(SIGPIPE, SIG_IGN);
   RaiseDescriptorLimit();
+  tiffin::server::KeepAccepting();
   // Debian builds Abseil so that each of gRPC's mutexes looks for deadlocks, at 4 % of all time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 

@@ -38,7 +38,8 @@ constexpr auto kFlushTime = std::chrono::milliseconds(300);
 class ServerImpl : public Server {
  public:
   explicit ServerImpl(const Config& config)
-      : config_(config), calls_({config.max_memory, config.stream_memory}) {}
+      : config_(config), calls_({config.max_memory, config.stream_memory,
+                                std::chrono::milliseconds(static_cast<int64_t>(config.idle_time * 1000))}) {}
 
   ~ServerImpl() override {
     Drain();

@@ -61,7 +61,8 @@ absl::StatusOr<int> RunDelete(const AliasCommand& command, Context& context) {
   *request.mutable_caller() = context.caller();
   request.mutable_delete_()->set_profile(command.profile);
   request.mutable_delete_()->set_name(command.name);
-  TIFFIN_RETURN_IF_ERROR(Call(request, context).status());
+  // Once: a second try would miss what a first, whose answer was lost, has removed.
+  TIFFIN_RETURN_IF_ERROR(context.connection()->Alias(request).status());
   return kDone;
 }
 

@@ -1,10 +1,9 @@
 #include "client/cli/context.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/cord.h"
-#include "absl/time/clock.h"
+#include "client/repeat.h"
 #include "common/status.h"
 
 namespace tiffin::cli {
@@ -37,12 +36,8 @@ v1::Caller Context::caller() const {
 }
 
 absl::Status Context::Persist(const std::function<absl::Status()>& call) const {
-  const absl::Time end = absl::Now() + patience(absl::Seconds(5));
-  for (absl::Duration delay = absl::Milliseconds(50);; delay = std::min(2 * delay, absl::Seconds(1))) {
-    absl::Status status = call();
-    if (!absl::IsUnavailable(status) || absl::Now() + delay > end) return status;
-    absl::SleepFor(delay);
-  }
+  const RetryOptions options{.patience = patience(absl::Seconds(5)), .max_delay = absl::Seconds(1)};
+  return Repeat(options, absl::InfiniteFuture(), [&](bool*) { return call(); });
 }
 
 absl::Status WrongUse(std::string_view message) {

@@ -66,8 +66,8 @@ class Context {
   Client MakeClient() { return MakeClient(ClientOptions()); }
   // The Caller for requests that the client library has no method for.
   v1::Caller caller() const;
-  // Calls `call` again while it answers UNAVAILABLE, as long as patience lasts: for what may be
-  // repeated and has no method in Client.
+  // Calls `call` again while the server is UNAVAILABLE or asks to come back later, as long as patience lasts: for what
+  // may be repeated and has no method in Client.
   absl::Status Persist(const std::function<absl::Status()>& call) const;
 
  private:

@@ -236,8 +236,9 @@ absl::StatusOr<int> RunInvalidate(const InvalidateCommand& command, Context& con
   }
   request.set_cascade(command.cascade);
   request.set_dry_run(command.dry_run);
-  TIFFIN_ASSIGN_OR_RETURN(const v1::InvalidateResponse done,
-                          Call(&Connection::Invalidate, request, context));
+  // Once: a second try could take back what was computed anew after a first, whose answer was lost.
+  *request.mutable_caller() = context.caller();
+  TIFFIN_ASSIGN_OR_RETURN(const v1::InvalidateResponse done, context.connection()->Invalidate(request));
   for (const std::string& key : done.keys()) {
     if (context.globals.json) {
       PrintLine({{"key", KeyText(key)}, {"dry_run", command.dry_run}}, context.out());

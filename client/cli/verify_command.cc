@@ -61,7 +61,8 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   v1::VerifyResponse last;
   std::optional<Progress> progress;
   uint64_t shown = 0;
-  TIFFIN_RETURN_IF_ERROR(context.Persist([&] {
+  // What was found before an error is told, too.
+  const absl::Status verified = context.Persist([&] {
     return context.connection()->Verify(request, [&](const v1::VerifyResponse& response) {
       if (!progress) {
         progress.emplace(context.err(), context.progress(), "reading", response.total_bytes());
@@ -101,8 +102,9 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
       last = response;
       return true;
     });
-  }));
+  });
   progress.reset();
+  if (!verified.ok() && last.total_bytes() == 0) return verified;
   const uint64_t damaged =
       last.damaged_blobs() + last.total_damaged_results() + last.total_damaged_jobs() + last.total_damaged_rows();
   if (context.globals.json) {
@@ -128,6 +130,7 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
     context.out() << "read " << counted(last.jobs(), "job") << counted(last.blobs(), "blob")
                   << counted(last.results(), "result") << counted(last.rows(), "other row") << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
+  TIFFIN_RETURN_IF_ERROR(verified);
   return damaged > 0 ? kRefused : kDone;
 }
 

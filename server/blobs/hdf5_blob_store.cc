@@ -177,6 +177,7 @@ class ResumableWriter : public BlobWriter {
  public:
   ResumableWriter(Hdf5BlobStore* store, UploadFiles::Claim claim)
       : store_(store), claim_(std::move(claim)) {}
+  ~ResumableWriter() override { store_->uploads().Leave(claim_); }
 
   absl::Status Append(std::span<const std::string_view> parts) override {
     return store_->uploads().Append(claim_, parts);

@@ -1,11 +1,13 @@
 #include "server/blobs/hdf5_packs.h"
 
 #include <H5Cpp.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -16,7 +18,7 @@
 namespace tiffin::server {
 namespace {
 
-constexpr size_t kMaxHeaderBytes = 30'000;  // of a type or an attribute: HDF5 takes less than 64 KiB
+constexpr size_t kMaxHeaderBytes = 64'000;  // of a type or an attribute: HDF5 takes less than 64 KiB, with all around it
 constexpr uint64_t kDatasetOverhead = 64 << 10;      // of metadata, generously
 constexpr uint64_t kSpareBytes = uint64_t{8} << 20;  // left for others that write just now
 
@@ -85,15 +87,19 @@ H5::DataType FieldTypeOf(const DType& type) {
   return type.sub_shape.empty() ? field : ArrayOf(field, type.sub_shape);
 }
 
-// HDF5 has no compound without fields and no field of no bytes.
+// HDF5 has no compound without fields, no field of no bytes, and no two of a name, which ends at a NUL.
 bool FitsCompound(const DType& type) {
-  bool any = false;
+  std::set<std::string> names;
+  int halves = 0;
   for (const DTypeField& field : type.fields) {
     if (field.name.empty()) continue;
-    if (field.type.total_size() == 0) return false;
-    any = true;
+    const std::string name = field.name.c_str();
+    if (field.type.total_size() == 0 || name.empty() || !names.insert(name).second) return false;
+    halves += field.type.kind == 'f' && field.type.total_size() == 2;
   }
-  return any;
+  // h5py takes two floats of these names for a complex number, of which there is none of two halves.
+  if (halves == 2 && names == std::set<std::string>{"i", "r"}) return false;
+  return !names.empty();
 }
 
 H5::DataType TypeOf(const DType& type) {
@@ -138,18 +144,21 @@ H5::DataType TypeOf(const DType& type) {
   return compound;
 }
 
-// As h5py would have stored it, unless that description is larger than HDF5 takes.
+// As h5py would have stored it, unless HDF5 does not take that, or its description is too large: bytes then. A type must
+// not fail here, or none of the blobs beside it could be sealed.
 H5::DataType StoredTypeOf(const DType& type) {
-  const H5::DataType stored = TypeOf(type);
-  size_t bytes = 0;
-  if (H5Tencode(stored.getId(), nullptr, &bytes) < 0 || bytes > kMaxHeaderBytes) {
-    H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
-    if (H5Tset_tag(opaque.getId(), "") < 0) {
-      throw H5::DataTypeIException("StoredTypeOf", "H5Tset_tag failed");
-    }
-    return opaque;
+  try {
+    const H5::DataType stored = TypeOf(type);
+    size_t bytes = 0;
+    if (H5Tencode(stored.getId(), nullptr, &bytes) >= 0 && bytes <= kMaxHeaderBytes) return stored;
+  } catch (const H5::Exception& error) {
+    spdlog::warn("event=opaque dtype=\"{}\" error=\"{}\"", DTypeName(type), error.getDetailMsg());
   }
-  return stored;
+  H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
+  if (H5Tset_tag(opaque.getId(), "") < 0) {
+    throw H5::DataTypeIException("StoredTypeOf", "H5Tset_tag failed");
+  }
+  return opaque;
 }
 
 // Bytes of any size worth mapping begin on a page, those of a large dataset on a huge page: the kernel maps

@@ -239,6 +239,13 @@ void UploadFiles::Remove(const Claim& claim) {
   RemoveFiles(claim.id);
 }
 
+void UploadFiles::Leave(const Claim& claim) {
+  std::lock_guard lock(claim.state->mutex);
+  if (claim.state->claim != claim.number || !claim.state->bytes || claim.state->bytes->written() > 0) return;
+  claim.state->bytes.reset();
+  RemoveFiles(claim.id);
+}
+
 uint64_t UploadFiles::Received(std::string_view owner, const BlobName& name) {
   const auto progress = ReadProgress(Progress(IdOf(owner, name)));
   return progress ? progress->written : 0;

@@ -68,6 +68,8 @@ class UploadFiles {
                         uint64_t* base, std::string* checksums);
   // Nothing of it stays, unless another claim has followed.
   void Remove(const Claim& claim);
+  // The call that writes it is over. If nothing has come yet, nothing stays: it would only take space.
+  void Leave(const Claim& claim);
 
   uint64_t Received(std::string_view owner, const BlobName& name);
   bool BeingWritten(std::string_view owner, const BlobName& name);

@@ -140,8 +140,9 @@ grpc::ServerUnaryReactor* AdminService::Collect(grpc::CallbackServerContext* con
 namespace {
 
 constexpr int kCataloguePage = 1000;
+constexpr size_t kCatalogueBytes = 1 << 20;  // of a message; its last entry may go beyond
 
-// One Catalogue: a page a message.
+// One Catalogue: a page a message, or a part of one whose names are long.
 class CatalogueReactor : public grpc::ServerWriteReactor<v1::CatalogueResponse> {
  public:
   CatalogueReactor(Calls* calls, BlobCatalogue* blobs, bool allowed,
@@ -176,6 +177,7 @@ class CatalogueReactor : public grpc::ServerWriteReactor<v1::CatalogueResponse> 
     if (!places.ok()) return Finish(ToGrpc(places.status()));
     if (places->empty()) return Finish(grpc::Status::OK);
     response_.Clear();
+    size_t bytes = 0;
     for (const BlobCatalogue::Placed& placed : *places) {
       after_ = placed.row;
       if (placed.path.empty()) continue;  // damaged, or stored since the call began
@@ -183,6 +185,8 @@ class CatalogueReactor : public grpc::ServerWriteReactor<v1::CatalogueResponse> 
       ToProto(placed.name, entry->mutable_name());
       entry->set_pack(placed.path);
       entry->set_offset(placed.offset);
+      bytes += entry->ByteSizeLong();
+      if (bytes >= kCatalogueBytes) break;
     }
     StartWrite(&response_);
   }

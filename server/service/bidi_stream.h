@@ -33,7 +33,8 @@ class BidiStream : public RawBidiReactor,
   BidiStream(Calls* calls, const char* name, Executor* executor)
       : calls_(calls), name_(name), executor_(executor) {}
 
-  void Begin() {
+  void Begin(grpc::CallbackServerContext* context) {
+    call_.emplace(context);
     self_ = this->shared_from_this();
     added_ = true;  // before a drain can end it
     if (!calls_->Add(self_)) {
@@ -45,6 +46,14 @@ class BidiStream : public RawBidiReactor,
   }
 
   void Drain() override { End(DrainingStatus()); }
+  // An answer that the client does not read can only be cancelled.
+  void MakeRoom() override {
+    {
+      std::lock_guard lock(mutex_);
+      if (!writing_) return;
+    }
+    call_->Cancel();
+  }
   void OnCancel() override { End(grpc::Status::CANCELLED); }
 
   void OnReadDone(bool ok) override {
@@ -64,6 +73,7 @@ class BidiStream : public RawBidiReactor,
   }
 
   void OnWriteDone(bool ok) override {
+    this->Touch();
     std::unique_lock lock(mutex_);
     writing_ = false;
     if (!ok && !ended_) ended_ = grpc::Status::CANCELLED;
@@ -80,6 +90,7 @@ class BidiStream : public RawBidiReactor,
   }
 
   void OnDone() override {
+    call_->Forget();
     Closed();
     if (added_) calls_->Remove(self_);
     calls_->Log(name_, told_caller_, *ended_, absl::Now() - start_);
@@ -109,13 +120,13 @@ class BidiStream : public RawBidiReactor,
   }
   const CallerInfo& caller() const { return caller_; }
 
-  // Its bytes count until the client has taken them.
-  void Write(const Response& response) {
+  // Its bytes count until the client has taken them: in `share`, if it was taken before the answer was made.
+  void Write(const Response& response, ByteBudget::Share share = {}) {
     Unsent answer;
     grpc::Status status = WriteMessage(response, &answer.buffer);
     if (!status.ok()) return End(std::move(status));
     const size_t bytes = answer.buffer.Length();
-    answer.share = calls_->memory().Take(bytes < kCounted ? 0 : bytes);
+    answer.share = share ? std::move(share) : calls_->memory().Take(bytes < kCounted ? 0 : bytes);
     if (!answer.share) return End(TooMuchInFlight());
     std::unique_lock lock(mutex_);
     if (ended_ && !ended_->ok()) return;  // nobody reads it any more
@@ -205,6 +216,7 @@ class BidiStream : public RawBidiReactor,
     }
     if (queue_.empty()) return;
     writing_ = true;
+    this->Touch();
     current_ = std::move(queue_.front().buffer);
     current_share_ = std::move(queue_.front().share);
     queue_.pop_front();
@@ -219,6 +231,7 @@ class BidiStream : public RawBidiReactor,
   const char* const name_;
   Executor* const executor_;
   const absl::Time start_ = absl::Now();
+  std::optional<Cancellable> call_;
   std::shared_ptr<BidiStream> self_;
   bool added_ = false;
   grpc::ByteBuffer message_;

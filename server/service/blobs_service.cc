@@ -84,9 +84,9 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* BlobsService::Put(grpc::CallbackServe
   return StartPut(calls_, blobs_, context, response);
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(grpc::CallbackServerContext* context,
                                                                 const grpc::ByteBuffer* request) {
-  return StartDeref(calls_, blobs_, limits_, allow_local_, request, &opening_here_);
+  return StartDeref(calls_, blobs_, limits_, allow_local_, context, request, &opening_here_);
 }
 
 }  // namespace tiffin::server

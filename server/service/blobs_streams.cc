@@ -74,20 +74,27 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
   bool Produce() override {
     if (at_ == refs_.size()) return false;
     MessageOfItems<v1::BatchDerefResponse> message;
-    while (at_ < refs_.size()) {
+    ByteBudget::Share share;  // of a message whose last blob is large, taken before that is read
+    while (at_ < refs_.size() && !share) {
       v1::BatchDerefResponse::Item* item = message.Add();
       item->set_index(index_++);
-      const absl::Status status = Fill(StrCat("refs[", at_, "]"), refs_[at_], item);
+      const absl::Status status = Fill(StrCat("refs[", at_, "]"), refs_[at_], item, &share);
+      if (!status.ok() && status == NoRoom()) {
+        End(TooMuchInFlight());
+        return false;
+      }
       if (!status.ok()) server::ToProto(status, item->mutable_status());
       ++at_;
       if (message.Full()) break;
     }
-    Write(message.Move());
+    Write(message.Move(), std::move(share));
     return true;
   }
 
+  static absl::Status NoRoom() { return absl::ResourceExhaustedError("no room"); }
+
   absl::Status Fill(const std::string& where, const v1::BlobRef& ref,
-                    v1::BatchDerefResponse::Item* item) {
+                    v1::BatchDerefResponse::Item* item, ByteBudget::Share* share) {
     TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(ref, limits_, where));
     TIFFIN_ASSIGN_OR_RETURN(const BlobView blob, blobs_->Find(caller().name_space, address));
     server::ToProto(blob.row.name, item->mutable_header()->mutable_name());
@@ -96,11 +103,16 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
     item->mutable_header()->set_json(blob.json);
     item->set_present(blob.row.size > kMaxBlob);
     if (item->present()) return absl::OkStatus();
+    if (blob.row.size >= kLarge) {
+      *share = calls_->memory().Take(2 * (blob.row.size + kLarge));  // as a message, and as its bytes
+      if (!*share) return NoRoom();
+    }
     TIFFIN_ASSIGN_OR_RETURN(*item->mutable_data(), blobs_->ReadWhole(blob.row));
     return absl::OkStatus();
   }
 
   static constexpr uint64_t kMaxBlob = 16 << 20;  // bytes that fit into a message
+  static constexpr uint64_t kLarge = 1 << 20;     // what a message of small ones has at most
 
   BlobCatalogue* const blobs_;
   const Limits limits_;
@@ -111,15 +123,15 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
 
 }  // namespace
 
-RawBidiReactor* BlobsService::BatchPut(grpc::CallbackServerContext*) {
+RawBidiReactor* BlobsService::BatchPut(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<BatchPutStream>(calls_, blobs_, limits_);
-  stream->Begin();
+  stream->Begin(context);
   return stream.get();
 }
 
-RawBidiReactor* BlobsService::BatchDeref(grpc::CallbackServerContext*) {
+RawBidiReactor* BlobsService::BatchDeref(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<BatchDerefStream>(calls_, blobs_, limits_);
-  stream->Begin();
+  stream->Begin(context);
   return stream.get();
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <utility>
 
 namespace tiffin::server {
@@ -11,7 +12,9 @@ namespace tiffin::server {
 // Threads: all methods may be called from any thread.
 class ByteBudget {
  public:
-  explicit ByteBudget(uint64_t bytes) : limit_(bytes) {}
+  // `refused` is called by each Take that finds too little left, on its thread.
+  explicit ByteBudget(uint64_t bytes, std::function<void()> refused = nullptr)
+      : limit_(bytes), refused_(std::move(refused)) {}
 
   // Bytes that were taken; given back by destruction.
   class Share {
@@ -41,7 +44,10 @@ class ByteBudget {
   Share Take(uint64_t bytes) {
     uint64_t used = used_;
     do {
-      if (bytes > 0 && used > 0 && (bytes > limit_ || used > limit_ - bytes)) return Share();
+      if (bytes > 0 && used > 0 && (bytes > limit_ || used > limit_ - bytes)) {
+        if (refused_) refused_();
+        return Share();
+      }
     } while (!used_.compare_exchange_weak(used, used + bytes));
     return Share(this, bytes);
   }
@@ -54,6 +60,7 @@ class ByteBudget {
 
  private:
   const uint64_t limit_;
+  const std::function<void()> refused_;
   std::atomic<uint64_t> used_{0};
 };
 

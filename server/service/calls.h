@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "server/service/byte_budget.h"
@@ -27,12 +28,40 @@
 
 namespace tiffin::server {
 
-// A stream that a drain ends.
+// A stream that a drain ends, or that others need the memory of. All methods may be called from any thread.
 class OpenStream {
  public:
   virtual ~OpenStream() = default;
-  // Ends the stream with UNAVAILABLE. May be called from any thread.
+  // Ends the stream with UNAVAILABLE.
   virtual void Drain() = 0;
+  // Ends it if it holds memory for a client that it waits for.
+  virtual void MakeRoom() {}
+
+  // Something came from the client, or went to it.
+  void Touch() { touched_ = std::chrono::steady_clock::now(); }
+  std::chrono::steady_clock::time_point touched() const { return touched_; }
+
+ private:
+  std::atomic<std::chrono::steady_clock::time_point> touched_{std::chrono::steady_clock::now()};
+};
+
+// The context of a call, to cancel it from any thread while it lives.
+class Cancellable {
+ public:
+  explicit Cancellable(grpc::CallbackServerContext* context) : context_(context) {}
+  void Cancel() {
+    std::lock_guard lock(mutex_);
+    if (context_ != nullptr) context_->TryCancel();
+  }
+  // The call is done.
+  void Forget() {
+    std::lock_guard lock(mutex_);
+    context_ = nullptr;
+  }
+
+ private:
+  std::recursive_mutex mutex_;  // gRPC may end the call from within
+  grpc::CallbackServerContext* context_;
 };
 
 inline grpc::Status DrainingStatus() {
@@ -45,6 +74,8 @@ grpc::Status TooMuchInFlight();
 struct CallLimits {
   uint64_t max_memory = uint64_t{512} << 20;  // bytes of all calls in flight
   uint64_t stream_bytes = uint64_t{4} << 20;  // of one upload: read, not yet written
+  // For so long a client may let memory lie that others are refused for want of.
+  std::chrono::milliseconds idle = std::chrono::seconds(15);
 };
 
 // Threads: all methods may be called from any thread.
@@ -54,7 +85,7 @@ class Calls {
   explicit Calls(const CallLimits& limits = {})
       : stream_bytes_(limits.stream_bytes),
         upload_bytes_(std::min(3 * limits.stream_bytes, std::max(limits.stream_bytes, limits.max_memory / 4))),
-        memory_(limits.max_memory), reads_(8), writes_(64),
+        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), reads_(8), writes_(64),
         streams_(16), uploads_(16), answers_(4), chores_(4) {}
 
   Executor& reads() { return reads_; }
@@ -93,6 +124,23 @@ class Calls {
     std::lock_guard lock(mutex_);
     open_.erase(stream);
     EndLocked();
+  }
+
+  // Ends streams that hold memory and whose clients have done nothing for long.
+  void MakeRoom() {
+    if (making_room_.exchange(true)) return;
+    chores_.Add([this] {
+      std::vector<std::shared_ptr<OpenStream>> idle;
+      {
+        std::lock_guard lock(mutex_);
+        const auto before = std::chrono::steady_clock::now() - idle_time_;
+        for (const auto& stream : open_) {
+          if (stream->touched() < before) idle.push_back(stream);
+        }
+      }
+      for (const auto& stream : idle) stream->MakeRoom();
+      making_room_ = false;
+    });
   }
 
   // Waits until no call and no stream is running. False: it took longer.
@@ -201,6 +249,8 @@ class Calls {
   static constexpr size_t kCounted = 64 << 10;
 
   const uint64_t stream_bytes_, upload_bytes_;
+  const std::chrono::milliseconds idle_time_;
+  std::atomic<bool> making_room_{false};
   ByteBudget memory_;
   CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_

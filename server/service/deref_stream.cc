@@ -46,8 +46,8 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                      public std::enable_shared_from_this<DerefReactor> {
  public:
   DerefReactor(Calls* calls, BlobCatalogue* blobs, const Limits& limits, bool allow_local,
-               const grpc::ByteBuffer* request)
-      : calls_(calls), blobs_(blobs), limits_(limits), allow_local_(allow_local),
+               grpc::CallbackServerContext* context, const grpc::ByteBuffer* request)
+      : calls_(calls), blobs_(blobs), limits_(limits), allow_local_(allow_local), call_(context),
         request_(request) {}
 
   void Begin(std::atomic<bool>* opening_here) {
@@ -70,8 +70,14 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     drained_ = true;
     stop_ = true;
   }
+  // A write that the client does not read can only be cancelled.
+  void MakeRoom() override {
+    if (writing_) call_.Cancel();
+  }
   void OnCancel() override { Cancel(); }
   void OnWriteDone(bool ok) override {
+    Touch();
+    writing_ = false;
     if (!ok) Cancel();
     if (stop_ || download_->AtHand()) {
       Send(IfDamaged::kOnlyTell);
@@ -80,6 +86,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
   }
   void OnDone() override {
+    call_.Forget();
     if (added_) calls_->Remove(self_);
     calls_->Log("Deref", caller_, status_, absl::Now() - start_);
     self_.reset();  // may delete this
@@ -114,6 +121,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
     if (response.header().has_local() || download_->done()) return EndWith(message_);
     // Without a buffer hint: such a write is done only when something else goes out.
+    writing_ = true;
     StartWrite(&message_);
   }
 
@@ -166,6 +174,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (!piece.ok()) return End(ToGrpc(piece.status()));
     message_ = ChunkMessage(*piece);
     if (download_->done()) return EndWith(message_);
+    writing_ = true;
     StartWrite(&message_);
   }
 
@@ -177,6 +186,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void EndWith(grpc::ByteBuffer& last) {
     status_ = grpc::Status::OK;
     const auto self = self_;
+    writing_ = true;
     StartWriteAndFinish(&last, grpc::WriteOptions(), grpc::Status::OK);
   }
 
@@ -184,12 +194,14 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   BlobCatalogue* const blobs_;
   const Limits& limits_;
   const bool allow_local_;
+  Cancellable call_;
   const grpc::ByteBuffer* const request_;
   const absl::Time start_ = absl::Now();
   std::shared_ptr<DerefReactor> self_;
   bool added_ = false;
   std::atomic<bool> drained_{false}, cancelled_{false};
-  std::atomic<bool> stop_{false};  // one of the two
+  std::atomic<bool> stop_{false};     // one of the two
+  std::atomic<bool> writing_{false};  // until the client has taken the message
   ByteBudget::Share share_;
   v1::Caller caller_;
   bool first_with_header_ = false;
@@ -202,9 +214,11 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartDeref(Calls* calls, BlobCatalogue* blobs,
                                                        const Limits& limits, bool allow_local,
+                                                       grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        std::atomic<bool>* opening_here) {
-  auto reactor = std::make_shared<DerefReactor>(calls, blobs, limits, allow_local, request);
+  auto reactor =
+      std::make_shared<DerefReactor>(calls, blobs, limits, allow_local, context, request);
   reactor->Begin(opening_here);
   return reactor.get();
 }

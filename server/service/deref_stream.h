@@ -16,6 +16,7 @@ namespace tiffin::server {
 // whether one is being opened on a thread of gRPC's; those that come meanwhile are handed over.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartDeref(Calls* calls, BlobCatalogue* blobs,
                                                        const Limits& limits, bool allow_local,
+                                                       grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        std::atomic<bool>* opening_here);
 

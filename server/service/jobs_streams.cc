@@ -371,21 +371,21 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
 
 }  // namespace
 
-RawBidiReactor* JobsService::SubmitBatch(grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::SubmitBatch(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<SubmitBatchStream>(calls_, store_);
-  stream->Begin();
+  stream->Begin(context);
   return stream.get();
 }
 
-RawBidiReactor* JobsService::BatchGetResults(grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::BatchGetResults(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<BatchGetResultsStream>(calls_, store_);
-  stream->Begin();
+  stream->Begin(context);
   return stream.get();
 }
 
-RawBidiReactor* JobsService::Await(grpc::CallbackServerContext*) {
+RawBidiReactor* JobsService::Await(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<AwaitStreamReactor>(calls_, store_);
-  stream->Begin();
+  stream->Begin(context);
   return stream.get();
 }
 

@@ -36,9 +36,18 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     StartRead(&message_);
   }
   void Drain() override { End(DrainingStatus()); }
+  // What came of it stays, if it can be resumed.
+  void MakeRoom() override {
+    {
+      std::lock_guard lock(mutex_);
+      if (working_) return;  // it is the disk that it waits for
+    }
+    End(TooMuchInFlight());
+  }
   void OnCancel() override { End(grpc::Status::CANCELLED); }
 
   void OnReadDone(bool ok) override {
+    Touch();
     std::unique_lock lock(mutex_);
     if (ended_) return;  // it may have finished: nothing of gRPC's may be touched
     if (ok) {

@@ -122,6 +122,14 @@ absl::StatusOr<BlobView> BlobCatalogue::Find(std::string_view name_space,
   return view;
 }
 
+// Whoever reads goes by dtype and shape.
+static bool HasItsSize(const BlobRow& row) {
+  const absl::StatusOr<DType> dtype = ParseDType(row.name.dtype);
+  if (!dtype.ok()) return false;
+  const absl::StatusOr<uint64_t> bytes = ArrayBytes(*dtype, row.name.shape);
+  return bytes.ok() && *bytes == row.size;
+}
+
 absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& blob,
                                                                IfDamaged if_damaged) {
   BlobRow row = blob;
@@ -130,7 +138,8 @@ absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& b
       return absl::DataLossError(StrCat(row.name.ToText(), " is damaged; put it again"));
     }
     absl::StatusOr<std::shared_ptr<BlobReader>> reader =
-        store_->Open({row.location, row.checksums, nullptr}, row.size);
+        HasItsSize(row) ? store_->Open({row.location, row.checksums, nullptr}, row.size)
+                        : absl::DataLossError(StrCat("the index has it with ", row.size, " bytes"));
     if (reader.ok()) return reader;
     const bool gone = absl::IsNotFound(reader.status());
     if (absl::IsDataLoss(reader.status()) || (gone && attempt == 2)) {

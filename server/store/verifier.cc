@@ -56,10 +56,10 @@ class Verifier::Pass {
     }));
     paced_from_ = owner_.clock_->Steady();
     if (*after == 0) {
-      TIFFIN_RETURN_IF_ERROR(CheckJobs());
-      TIFFIN_RETURN_IF_ERROR(CheckResults());
-      TIFFIN_RETURN_IF_ERROR(CheckAliases());
-      TIFFIN_RETURN_IF_ERROR(CheckValues());
+      TIFFIN_RETURN_IF_ERROR(GoOn(CheckJobs(), "the rows of jobs"));
+      TIFFIN_RETURN_IF_ERROR(GoOn(CheckResults(), "results"));
+      TIFFIN_RETURN_IF_ERROR(GoOn(CheckAliases(), "aliases"));
+      TIFFIN_RETURN_IF_ERROR(GoOn(CheckValues(), "the digests of values"));
     }
     TIFFIN_RETURN_IF_ERROR(EachPage<BlobRow>(
         [&](JobReader& reader) { return reader.ListAllBlobs(*after, kPage); },
@@ -71,10 +71,21 @@ class Verifier::Pass {
           return absl::OkStatus();
         }));
     ++owner_.counters_.passes;
-    return TellNow();
+    *after = 0;
+    TIFFIN_RETURN_IF_ERROR(TellNow());
+    return obstacle_;
   }
 
  private:
+  // What cannot be looked at keeps nothing else from being checked: it is told at the end. Only who stops the pass does.
+  absl::Status GoOn(const absl::Status& status, std::string_view what) {
+    if (status.ok() || absl::IsCancelled(status)) return status;
+    const absl::Status told = Annotate(status, StrCat("not all could be checked: ", what));
+    spdlog::error("event=verify error=\"{}\"", told.ToString());
+    if (obstacle_.ok()) obstacle_ = told;
+    return absl::OkStatus();
+  }
+
   // Until a page is empty, each on a snapshot of its own. `check` moves on what `list` begins with.
   template <typename Row>
   absl::Status EachPage(const std::function<absl::StatusOr<std::vector<Row>>(JobReader&)>& list,
@@ -183,7 +194,7 @@ class Verifier::Pass {
     for (int attempt = 0;; ++attempt) {
       const absl::StatusOr<Finding> found = Examine(Unmarked(row));
       const bool gone = absl::IsNotFound(found.status());
-      if (!found.ok() && !gone) return found.status();
+      if (!found.ok() && !gone) return GoOn(found.status(), row.name.ToText());
       if (found.ok() && found->what.empty() && !IsDamaged(row)) break;
       // A disk that fails may work again in a moment: its blobs are not given up for that.
       if (found.ok() && found->unreadable && attempt + 1 < kTries) {
@@ -306,6 +317,7 @@ class Verifier::Pass {
   const Options options_;
   const Tell tell_;
   VerifyProgress progress_;
+  absl::Status obstacle_;  // the first
   uint64_t paced_ = 0;  // bytes read, of results too
   SteadyTime told_, paced_from_;
 };
@@ -351,7 +363,8 @@ void Verifier::RunInBackground(Background background, SteadyTime next) {
       after = 0;
     } else if (!absl::IsCancelled(status)) {
       spdlog::warn("event=verify error=\"{}\"", status.ToString());
-      next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+      // A pass that was broken off goes on soon.
+      if (after != 0) next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
     }
   }
 }

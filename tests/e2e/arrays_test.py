@@ -16,6 +16,13 @@ NESTED = [
     [("a", (((("<i2", (2,)), (3,)), (2, 2)), (1,)))],
     [("a", ([("x", "<f4"), ("y", ">u2", (2,))], (2,)), (3, 1)), ("b", "c16")],
 ]
+# What HDF5 has no compound for, or h5py no way to read it: names end at a NUL, no two are equal, two halves look like
+# a complex number, too many fields for a header.
+NO_COMPOUND = [
+    [("a\0b", "<i4"), ("a\0c", "<i4")], [("\0x", "<i4")], [("r", "<f2"), ("i", "<f2")],
+    [("f%d" % i, "<f8") for i in range(3000)],
+]
+MANY_FIELDS = [("f%d" % i, "<f8") for i in range(1000)]
 # Elements of no bytes, and fields of none.
 NOTHING = [
     "S0", "U0", ">U0", [("a", "V0")], [("a", "<i4", (2, 0))],
@@ -31,7 +38,7 @@ OF_VERSIONS = ["<i4", ">f8", "S3", ">U5", "M8[ns]", made.STRUCTURED[0], made.STR
 # A pack of its own each, and more messages than one.
 BIG = ["<f8", ">i2", "c16", "M8[ns]", made.STRUCTURED[2]]
 BIG_BYTES = 3 << 19
-HDF5_ROOM = 30000  # what is longer than this, the server does not put into HDF5's headers
+HDF5_ROOM = 64000  # what is longer than this, the server does not put into HDF5's headers
 
 
 def filled(dtype, shape):
@@ -75,7 +82,7 @@ def in_each_order(*what):
 
 
 def table():
-    specs = made.SIMPLE + made.STRUCTURED + NESTED + NOTHING
+    specs = made.SIMPLE + made.STRUCTURED + NESTED + NOTHING + NO_COMPOUND + [MANY_FIELDS]
     what = [(spec, shape) for spec in specs for shape in SHAPES]
     what += [(spec, shape, version) for spec in OF_VERSIONS for shape in SHAPES[::2]
              for version in VERSIONS]
@@ -113,7 +120,7 @@ def has_part_of_no_bytes(dtype):
 
 def read_dtype(case):
     """The dtype in which h5py gives the array: its own, but for what HDF5 has no way to say."""
-    if has_part_of_no_bytes(case.dtype) or len(case.named["dtype"]) >= HDF5_ROOM:
+    if has_part_of_no_bytes(case.dtype) or case.dtype in map(numpy.dtype, NO_COMPOUND):
         return numpy.dtype("V%d" % case.dtype.itemsize)
     written = h5py_type(case.dtype, case.array.shape)
     titles_or_nul = "(('" in str(case.dtype) or "\\x00" in str(case.dtype)
@@ -320,6 +327,8 @@ class ArraysTest(unittest.TestCase):
             comparable = case.dtype != numpy.dtype(">c32")
             # Nor are types described whose description would hardly fit into HDF5's headers.
             comparable = comparable and len(case.named["dtype"]) < HDF5_ROOM
+            # Written by h5py, but not read.
+            comparable = comparable and case.dtype not in map(numpy.dtype, NO_COMPOUND)
             if expected is not None and comparable:
                 self.compared += 1
                 self.assertTrue(self.dataset(self.packs, case).id.get_type().equal(expected))

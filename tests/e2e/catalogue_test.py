@@ -5,7 +5,8 @@ import h5py
 import numpy
 
 from blob_support import name_of, parts, text_of
-from support import Server
+from support import Server, caller
+from tiffin.v1 import admin_pb2
 
 
 class Catalogue(unittest.TestCase):
@@ -55,6 +56,18 @@ class Catalogue(unittest.TestCase):
         self.assertEqual(again.returncode, 2)
         self.assertIn("--force", again.stderr)
         self.assertEqual(self.tiffin(server, "catalogue", "--force", self.out).returncode, 0)
+
+    def test_messages_are_short_however_long_the_names(self):
+        server = self.serve("--allow-local")
+        dtype = numpy.dtype([("field %d" % i, "i1") for i in range(2000)])
+        arrays = [numpy.full(1, i, dtype) for i in range(60)]  # of names of 40 kB
+        for array in arrays:
+            self.put(server, array)
+        pages = list(server.admin.Catalogue(admin_pb2.CatalogueRequest(caller=caller())))
+        self.assertGreater(len(pages), 1)
+        self.assertLess(max(page.ByteSize() for page in pages), 1 << 21)
+        self.assertEqual({entry.name.key for page in pages for entry in page.entries},
+                         {name_of(array).key for array in arrays})
 
     def test_blobs_of_one_key_have_numbers(self):
         server = self.serve("--allow-local")

@@ -58,7 +58,7 @@ class Refused(unittest.TestCase):
             os.makedirs(os.path.join(self.data, name))
             with open(os.path.join(self.data, name, "thesis.txt"), "w") as file:
                 file.write("five years")
-            self.refused("no data folder of tiffin", "neither LOCK nor tiffin.db")
+            self.refused("no data folder of tiffin", "but no tiffin.db")
             self.assertEqual(os.listdir(os.path.join(self.data, name)), ["thesis.txt"])
 
     def test_a_database_of_something_else(self):

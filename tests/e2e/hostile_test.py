@@ -90,6 +90,33 @@ class HostileTest(unittest.TestCase):
         for end in ends:
             end.close()
 
+    def test_more_connections_than_descriptors(self):
+        server = Server()
+        self.addCleanup(server.close)
+        with open(f"/proc/{server.process.pid}/maps", encoding="utf-8") as maps:
+            if "libubsan" in maps.read():
+                self.skipTest("UndefinedBehaviorSanitizer takes objects for bad ones when it has no descriptor")
+        limit = len(os.listdir(f"/proc/{server.process.pid}/fd")) + 30
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        host, port = server.address.rsplit(":", 1)
+        ends = [socket.create_connection((host, int(port)), 20) for _ in range(100)]
+        closed = 0
+        for end in ends:  # those that there was no descriptor for are told so, and do not hang
+            end.settimeout(0.2)
+            try:
+                closed += end.recv(1) == b""
+            except ConnectionError:
+                closed += 1
+            except TimeoutError:
+                pass
+        self.assertGreater(closed, 30)
+        for end in ends:
+            end.close()
+        # Once there are descriptors again, all goes on.
+        fresh = grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.addCleanup(fresh.close)
+        jobs_pb2_grpc.JobsStub(fresh).Renew(jobs_pb2.RenewRequest(caller=caller()), wait_for_ready=True, timeout=60)
+
     def test_what_is_no_http2(self):
         for bytes_ in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 10_000, os.urandom(100_000),
                        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

@@ -1,10 +1,12 @@
 """What the server's memory grows by, at most: each test has a server of its own, whose cap is small."""
-import itertools, json, os, socket, struct, unittest
+import itertools, json, os, socket, struct, threading, unittest
 
 import grpc
+import numpy
 
+from blob_support import header, key_of, name_of, parts
 from support import Server, batch, caller, get, job, record, store, submit, until
-from tiffin.v1 import admin_pb2, common_pb2, jobs_pb2
+from tiffin.v1 import admin_pb2, blobs_pb2, blobs_pb2_grpc, common_pb2, jobs_pb2
 
 MIB = 1 << 20
 CAP = 128 * MIB
@@ -225,6 +227,96 @@ class MemoryTest(unittest.TestCase):
         self.assertLess(self.grows(lambda: items.extend(batch(self.server.jobs.SubmitBatch, request))), CAP)
         self.assertEqual({item.response.outcome for item in items}, {jobs_pb2.FAILED})
         self.assertLess(sum(item.ByteSize() for item in items), 24 * MIB)
+
+
+class IdleStreamsTest(unittest.TestCase):
+    """Clients that hold memory and do nothing with it give way once others are refused."""
+
+    def setUp(self):
+        self.server = Server("--max-memory", str(64 * MIB), "--idle-time", "0.5")
+        self.addCleanup(self.server.close)
+        self.channel = grpc.insecure_channel(self.server.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self.addCleanup(self.channel.close)
+        self.others = blobs_pb2_grpc.BlobsStub(self.channel)  # a connection of their own
+        self.array = numpy.random.default_rng(1).random(4 << 20)  # more than lies on the way
+        self.name = name_of(self.array)
+        self.server.blobs.Put(parts(self.name, self.array.tobytes()))
+
+    def outcome(self, call):
+        try:
+            call()
+            return grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            return error.code()
+
+    def deref(self, blobs):
+        return blobs.Deref(blobs_pb2.DerefRequest(caller=caller(), ref=blobs_pb2.BlobRef(name=self.name)))
+
+    def gives_way(self, call):
+        """Refused at first, maybe, but not for long."""
+        codes = set()
+
+        def done():
+            codes.add(self.outcome(call))
+            return grpc.StatusCode.OK in codes
+        until(done)
+        self.assertLessEqual(codes, {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED})
+
+    def test_uploads_that_send_nothing(self):
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+
+        def idle():
+            yield header(common_pb2.BlobName(dtype="uint8", shape=[8 * MIB]))
+            gone.wait()
+        calls = [self.others.Put.future(idle()) for _ in range(12)]
+        other = numpy.random.default_rng(2).random(200_000)
+        until(lambda: any(call.done() for call in calls))  # there was no room for all
+        self.gives_way(lambda: self.server.blobs.Put(parts(name_of(other), other.tobytes())))
+        gone.set()  # those that are left end with too few bytes
+        ended = [call for call in calls if call.code() != grpc.StatusCode.INVALID_ARGUMENT]
+        self.assertEqual({call.code() for call in ended}, {grpc.StatusCode.RESOURCE_EXHAUSTED})
+        for call in ended:
+            self.assertIn(b"google.rpc.RetryInfo", dict(call.trailing_metadata())["grpc-status-details-bin"])
+
+    def test_an_upload_of_which_nothing_came_takes_no_space(self):
+        name = common_pb2.BlobName(dtype="uint8", shape=[64 * MIB], key=bytes(32))
+        uploads = os.path.join(self.server.data, "uploads")
+        gone = threading.Event()
+
+        def idle():
+            yield header(name)
+            gone.wait(60)
+        call = self.others.Put.future(idle())
+        until(lambda: os.listdir(uploads))
+        call.cancel()
+        gone.set()
+        until(lambda: not os.listdir(uploads))
+
+    def test_downloads_that_are_not_read(self):
+        calls = [self.deref(self.others) for _ in range(60)]
+        until(lambda: any(call.done() for call in calls))  # there was no room for all
+        self.gives_way(lambda: list(self.deref(self.server.blobs)))
+        codes = {self.outcome(lambda call=call: list(call)) for call in calls}
+        self.assertLessEqual(codes, {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OK})
+        self.assertIn(grpc.StatusCode.CANCELLED, codes)
+
+    def test_batches_that_are_not_read(self):
+        blob = os.urandom(12 * MIB)
+        name = common_pb2.BlobName(dtype="uint8", shape=[len(blob)], key=key_of("uint8", [len(blob)], blob))
+        self.server.blobs.Put(parts(name, blob))
+        request = blobs_pb2.BatchDerefRequest(caller=caller(), refs=[blobs_pb2.BlobRef(name=name)] * 3)
+        before = self.anonymous()
+        calls = [self.others.BatchDeref(iter([request])) for _ in range(30)]
+        until(lambda: sum(call.done() for call in calls) >= 25)
+        self.assertLess(self.anonymous() - before, 3 * 64 * MIB)  # all of them are 1,080 MiB
+        self.gives_way(lambda: list(self.server.blobs.BatchDeref(iter([request]))))
+        codes = {self.outcome(lambda call=call: list(call)) for call in calls}
+        self.assertLessEqual(codes, {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OK})
+
+    def anonymous(self):
+        with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))
 
 
 if __name__ == "__main__":

@@ -286,6 +286,43 @@ class RegistryTest(unittest.TestCase):
         self.refused("arguments[0].data: expected an object",
                      lambda: submit(told, job("m.f", dict(odd, data=[]))))
 
+    def test_classes_known_by_their_bases_are_checked_as_those(self):
+        told = self.start("--bases", "fixtures.MyDict=builtins.dict", "--bases", "m.Colour=enum.StrEnum",
+                          "--bases", "m.Count=m.Colour")
+
+        def record(kind, **members):
+            return dict(NOODLES, type="<object>", **{"class": kind}, **members)
+
+        for good in (record("fixtures.MyDict", data={"a": 1}), record("m.Colour", data="RED"),
+                     record("m.Count", data="ONE")):
+            self.assertEqual(submit(told, job("m.f", good)).outcome, jobs_pb2.GRANTED)
+        for bad, error in ((record("fixtures.MyDict"), "data: is missing"),
+                           (record("fixtures.MyDict", data=[1]), "data: expected an object, found list"),
+                           (record("fixtures.MyDict", data="a"), "data: expected an object, found string"),
+                           (record("m.Colour"), "data: is missing"),
+                           (record("m.Colour", data=1), "data: expected a string, found integer"),
+                           (record("m.Count", data={}), "data: expected a string, found object")):
+            with self.subTest(bad):
+                self.refused("arguments[0]." + error, lambda bad=bad: submit(told, job("m.f", bad)))
+
+    def test_a_scalar_s_dtype_is_that_of_its_class(self):
+        server = self.start()
+
+        def scalar(kind, dtype, size):
+            of = dict(NOODLES, type="<object>", **{"class": "builtins.bytes"},
+                      data=base64.b64encode(bytes(size)).decode())
+            return dict(NOODLES, type="<object>", **{"class": kind}, data={"dtype": dtype, "bytes": of})
+
+        for good in (scalar("numpy.float64", "float64", 8), scalar("numpy.longlong", "int64", 8),
+                     scalar("numpy.str_", "<U2", 8), scalar("numpy.datetime64", "datetime64[ns]", 8),
+                     scalar("numpy.void", "|V3", 3), scalar("numpy.bool", "bool", 1)):
+            self.assertEqual(submit(server, job("m.f", good)).outcome, jobs_pb2.GRANTED)
+        for kind, dtype, size in (("numpy.float64", "int64", 8), ("numpy.float64", "float32", 4),
+                                  ("numpy.int8", "uint8", 1), ("numpy.str_", "|S8", 8)):
+            with self.subTest(kind, dtype=dtype):
+                self.refused(f"arguments[0].data.dtype: {dtype} is not that of a {kind}",
+                             lambda: submit(server, job("m.f", scalar(kind, dtype, size))))
+
     def test_describe_tells_what_the_running_server_knows(self):
         def described(server):
             answer = server.admin.Describe(admin_pb2.DescribeRequest(caller=caller()))
@@ -368,7 +405,7 @@ class SpectraPlugin(unittest.TestCase):
         samples = self.SPECTRUM["data"]["samples"]
         for error, spectrum in [
                 (".data.unit: expected nm, angstrom or um", self.changed(unit="parsec")),
-                (".data.start: expected a number above zero", self.changed(start=0)),
+                (".data.start: expected a finite number above zero", self.changed(start=0)),
                 (".data.step: expected a number, found null", self.changed(step=None)),
                 (".data.samples: expected a record <object> numpy.ndarray, found list",
                  self.changed(samples=[1.5, 2.5])),

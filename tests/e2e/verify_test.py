@@ -118,6 +118,45 @@ class Verify(unittest.TestCase):
         self.assertEqual((code, total["damaged_blobs"]), (0, 0))
         self.assertEqual([self.hit(key) for key in keys], [True] * 6)
 
+    def test_what_cannot_be_looked_at_hides_no_damage(self):
+        rng = numpy.random.default_rng(7)
+        hidden, flipped = rng.random(400_000), rng.random(400_001)
+        self.put(hidden)
+        self.put(flipped)
+        key = self.made(1, flipped)
+        path, offset = self.place(flipped)
+        self.flip(path, offset + 8)
+        path, _ = self.place(hidden)
+        self.server.stop()
+        os.rename(path, path + ".away")
+        os.symlink(os.path.basename(path), path)  # to itself: it cannot be opened
+        self.server.start()
+        done = subprocess.run([os.environ["TIFFIN_CLI_BINARY"], "--server", self.server.address, "--json", "verify"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("not all could be checked: " + text_of(name_of(hidden).key), done.stderr)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["name"]["key"] for line in lines if "name" in line], [text_of(name_of(flipped).key)])
+        self.assertFalse(self.hit(key))
+
+    def test_a_shape_that_the_index_has_wrong_ends_no_server(self):
+        array = numpy.zeros(50_000_000)  # 400 MB
+        self.put(array)
+        self.server.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(self.server.data, "tiffin.db"))) as database, database:
+            changed = database.execute("UPDATE blobs SET shape = '90000000' WHERE shape = '50000000'").rowcount
+        self.assertEqual(changed, 1)
+        self.server.start()
+        ref = blobs_pb2.BlobRef(name=name_of(array))
+        ref.name.shape[:] = [90_000_000]
+        slab = blobs_pb2.Slab(dimensions=[blobs_pb2.Slab.Dimension(start=89_000_000, count=1, stride=1)])
+        with self.assertRaises(grpc.RpcError) as caught:
+            list(self.server.blobs.Deref(blobs_pb2.DerefRequest(caller=caller(), ref=ref, slab=slab)))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DATA_LOSS)
+        self.assertIn("the index has it with 400000000 bytes", caught.exception.details())
+        self.put(array)  # it serves on
+        list(self.server.blobs.Deref(blobs_pb2.DerefRequest(caller=caller(), ref=blobs_pb2.BlobRef(name=name_of(array)), limit=8)))
+
     def test_damage_that_sealing_finds_makes_misses_too(self):
         arrays = [numpy.full(2000, i) for i in range(3)]
         keys = []

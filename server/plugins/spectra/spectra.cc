@@ -4,6 +4,7 @@
 //    "data": {"unit": "nm", "start": 400.0, "step": 0.5, "samples": <numpy.ndarray record>}}
 //
 // The wavelength of sample i is start + i * step; samples are float32 or float64, at least two.
+#include <cmath>
 #include <memory>
 
 #include "common/plugin.h"
@@ -30,10 +31,11 @@ absl::Status Unit(const Value& value, const PathLink& where) {
 // In units of length: more than nothing.
 absl::Status Length(const Value& value, const PathLink& where) {
   TIFFIN_RETURN_IF_ERROR(tiffin::AnyNumber(value, where));
-  const int64_t* integer = value.if_int64();
   const double* real = value.if_double();
-  if ((integer && *integer > 0) || (real && *real > 0)) return absl::OkStatus();
-  return BadRecord(where, "expected a number above zero");
+  const int64_t* integer = value.if_int64();
+  if (real != nullptr && std::isfinite(*real) && *real > 0) return absl::OkStatus();
+  if (integer != nullptr && *integer > 0) return absl::OkStatus();
+  return BadRecord(where, "expected a finite number above zero, an integer of 64 bits at most");
 }
 
 // dtype and shape of an array record, inline or a ref. NOT_FOUND if it is neither: a file on a
@@ -70,7 +72,7 @@ class SpectrumSerialiser : public tiffin::RecordSerialiser {
                      const PathLink& where) const override {
     const PathLink data_path(where, "data");
     if (ref.has_value()) {
-      if (std::holds_alternative<tiffin::ValueRef>(*ref)) return absl::OkStatus();  // checked when it came
+      if (std::holds_alternative<tiffin::ValueRef>(*ref)) return absl::OkStatus();  // another record's data
       return BadRecord(data_path, "a ref to an array, where a spectrum has none");
     }
     const Value* data = record.Find("data");

@@ -21,8 +21,9 @@ class ScriptedConnection : public Connection {
  public:
   absl::Status health = absl::OkStatus();
   absl::StatusOr<v1::GetResultResponse> result = absl::NotFoundError("never computed");
-  std::vector<v1::AliasResponse> alias_pages;
+  std::vector<absl::StatusOr<v1::AliasResponse>> alias_pages;
   std::vector<v1::AliasRequest> alias_requests;
+  int invalidations = 0;
 
   absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest&) override {
     return NotScripted();
@@ -52,9 +53,13 @@ class ScriptedConnection : public Connection {
   absl::StatusOr<v1::AliasResponse> Alias(const v1::AliasRequest& request) override {
     alias_requests.push_back(request);
     if (alias_pages.empty()) return NotScripted();
-    v1::AliasResponse page = alias_pages.front();
+    absl::StatusOr<v1::AliasResponse> page = alias_pages.front();
     alias_pages.erase(alias_pages.begin());
     return page;
+  }
+  absl::StatusOr<v1::InvalidateResponse> Invalidate(const v1::InvalidateRequest&) override {
+    ++invalidations;
+    return absl::UnavailableError("away");
   }
   absl::StatusOr<v1::FindMissingResponse> FindMissing(const v1::FindMissingRequest&) override {
     return NotScripted();
@@ -215,6 +220,20 @@ TEST_F(Cli, AliasListReadsAllPages) {
   EXPECT_EQ(connection_->alias_requests[1].caller().namespace_(), "ns");
   const std::string text = out_.str();
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
+}
+
+TEST_F(Cli, WhatIsReadIsAskedForAgainWhatIsDeletedIsNot) {
+  const absl::Status away = absl::UnavailableError("away");
+  connection_->alias_pages = {away, v1::AliasResponse()};
+  EXPECT_EQ(Run({"alias", "list", "p"}), kDone);
+  EXPECT_EQ(connection_->alias_requests.size(), 2u);
+  // Had the first try done it, a second would say that there is none; or take back what came after it.
+  connection_->alias_pages = {away, v1::AliasResponse()};
+  EXPECT_EQ(Run({"alias", "delete", "p", "n"}), kUnreachable);
+  EXPECT_EQ(connection_->alias_requests.size(), 3u);
+  connection_->invalidations = 0;
+  EXPECT_EQ(Run({"invalidate", "--function", "f"}), kUnreachable);
+  EXPECT_EQ(connection_->invalidations, 1);
 }
 
 TEST_F(Cli, KeysAreThoseOfTheVectors) {

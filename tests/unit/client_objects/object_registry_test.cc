@@ -367,6 +367,11 @@ TEST(OpaqueObjects, KeepTheBytesOfWhatIsNothingElse) {
   EXPECT_EQ(Must(registry.Decode<Point>(record)), (Point{1, -1}));
   EXPECT_THAT(std::string(registry.Encode(Planet()).status().message()),
               HasSubstr("is more than its bytes: it needs a serialiser"));
+  // The bytes of these are an address, another one each run.
+  const Point point{1, 2};
+  EXPECT_FALSE(registry.Encode(&point).ok());
+  EXPECT_FALSE(registry.Encode(std::ref(point)).ok());
+  EXPECT_FALSE(registry.Encode(std::span<const Point>(&point, 1)).ok());
 }
 
 }  // namespace

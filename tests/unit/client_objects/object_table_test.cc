@@ -201,6 +201,26 @@ TEST(Table, VariantsAreWhatTheyHold) {
                         "string, found list"));
 }
 
+TEST(Table, VariantsKeepAllDigits) {
+  using V = std::variant<float, double>;
+  Both(V(0.1), "0.1");
+  Both(V(0.5f), "0.5");
+  EXPECT_EQ(Back<V>("0.10000000149011612"), V(0.1f));
+  EXPECT_EQ(Back<V>("3"), V(3.0f));
+  EXPECT_EQ((Back<std::variant<float, std::string>>("0.1")), (std::variant<float, std::string>(0.1f)));
+  EXPECT_TRUE(std::isnan(std::get<float>(Back<V>("NaN"))));
+}
+
+TEST(Table, TextThatIsNoUtf8IsRefused) {
+  const std::string bad = "gr\xfc\xdf";
+  EXPECT_EQ(to_json(bad).status().message(),
+            "a string that is no UTF-8, from its byte 2 on; bytes go as a vector<byte>");
+  EXPECT_FALSE(to_json(std::string_view(bad)).ok());
+  EXPECT_FALSE(to_json(bad.c_str()).ok());
+  EXPECT_FALSE((to_json(std::map<std::string, int>{{bad, 1}})).ok());
+  EXPECT_EQ(Json(std::string("\xed\xa0\x80")), "\"\\ud800\"");  // a lone surrogate, as Python has them
+}
+
 // What never comes.
 class NoBlobs : public ObjectBlobs {
  public:
@@ -243,6 +263,8 @@ TEST(Table, Times) {
   Both(std::chrono::system_clock::time_point(std::chrono::seconds(1)),
        Rec("tiffin.time", "1000000000"));
   EXPECT_FALSE(to_json(std::chrono::hours(24 * 366 * 300)).ok());
+  Both(std::chrono::nanoseconds::max(), Rec("tiffin.duration", "9223372036854775807"));
+  Both(std::chrono::system_clock::time_point::max(), Rec("tiffin.time", "9223372036854775807"));
   EXPECT_EQ(Error<std::chrono::seconds>(Rec("tiffin.duration", "1.5")),
             "data: expected an integer of 64 bits, found double");
 }

@@ -255,6 +255,11 @@ TEST(MakeRegistry, NamesWhatIsNoRegistry) {
   EXPECT_THAT(error({.spec = "base+/nowhere/x.so"}),
               HasSubstr("plug-in /nowhere/x.so: there is no such file"));
   EXPECT_THAT(error({.bases = {"m.A"}}), HasSubstr("bases \"m.A\": expected CLASS=BASE"));
+  EXPECT_THAT(error({.bases = {"m.A=m.B", "m.B=builtins.dcit"}}),
+              HasSubstr("bases \"m.B=builtins.dcit\": no class builtins.dcit is known here"));
+  EXPECT_THAT(error({.bases = {"builtins.tuple=builtins.dict"}}),
+              HasSubstr("builtins.tuple has checks of its own"));
+  EXPECT_TRUE(MakeRegistry({.bases = {"m.A=m.B", "m.B=enum.StrEnum"}}).ok());
 }
 
 }  // namespace

@@ -42,9 +42,26 @@ TEST_F(DataFolderTest, AFolderOfSomethingElseIsLeftAlone) {
   std::ofstream(path_ / "thesis.tex") << "x";
   EXPECT_NE(Refusal(path_).find("it holds thesis.tex"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(path_ / "LOCK"));
-  // One that was used before may hold more than its own.
+  // Others have a LOCK, and names like ours.
   std::ofstream(path_ / "LOCK") << "";
+  EXPECT_NE(Refusal(path_).find("it holds thesis.tex"), std::string::npos);
+  std::ofstream(path_ / "tiffin.dbx") << "";
+  EXPECT_NE(Refusal(path_).find("but no tiffin.db"), std::string::npos);
+  // One that was used before may hold more than its own.
+  std::ofstream(path_ / "tiffin.db") << "";
   EXPECT_TRUE(DataFolder::Open(path_).ok());
+}
+
+TEST_F(DataFolderTest, FoldersThatAreSweptMakeNoFolderOurs) {
+  std::filesystem::create_directory(path_ / "tmp");
+  EXPECT_NE(Refusal(path_).find("it holds tmp"), std::string::npos);
+}
+
+TEST_F(DataFolderTest, AFolderStaysLockedWhenItsLockFileIsRemoved) {
+  const auto folder = DataFolder::Open(path_);
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  std::filesystem::remove(path_ / "LOCK");
+  EXPECT_NE(Refusal(path_).find("though its LOCK is gone"), std::string::npos);
 }
 
 TEST_F(DataFolderTest, TheRootOfAFileSystemIsTaken) {
