@@ -90,7 +90,8 @@ absl::Status CheckLocal(const std::filesystem::path& path) {
 }
 
 absl::Status CheckWritable(const std::filesystem::path& path) {
-  for (const char* name : {".", "tiffin.db", "packs", "open", "uploads", "tmp"}) {
+  for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs", "open",
+                           "uploads", "tmp"}) {
     const std::filesystem::path part = path / name;
     std::error_code error;
     if (!std::filesystem::exists(part, error) && !error) continue;

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "common/status.h"
 #include "server/blobs/pack_file.h"
@@ -152,7 +153,9 @@ H5::DataType StoredTypeOf(const DType& type) {
     size_t bytes = 0;
     if (H5Tencode(stored.getId(), nullptr, &bytes) >= 0 && bytes <= kMaxHeaderBytes) return stored;
   } catch (const H5::Exception& error) {
-    spdlog::warn("event=opaque dtype=\"{}\" error=\"{}\"", DTypeName(type), error.getDetailMsg());
+    // Clients choose the names of fields.
+    spdlog::warn("event=opaque dtype=\"{}\" error=\"{}\"", absl::CHexEscape(DTypeName(type).substr(0, 300)),
+                 error.getDetailMsg());
   }
   H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
   if (H5Tset_tag(opaque.getId(), "") < 0) {

@@ -22,47 +22,12 @@
 #include "server/service/call_meter.h"
 #include "server/service/counted_messages.h"
 #include "server/service/executor.h"
+#include "server/service/open_stream.h"
 #include "server/service/tree_bytes.h"
 #include "tiffin/v1/common.pb.h"
 #include "tiffin/v1/jobs.pb.h"
 
 namespace tiffin::server {
-
-// A stream that a drain ends, or that others need the memory of. All methods may be called from any thread.
-class OpenStream {
- public:
-  virtual ~OpenStream() = default;
-  // Ends the stream with UNAVAILABLE.
-  virtual void Drain() = 0;
-  // Ends it if it holds memory for a client that it waits for.
-  virtual void MakeRoom() {}
-
-  // Something came from the client, or went to it.
-  void Touch() { touched_ = std::chrono::steady_clock::now(); }
-  std::chrono::steady_clock::time_point touched() const { return touched_; }
-
- private:
-  std::atomic<std::chrono::steady_clock::time_point> touched_{std::chrono::steady_clock::now()};
-};
-
-// The context of a call, to cancel it from any thread while it lives.
-class Cancellable {
- public:
-  explicit Cancellable(grpc::CallbackServerContext* context) : context_(context) {}
-  void Cancel() {
-    std::lock_guard lock(mutex_);
-    if (context_ != nullptr) context_->TryCancel();
-  }
-  // The call is done.
-  void Forget() {
-    std::lock_guard lock(mutex_);
-    context_ = nullptr;
-  }
-
- private:
-  std::recursive_mutex mutex_;  // gRPC may end the call from within
-  grpc::CallbackServerContext* context_;
-};
 
 inline grpc::Status DrainingStatus() {
   return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is stopping");

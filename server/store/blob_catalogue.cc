@@ -13,6 +13,14 @@ namespace {
 
 constexpr int kStatJobs = 100;  // jobs listed by Stat, each way
 
+// Whoever reads goes by dtype and shape.
+bool HasItsSize(const BlobRow& row) {
+  const absl::StatusOr<DType> dtype = ParseDType(row.name.dtype);
+  if (!dtype.ok()) return false;
+  const absl::StatusOr<uint64_t> bytes = ArrayBytes(*dtype, row.name.shape);
+  return bytes.ok() && *bytes == row.size;
+}
+
 }  // namespace
 
 std::string Missing::ToText() const {
@@ -120,14 +128,6 @@ absl::StatusOr<BlobView> BlobCatalogue::Find(std::string_view name_space,
     return absl::OkStatus();
   }));
   return view;
-}
-
-// Whoever reads goes by dtype and shape.
-static bool HasItsSize(const BlobRow& row) {
-  const absl::StatusOr<DType> dtype = ParseDType(row.name.dtype);
-  if (!dtype.ok()) return false;
-  const absl::StatusOr<uint64_t> bytes = ArrayBytes(*dtype, row.name.shape);
-  return bytes.ok() && *bytes == row.size;
 }
 
 absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& blob,

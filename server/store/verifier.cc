@@ -80,7 +80,8 @@ class Verifier::Pass {
   // What cannot be looked at keeps nothing else from being checked: it is told at the end. Only who stops the pass does.
   absl::Status GoOn(const absl::Status& status, std::string_view what) {
     if (status.ok() || absl::IsCancelled(status)) return status;
-    const absl::Status told = Annotate(status, StrCat("not all could be checked: ", what));
+    const absl::Status told =
+        absl::DataLossError(StrCat("not all could be checked: ", what, ": ", status.message()));
     spdlog::error("event=verify error=\"{}\"", told.ToString());
     if (obstacle_.ok()) obstacle_ = told;
     return absl::OkStatus();
