@@ -21,7 +21,6 @@ namespace tiffin {
 namespace {
 
 constexpr std::string_view kNoodlesVersion = "0.3.0";
-constexpr std::string_view kFilesClass = "tiffin.files";
 constexpr size_t kMaxShown = 200;
 
 List Names(const std::vector<std::filesystem::path>& files) {

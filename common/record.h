@@ -17,6 +17,8 @@ namespace tiffin {
 
 inline constexpr std::string_view kObjectType = "<object>";
 inline constexpr std::string_view kBytesClass = "builtins.bytes";
+// Around data that came with the content of its files: {"value", "files"}.
+inline constexpr std::string_view kFilesClass = "tiffin.files";
 inline constexpr std::string_view kFunctionNodeClass = "noodles.workflow.model.FunctionNode";
 inline constexpr std::string_view kJobMessageClass = "noodles.run.messages.JobMessage";
 inline constexpr std::string_view kWorkflowClass = "noodles.workflow.model.Workflow";

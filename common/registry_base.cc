@@ -59,6 +59,18 @@ absl::Status Files(const Value& data, const PathLink& where) {
   return absl::OkStatus();
 }
 
+// Data, or data that came with the content of its files.
+template <ValueCheck kCheck>
+absl::Status WithFiles(const Value& data, const PathLink& where) {
+  if (!IsRecordOf(data, kObjectType, kFilesClass)) return kCheck(data, where);
+  const Value* around = data.if_object()->Find("data");
+  const Object* members = around == nullptr ? nullptr : around->if_object();
+  const Value* value = members == nullptr ? nullptr : members->Find("value");
+  if (value == nullptr) return absl::OkStatus();  // malformed, as its own serialiser says
+  const PathLink around_path(where, "data");
+  return kCheck(*value, PathLink(around_path, "value"));
+}
+
 void AddPythonClasses(Registry* registry) {
   const auto add = [registry](std::string_view name, ValueCheck check,
                               std::string_view keeps = kMarked) {
@@ -77,7 +89,7 @@ void AddPythonClasses(Registry* registry) {
                                           /*allow_array=*/true));
   add("pathlib.PurePath", AnyString, "marked with ref and without files: as a value; else as it is, with host and files");
   add("tiffin.map", Pairs);
-  add("tiffin.files", Files);
+  add(kFilesClass, Files);
   add("tiffin.duration", AnyInteger, kAsItIs);  // nanoseconds
   add("tiffin.time", AnyInteger, kAsItIs);      // nanoseconds since 1970-01-01 UTC
 }
@@ -92,8 +104,8 @@ void AddTypes(Registry* registry) {
   add("<importable>", QualifiedName, kAsItIs);
   add("<unwrapped>", QualifiedName, kAsItIs);
   add("<automagic>", AnyValue);
-  add("<dataclass>", AnyMap);
-  add("<namedtuple>", NamedTuple);
+  add("<dataclass>", WithFiles<AnyMap>);
+  add("<namedtuple>", WithFiles<NamedTuple>);
 }
 
 void AddPythonBases(Registry* registry) {
