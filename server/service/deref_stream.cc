@@ -98,6 +98,12 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     stop_ = true;
   }
 
+  // From now on it is the client that it waits for.
+  void BeginWrite() {
+    Touch();
+    writing_ = true;
+  }
+
   void OpenElsewhere() {
     calls_->reads().Add([self = self_, this] { Open(IfDamaged::kReport); });
   }
@@ -121,7 +127,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
     if (response.header().has_local() || download_->done()) return EndWith(message_);
     // Without a buffer hint: such a write is done only when something else goes out.
-    writing_ = true;
+    BeginWrite();
     StartWrite(&message_);
   }
 
@@ -174,7 +180,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (!piece.ok()) return End(ToGrpc(piece.status()));
     message_ = ChunkMessage(*piece);
     if (download_->done()) return EndWith(message_);
-    writing_ = true;
+    BeginWrite();
     StartWrite(&message_);
   }
 
@@ -186,7 +192,7 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void EndWith(grpc::ByteBuffer& last) {
     status_ = grpc::Status::OK;
     const auto self = self_;
-    writing_ = true;
+    BeginWrite();
     StartWriteAndFinish(&last, grpc::WriteOptions(), grpc::Status::OK);
   }
 

@@ -72,9 +72,12 @@ class Verifier::Pass {
         }));
     ++owner_.counters_.passes;
     *after = 0;
+    finished_ = true;
     TIFFIN_RETURN_IF_ERROR(TellNow());
     return obstacle_;
   }
+  // Run came to the end, whatever it met on the way.
+  bool finished() const { return finished_; }
 
  private:
   // What cannot be looked at keeps nothing else from being checked: it is told at the end. Only who stops the pass does.
@@ -319,6 +322,7 @@ class Verifier::Pass {
   const Tell tell_;
   VerifyProgress progress_;
   absl::Status obstacle_;  // the first
+  bool finished_ = false;
   uint64_t paced_ = 0;  // bytes read, of results too
   SteadyTime told_, paced_from_;
 };
@@ -365,7 +369,9 @@ void Verifier::RunInBackground(Background background, SteadyTime next) {
     } else if (!absl::IsCancelled(status)) {
       spdlog::warn("event=verify error=\"{}\"", status.ToString());
       // A pass that was broken off goes on soon.
-      if (after != 0) next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+      if (!pass.finished()) {
+        next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+      }
     }
   }
 }
