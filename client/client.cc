@@ -37,9 +37,14 @@ void FillOptions(const ClientOptions& client, const SubmitOptions& options,
 }  // namespace
 
 Client::Client(std::shared_ptr<Connection> connection, ClientOptions options)
-    : impl_(std::make_shared<Impl>(std::move(connection), std::move(options))) {}
+    : impl_(std::make_shared<Impl>(std::move(connection), std::move(options))), route_(impl_->route) {}
 
-Connection& Client::connection() const { return *impl_->connection; }
+Client::Client(std::shared_ptr<Impl> impl, std::shared_ptr<const Route> route)
+    : impl_(std::move(impl)), route_(std::move(route)) {}
+
+Client Client::Until(absl::Time deadline) const { return Client(impl_, route_->Until(deadline)); }
+
+Connection& Client::connection() const { return route_->connection(); }
 v1::Caller Client::caller() const { return impl_->caller(); }
 const ClientOptions& Client::options() const { return impl_->options; }
 
@@ -54,7 +59,7 @@ absl::StatusOr<Submitted> Client::Submit(const Value& job, const SubmitOptions& 
   request.mutable_job()->set_json(PrintJson(job));
   FillOptions(impl_->options, options, request.mutable_options());
   TIFFIN_ASSIGN_OR_RETURN(const v1::SubmitResponse response,
-                          impl_->Call(&Connection::Submit, request));
+                          route_->Call(&Connection::Submit, request));
   return FromProto(response);
 }
 
@@ -133,8 +138,8 @@ absl::StatusOr<std::vector<absl::StatusOr<Submitted>>> Client::SubmitBatch(
     FillOptions(impl_->options, options, first.mutable_options());
     if (grants) first.set_max_grants(*grants);
     BatchCall call(std::move(first), jobs.subspan(out.size()));
-    const absl::Status status = impl_->Repeat([&](bool* progress) {
-      return impl_->connection->SubmitBatch(
+    const absl::Status status = route_->Repeat([&](bool* progress) {
+      return route_->connection().SubmitBatch(
           call.requests(),
           [&](const v1::SubmitBatchResponse& response) { *progress |= call.Take(response); });
     });
@@ -157,7 +162,7 @@ absl::StatusOr<StoredResult> Client::Get(const Digest& key, Bulk bulk) {
   request.mutable_job()->set_key(std::string(key.view()));
   request.set_bulk(ToProto(bulk));
   TIFFIN_ASSIGN_OR_RETURN(const v1::GetResultResponse response,
-                          impl_->Call(&Connection::GetResult, request));
+                          route_->Call(&Connection::GetResult, request));
   return FromProto(response.result());
 }
 
@@ -169,7 +174,7 @@ absl::StatusOr<StoredResult> Client::GetByAlias(std::string_view profile, std::s
   request.mutable_job()->mutable_alias()->set_name(std::string(name));
   request.set_bulk(ToProto(bulk));
   TIFFIN_ASSIGN_OR_RETURN(const v1::GetResultResponse response,
-                          impl_->Call(&Connection::GetResult, request));
+                          route_->Call(&Connection::GetResult, request));
   return FromProto(response.result());
 }
 
@@ -178,7 +183,7 @@ absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> Client::BatchGet(
   std::vector<absl::StatusOr<StoredResult>> out(keys.size(), NotAnswered());
   std::vector<size_t> left(keys.size());  // places in `keys`
   std::iota(left.begin(), left.end(), 0);
-  const absl::Status status = impl_->Repeat([&](bool* progress) {
+  const absl::Status status = route_->Repeat([&](bool* progress) {
     std::vector<v1::BatchGetResultsRequest> requests;
     for (size_t i = 0; i < left.size(); ++i) {
       if (i % kMaxItems == 0) requests.emplace_back();
@@ -188,7 +193,7 @@ absl::StatusOr<std::vector<absl::StatusOr<StoredResult>>> Client::BatchGet(
     *requests[0].mutable_caller() = impl_->caller();
     requests[0].set_bulk(ToProto(bulk));
     std::vector<bool> answered(left.size());
-    const absl::Status ended = impl_->connection->BatchGetResults(
+    const absl::Status ended = route_->connection().BatchGetResults(
         requests, [&](const v1::BatchGetResultsResponse& response) {
           for (const auto& item : response.items()) {
             if (item.index() >= left.size()) continue;
@@ -232,7 +237,7 @@ absl::StatusOr<Stored> Client::Store(const Digest& key, const std::optional<Leas
   }
   Fill(value, options, &request);
   TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
-                          impl_->Call(&Connection::StoreResult, request));
+                          route_->Call(&Connection::StoreResult, request));
   return FromProto(response);
 }
 
@@ -243,7 +248,7 @@ absl::StatusOr<Stored> Client::StoreJob(const Value& job, const Value& value,
   request.mutable_job()->set_json(PrintJson(job));
   Fill(value, options, &request);
   TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
-                          impl_->Call(&Connection::StoreResult, request));
+                          route_->Call(&Connection::StoreResult, request));
   return FromProto(response);
 }
 
@@ -257,7 +262,7 @@ absl::StatusOr<Stored> Client::StoreFailure(const Digest& key, const Lease& leas
   request.set_kind(v1::RESULT_KIND_ERROR);
   Fill(error, options, &request);
   TIFFIN_ASSIGN_OR_RETURN(const v1::StoreResultResponse response,
-                          impl_->Call(&Connection::StoreResult, request));
+                          route_->Call(&Connection::StoreResult, request));
   return FromProto(response);
 }
 
@@ -267,14 +272,14 @@ absl::Status Client::Link(const Digest& key, const Lease& lease, const Digest& t
   request.set_key(std::string(key.view()));
   request.set_lease(lease.id);
   request.set_target(std::string(target.view()));
-  return impl_->Call(&Connection::Link, request).status();
+  return route_->Call(&Connection::Link, request).status();
 }
 
 absl::Status Client::Release(const Lease& lease) {
   v1::ReleaseRequest request;
   *request.mutable_caller() = impl_->caller();
   request.add_leases(lease.id);
-  return impl_->Call(&Connection::Release, request).status();
+  return route_->Call(&Connection::Release, request).status();
 }
 
 absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease> leases,
@@ -290,8 +295,8 @@ absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease
       batch.timeout = std::min(batch.timeout, RenewTimeout(TermOf(lease)));
     }
     std::vector<Renewal> outcomes;
-    TIFFIN_RETURN_IF_ERROR(impl_->Repeat([&](bool*) -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(outcomes, impl_->RenewOnce(batch));
+    TIFFIN_RETURN_IF_ERROR(route_->Repeat([&](bool*) -> absl::Status {
+      TIFFIN_ASSIGN_OR_RETURN(outcomes, impl_->RenewOnce(*route_, batch));
       return absl::OkStatus();
     }));
     out.insert(out.end(), outcomes.begin(), outcomes.end());
@@ -309,7 +314,9 @@ absl::Status Client::SetAlias(std::string_view profile, std::string_view name, c
   request.mutable_set()->mutable_alias()->set_name(std::string(name));
   request.mutable_set()->set_key(std::string(key.view()));
   request.mutable_set()->set_replace(replace);
-  return impl_->Call(&Connection::Alias, request).status();
+  // Once: a second try could take back what somebody has set after a first, whose answer was lost.
+  if (replace) return route_->connection().Alias(request).status();
+  return route_->Call(&Connection::Alias, request).status();
 }
 
 }  // namespace tiffin

@@ -167,15 +167,21 @@ using JobFunction = std::function<absl::StatusOr<Value>()>;
 // Errors have the server's codes and messages (proto/tiffin/v1). Calls whose repetition does no
 // harm are repeated while the server is UNAVAILABLE, or RESOURCE_EXHAUSTED with a time to come
 // back, as RetryOptions says; every call a Client makes is such a call, since Submit carries a
-// request id.
+// request id, but SetAlias with `replace`, which is sent once.
 //
 // Functions given to a client may destroy it: the call that runs them goes on to its end.
 class Client {
  private:
   class Impl;
+  class Route;
 
  public:
   explicit Client(std::shared_ptr<Connection> connection, ClientOptions options = {});
+
+  // The same client, each of whose calls ends by then, with all its tries: DEADLINE_EXCEEDED, or UNAVAILABLE if the
+  // server was away. What was sent may have been done all the same. But Run and RunAsync take as long as their functions
+  // do. Cheap: `client.Until(absl::Now() + absl::Seconds(5)).Get(key)`.
+  Client Until(absl::Time deadline) const;
 
   // The stored result; or that of whoever computes it now, waited for; or else calls `function` under
   // a lease that is renewed meanwhile, stores what it returns and gives that back.
@@ -288,11 +294,12 @@ class Client {
                                       Computed* computed);
   absl::StatusOr<Value> RunWithoutServer(const Value& job, const JobFunction& function,
                                          Computed* computed);
-  explicit Client(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  Client(std::shared_ptr<Impl> impl, std::shared_ptr<const Route> route);
   // The part of Run that holds the lease.
   absl::StatusOr<Value> Compute(const Digest& key, const Lease& lease, const JobFunction& function,
                                 Bulk bulk, Computed* computed);
   std::shared_ptr<Impl> impl_;
+  std::shared_ptr<const Route> route_;
 };
 
 }  // namespace tiffin

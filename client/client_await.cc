@@ -211,13 +211,16 @@ absl::Status Client::AwaitAll(std::span<const Digest> keys, const AwaitOptions& 
                               const std::function<absl::Status(const Awaited&)>& on_end) {
   if (keys.empty()) return absl::OkStatus();
   const std::shared_ptr<Impl> impl = impl_;  // `on_end` may destroy this client
+  const std::shared_ptr<const Route> route = route_;
   v1::AwaitRequest first;
   *first.mutable_caller() = impl->caller();
   first.set_can_compute(options.capacity > 0);
   first.set_bulk(ToProto(options.bulk));
   ToProto(impl->options.lease_term, first.mutable_term());
-  AwaitCall call(impl->connection.get(), std::move(first), keys, options, on_end);
-  TIFFIN_RETURN_IF_ERROR(Repeat(impl->options.retry, options.deadline,
+  AwaitOptions bounded = options;
+  bounded.deadline = std::min(options.deadline, route->deadline());
+  AwaitCall call(&route->connection(), std::move(first), keys, bounded, on_end);
+  TIFFIN_RETURN_IF_ERROR(Repeat(impl->options.retry, bounded.deadline,
                                 [&](bool* progress) { return call.Try(progress); }));
   return call.stopped();
 }
@@ -239,7 +242,7 @@ struct Client::Computed {
 };
 
 absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function, Bulk bulk) {
-  Client self(*this);  // `function` may destroy this client
+  Client self(impl_, impl_->route);  // `function` may destroy this client; without a deadline
   const std::shared_ptr<Impl>& impl = self.impl_;
   Computed computed;
   absl::StatusOr<Value> result = self.RunWithServer(job, function, bulk, &computed);
@@ -248,7 +251,7 @@ absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function,
                      (computed.value && Spool::MayStillCome(result.status()));
   if (!alone) {
     // It is back, so that what was spooled can go. That this may fail is not this job's affair.
-    if (result.ok() && !impl->spool.empty()) impl->spool.Deliver(*impl->connection).IgnoreError();
+    if (result.ok() && !impl->spool.empty()) impl->spool.Deliver(impl->route->connection()).IgnoreError();
     return result;
   }
   if (impl->options.on_unavailable == OnUnavailable::kFail) return result;
@@ -345,7 +348,8 @@ std::future<absl::StatusOr<Value>> Client::RunAsync(Value job, JobFunction funct
   impl_->RunOnPool([weak, promise, job = std::move(job), function = std::move(function), bulk] {
     absl::StatusOr<Value> value = absl::CancelledError("the client is gone");
     if (std::shared_ptr<Impl> impl = weak.lock()) {
-      value = Client(std::move(impl)).Run(job, function, bulk);
+      const std::shared_ptr<const Route> route = impl->route;
+      value = Client(std::move(impl), route).Run(job, function, bulk);
     }
     // Only now, when this thread has let go of Impl: who waits may destroy the last Client.
     promise->set_value(std::move(value));

@@ -38,11 +38,11 @@ std::string Or(const std::string& given, const std::string& found) {
 }  // namespace
 
 Client::Impl::Impl(std::shared_ptr<Connection> used, ClientOptions given)
-    : connection(std::move(used)),
+    : route(std::make_shared<const Route>(used, given.retry)),
       options(std::move(given)),
       spool(options.spool.empty() ? Spool::DefaultFolder() : options.spool),
-      keeper([this](const RenewalPlan::Batch& batch) { return RenewOnce(batch); }),
-      delivery(connection, spool.folder(), options.deliver_every) {
+      keeper([this](const RenewalPlan::Batch& batch) { return RenewOnce(*route, batch); }),
+      delivery(std::move(used), spool.folder(), options.deliver_every) {
   caller_.set_namespace_(options.name_space);
   v1::Session* session = caller_.mutable_session();
   session->set_id(absl::BytesToHexString(RandomBytes(16)));
@@ -75,13 +75,13 @@ v1::Caller Client::Impl::caller(const std::string& request_id) const {
 }
 
 absl::StatusOr<std::vector<Client::Renewal>> Client::Impl::RenewOnce(
-    const RenewalPlan::Batch& batch) const {
+    const Route& over, const RenewalPlan::Batch& batch) const {
   v1::RenewRequest request;
   *request.mutable_caller() = caller_;
   for (const std::string& id : batch.ids) request.add_leases(id);
   request.set_progress(batch.progress);
   TIFFIN_ASSIGN_OR_RETURN(const v1::RenewResponse response,
-                          connection->RenewWithin(batch.timeout, request));
+                          over.connection().RenewWithin(batch.timeout, request));
   if (response.outcomes_size() != request.leases_size()) {
     return absl::InternalError("the server answered another number of leases");
   }

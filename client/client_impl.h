@@ -21,7 +21,7 @@
 #include "client/client.h"
 #include "client/delivery.h"
 #include "client/lease_keeper.h"
-#include "client/repeat.h"
+#include "client/route.h"
 #include "client/spool.h"
 
 namespace tiffin {
@@ -41,36 +41,21 @@ class Client::Impl {
   v1::Caller caller(const std::string& request_id = "") const;
   void RunOnPool(std::function<void()> task);
 
-  // Calls one rpc as often as the options say.
-  absl::Status Repeat(const Try& call) const {
-    return tiffin::Repeat(options.retry, absl::InfiniteFuture(), call);
-  }
-  template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(absl::StatusOr<Response> (Connection::*rpc)(const Request&),
-                                const Request& request) const {
-    absl::StatusOr<Response> response;
-    const absl::Status status = Repeat([&](bool*) {
-      response = (connection.get()->*rpc)(request);
-      return response.status();
-    });
-    if (!status.ok()) return status;
-    return response;
-  }
   // One Renew, not repeated.
-  absl::StatusOr<std::vector<Renewal>> RenewOnce(const RenewalPlan::Batch& batch) const;
+  absl::StatusOr<std::vector<Renewal>> RenewOnce(const Route& route, const RenewalPlan::Batch& batch) const;
 
   // ---- put.cc
   // Sends a blob unless it is known to be there. Waits while another thread sends the same. Whether it was there.
-  absl::StatusOr<bool> Upload(const BlobName& name, std::string_view bytes,
+  absl::StatusOr<bool> Upload(const Route& route, const BlobName& name, std::string_view bytes,
                               const std::function<void(uint64_t sent)>& on_sent = nullptr);
   // Blobs below 1 MiB, each with its outcome; an error: not all were answered.
-  absl::Status SendSmall(std::span<const NamedBytes> blobs, std::vector<absl::Status>* outcomes,
+  absl::Status SendSmall(const Route& route, std::span<const NamedBytes> blobs, std::vector<absl::Status>* outcomes,
                          bool* last_existed = nullptr) const;
   // Of blobs known to be on the server; bounded, and forgotten before the server may collect them.
   bool Knows(const BlobName& name);
   void Learn(const BlobName& name);
-  // One upload of a name at a time. Try: false, and nothing begun, while another is under way.
-  void BeginUpload(const BlobName& name);
+  // One upload of a name at a time. False, and nothing begun: another was under way until the deadline, or is (Try).
+  bool BeginUpload(const BlobName& name, absl::Time deadline);
   bool TryBeginUpload(const BlobName& name);
   void EndUpload(const BlobName& name);
 
@@ -79,15 +64,15 @@ class Client::Impl {
   using OnChunk = std::function<absl::Status(std::string_view)>;
   // Brings what `request` asks for over as many streams as it takes. An error of the two functions ends
   // it and is returned.
-  absl::StatusOr<v1::DerefResponse::Header> Stream(v1::DerefRequest request,
+  absl::StatusOr<v1::DerefResponse::Header> Stream(const Route& route, v1::DerefRequest request,
                                                    const OnHeader& on_header,
                                                    const OnChunk& on_chunk) const;
-  absl::StatusOr<std::string> Collect(v1::DerefRequest request) const;
+  absl::StatusOr<std::string> Collect(const Route& route, v1::DerefRequest request) const;
   // Brings a whole array of `size` bytes, checked against its key if the options say so.
-  absl::Status Fetch(const BlobName& name, uint64_t size, const std::function<void()>& begin,
+  absl::Status Fetch(const Route& route, const BlobName& name, uint64_t size, const std::function<void()>& begin,
                      const std::function<void(std::string_view)>& take) const;
 
-  const std::shared_ptr<Connection> connection;
+  const std::shared_ptr<const Route> route;  // of calls without a deadline
   const ClientOptions options;
   Spool spool;
 
@@ -102,10 +87,10 @@ class Client::Impl {
     bool stop = false;
   };
 
-  absl::StatusOr<bool> Send(const BlobName& name, std::string_view bytes,
+  absl::StatusOr<bool> Send(const Route& route, const BlobName& name, std::string_view bytes,
                             const std::function<void(uint64_t sent)>& on_sent) const;
   // What the server has of an upload; nothing if it cannot say.
-  absl::StatusOr<v1::QueryPutResponse> Received(const BlobName& name, size_t size) const;
+  absl::StatusOr<v1::QueryPutResponse> Received(const Route& route, const BlobName& name, size_t size) const;
 
   v1::Caller caller_;
   const std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();

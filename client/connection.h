@@ -129,6 +129,12 @@ class Connection {
     (void)on_page;
     return absl::UnimplementedError("Catalogue");
   }
+  // The same connection, each of whose calls ends by then, with DEADLINE_EXCEEDED. nullptr, as it is here: it has none
+  // such.
+  virtual std::shared_ptr<Connection> Until(absl::Time deadline) {
+    (void)deadline;
+    return nullptr;
+  }
   // Asks grpc.health.v1. OK: serving. UNAVAILABLE: not reachable, no answer in time, or draining.
   virtual absl::Status CheckHealth(absl::Duration timeout) = 0;
 };

@@ -43,7 +43,7 @@ absl::Status IgnoreHeader(const v1::DerefResponse::Header&) { return absl::OkSta
 
 }  // namespace
 
-absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest request,
+absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(const Route& over, v1::DerefRequest request,
                                                                const OnHeader& on_header,
                                                                const OnChunk& on_chunk) const {
   *request.mutable_caller() = caller_;
@@ -53,7 +53,7 @@ absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest 
   std::optional<v1::DerefResponse::Header> first;
   uint64_t got = 0;
   absl::Status stopped;  // by the caller's functions: theirs is no code to repeat for
-  const absl::Status status = Repeat([&](bool* progress) -> absl::Status {
+  const absl::Status status = over.Repeat([&](bool* progress) -> absl::Status {
     // Goes on where the last try broke.
     request.set_offset(offset + got);
     if (first && !first->has_local()) request.clear_local();  // the rest comes as what was begun
@@ -76,7 +76,7 @@ absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest 
       *progress |= !chunk.empty();
       return stopped = on_chunk(chunk);
     };
-    const absl::Status broken = connection->Deref(request, header_came, chunk_came);
+    const absl::Status broken = over.connection().Deref(request, header_came, chunk_came);
     if (!stopped.ok()) return absl::OkStatus();
     if (!broken.ok()) return broken;
     if (end && got == *end) return absl::OkStatus();
@@ -87,7 +87,7 @@ absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(v1::DerefRequest 
   return *std::move(first);
 }
 
-absl::Status Client::Impl::Fetch(const BlobName& name, uint64_t size,
+absl::Status Client::Impl::Fetch(const Route& over, const BlobName& name, uint64_t size,
                                  const std::function<void()>& begin,
                                  const std::function<void(std::string_view)>& take) const {
   Sha256 hash = StartBlobKey(name.dtype, name.shape);
@@ -103,7 +103,7 @@ absl::Status Client::Impl::Fetch(const BlobName& name, uint64_t size,
     take(chunk);
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(Stream(RequestFor(name), on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(Stream(over, RequestFor(name), on_header, on_chunk).status());
   if (options.verify && hash.Finish() != name.key) {
     return absl::DataLossError(StrCat(name.ToText(), ": the bytes do not match the key"));
   }
@@ -114,18 +114,19 @@ absl::StatusOr<v1::DerefResponse::Header> Client::DerefTo(
     const v1::BlobRef& ref, uint64_t offset, std::optional<uint64_t> limit,
     const std::function<absl::Status(std::string_view)>& on_chunk) {
   const std::shared_ptr<Impl> impl = impl_;  // `on_chunk` may destroy this client
+  const std::shared_ptr<const Route> route = route_;
   v1::DerefRequest request;
   *request.mutable_ref() = ref;
   request.set_offset(offset);
   if (limit) request.set_limit(*limit);
-  return impl->Stream(std::move(request), IgnoreHeader, on_chunk);
+  return impl->Stream(*route, std::move(request), IgnoreHeader, on_chunk);
 }
 
 absl::StatusOr<Array> Client::Deref(const BlobName& name) {
   TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, SizeOf(name));
   Array array{name.dtype, name.shape, {}};
   TIFFIN_RETURN_IF_ERROR(impl_->Fetch(
-      name, size, [&] { array.bytes.reserve(size); },
+      *route_, name, size, [&] { array.bytes.reserve(size); },
       [&](std::string_view chunk) { array.bytes += chunk; }));
   return array;
 }
@@ -138,7 +139,7 @@ absl::Status Client::DerefInto(const BlobName& name, std::span<std::byte> memory
   }
   std::byte* next = memory.data();
   return impl_->Fetch(
-      name, size, [] {},
+      *route_, name, size, [] {},
       [&](std::string_view chunk) {
         std::memcpy(next, chunk.data(), chunk.size());
         next += chunk.size();
@@ -172,7 +173,7 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
     json += chunk;
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(impl_->Stream(std::move(request), on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(impl_->Stream(*route_, std::move(request), on_header, on_chunk).status());
   JsonLimits limits;
   limits.max_text_bytes = kMaxValueText;
   TIFFIN_ASSIGN_OR_RETURN(Value data, ParseJson(json, limits));
@@ -189,7 +190,7 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
   return data;
 }
 
-absl::StatusOr<std::string> Client::Impl::Collect(v1::DerefRequest request) const {
+absl::StatusOr<std::string> Client::Impl::Collect(const Route& over, v1::DerefRequest request) const {
   std::string bytes;
   const auto on_header = [&](const v1::DerefResponse::Header& header) {
     bytes.reserve(header.length());
@@ -199,7 +200,7 @@ absl::StatusOr<std::string> Client::Impl::Collect(v1::DerefRequest request) cons
     bytes += chunk;
     return absl::OkStatus();
   };
-  TIFFIN_RETURN_IF_ERROR(Stream(std::move(request), on_header, on_chunk).status());
+  TIFFIN_RETURN_IF_ERROR(Stream(over, std::move(request), on_header, on_chunk).status());
   return bytes;
 }
 
@@ -208,7 +209,7 @@ absl::StatusOr<std::string> Client::DerefRange(const BlobName& name, uint64_t of
   v1::DerefRequest request = RequestFor(name);
   request.set_offset(offset);
   request.set_limit(limit);
-  return impl_->Collect(std::move(request));
+  return impl_->Collect(*route_, std::move(request));
 }
 
 absl::StatusOr<Array> Client::DerefSlab(const BlobName& name,
@@ -226,7 +227,7 @@ absl::StatusOr<Array> Client::DerefSlab(const BlobName& name,
     out->set_stride(dimension.stride);
   }
   Array array{name.dtype, slab.shape(), {}};
-  TIFFIN_ASSIGN_OR_RETURN(array.bytes, impl_->Collect(std::move(request)));
+  TIFFIN_ASSIGN_OR_RETURN(array.bytes, impl_->Collect(*route_, std::move(request)));
   if (array.bytes.size() != slab.bytes()) {
     return absl::InternalError(StrCat(name.ToText(), ": the selection has ", slab.bytes(),
                                       " bytes, the server sent ", array.bytes.size()));
@@ -251,7 +252,7 @@ absl::StatusOr<MappedBlob> Client::Map(const BlobName& name) {
     return absl::OkStatus();
   };
   TIFFIN_ASSIGN_OR_RETURN(const v1::DerefResponse::Header header,
-                          impl_->Stream(std::move(request), on_header, on_chunk));
+                          impl_->Stream(*route_, std::move(request), on_header, on_chunk));
   absl::StatusOr<MappedBlob> blob = MappedBlob(std::move(bytes));
   if (header.has_local()) {
     const v1::LocalPlace& place = header.local();

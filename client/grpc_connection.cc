@@ -28,9 +28,16 @@ absl::Status FromServer(const grpc::Status& status) {
   return FromGrpc(status);
 }
 
+void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
+  if (deadline != absl::InfiniteFuture()) context->set_deadline(absl::ToChronoTime(deadline));
+}
+
 class GrpcAwaitStream : public AwaitStream {
  public:
-  explicit GrpcAwaitStream(v1::Jobs::Stub* stub) : stream_(stub->Await(&context_)) {}
+  GrpcAwaitStream(v1::Jobs::Stub* stub, absl::Time deadline) {
+    SetDeadline(deadline, &context_);
+    stream_ = stub->Await(&context_);
+  }
   ~GrpcAwaitStream() override {
     context_.TryCancel();
     if (!finished_) (void)stream_->Finish();
@@ -170,13 +177,14 @@ class GrpcConnection : public Connection {
   }
 
   std::unique_ptr<AwaitStream> Await() override {
-    return std::make_unique<GrpcAwaitStream>(jobs_.get());
+    return std::make_unique<GrpcAwaitStream>(jobs_.get(), deadline_);
   }
 
   absl::StatusOr<v1::PutResponse> Put(
       const v1::PutRequest::Header& header,
       const std::function<std::string_view()>& next_chunk) override {
     grpc::ClientContext context;
+    SetDeadline(deadline_, &context);
     v1::PutResponse response;
     auto stream = blobs_->Put(&context, &response);
     v1::PutRequest request;
@@ -200,6 +208,7 @@ class GrpcConnection : public Connection {
     v1::DerefRequest request = asked;
     request.set_first_with_header(true);
     grpc::ClientContext context;
+    SetDeadline(deadline_, &context);
     auto stream = blobs_->Deref(&context, request);
     v1::DerefResponse response;
     absl::Status stopped;
@@ -219,7 +228,8 @@ class GrpcConnection : public Connection {
   }
 
   absl::StatusOr<v1::CollectResponse> Collect(const v1::CollectRequest& request) override {
-    grpc::ClientContext context;  // without a deadline
+    grpc::ClientContext context;
+    SetDeadline(deadline_, &context);  // its only one
     v1::CollectResponse response;
     const grpc::Status status = admin_->Collect(&context, request, &response);
     if (!status.ok()) return FromServer(status);
@@ -242,6 +252,11 @@ class GrpcConnection : public Connection {
                                             on_progress);
   }
 
+  std::shared_ptr<Connection> Until(absl::Time deadline) override {
+    auto copy = std::make_shared<GrpcConnection>(*this);
+    copy->deadline_ = std::min(deadline_, deadline);
+    return copy;
+  }
   absl::Status CheckHealth(absl::Duration timeout) override {
     // gRPC has the service, but no stub of it is installed.
     grpc::TemplatedGenericStub<foreign::HealthCheckRequest, foreign::HealthCheckResponse> health(
@@ -269,9 +284,8 @@ class GrpcConnection : public Connection {
   }
 
  private:
-  static void SetTimeout(absl::Duration timeout, grpc::ClientContext* context) {
-    if (timeout == absl::InfiniteDuration()) return;
-    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+  void SetTimeout(absl::Duration timeout, grpc::ClientContext* context) const {
+    SetDeadline(std::min(deadline_, absl::Now() + timeout), context);
   }
 
   template <typename Response, typename Stub, typename Request>
@@ -287,13 +301,14 @@ class GrpcConnection : public Connection {
   }
 
   template <typename Stub, typename Request, typename Response>
-  static absl::Status Batch(
+  absl::Status Batch(
       Stub& stub,
       std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> (Stub::*method)(
           grpc::ClientContext*),
       const std::vector<Request>& requests,
-      const std::function<void(const Response&)>& on_response) {
+      const std::function<void(const Response&)>& on_response) const {
     grpc::ClientContext context;
+    SetDeadline(deadline_, &context);
     const auto stream = (stub.*method)(&context);
     const auto write = [&] {
       for (size_t i = 0; i < requests.size(); ++i) {
@@ -317,14 +332,15 @@ class GrpcConnection : public Connection {
     return FromServer(stream->Finish());
   }
 
-  // Without a deadline: it takes as long as there is much to do.
+  // Without a timeout: it takes as long as there is much to do.
   template <typename Response, typename Stub, typename Request>
-  static absl::Status ServerStream(
+  absl::Status ServerStream(
       Stub& stub,
       std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
                                                                     const Request&),
-      const Request& request, const std::function<bool(const Response&)>& on_message) {
+      const Request& request, const std::function<bool(const Response&)>& on_message) const {
     grpc::ClientContext context;
+    SetDeadline(deadline_, &context);
     auto stream = (stub.*method)(&context, request);
     Response response;
     bool go_on = true;
@@ -335,10 +351,11 @@ class GrpcConnection : public Connection {
   }
 
   const ConnectionOptions options_;
+  absl::Time deadline_ = absl::InfiniteFuture();
   std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::Jobs::Stub> jobs_;
-  std::unique_ptr<v1::Blobs::Stub> blobs_;
-  std::unique_ptr<v1::Admin::Stub> admin_;
+  std::shared_ptr<v1::Jobs::Stub> jobs_;
+  std::shared_ptr<v1::Blobs::Stub> blobs_;
+  std::shared_ptr<v1::Admin::Stub> admin_;
 };
 
 }  // namespace

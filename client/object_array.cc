@@ -1,14 +1,15 @@
 #include "client/object_array.h"
 
+#include "common/dtype.h"
 #include "common/json.h"
 #include "common/serialiser.h"
 
 namespace tiffin {
 
-absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where) {
+absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where, const Decoder& decoder) {
   const Object* record = AsRecord(value);
   if (record == nullptr || RecordType(*record) != kObjectType) {
-    return ExpectedError(where, "an array", value);
+    return decoder.Expected(where, "an array", value);
   }
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(*record, where));
   if (ref.has_value() && std::holds_alternative<BlobName>(*ref)) {
@@ -22,8 +23,13 @@ absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where
                     where.text());
   }
   std::optional<Array> array = InlineBulk(*record);
-  if (!array.has_value()) return ExpectedError(where, "an array", value);
+  if (!array.has_value()) return decoder.Expected(where, "an array", value);
   return ArrayOutline{{Digest(), array->dtype, array->shape}, std::move(array->bytes)};
+}
+
+absl::StatusOr<size_t> BytesOf(const ArrayOutline& array) {
+  TIFFIN_ASSIGN_OR_RETURN(const DType dtype, ParseDType(array.name.dtype));
+  return ArrayBytes(dtype, array.name.shape);
 }
 
 absl::Status ReadArray(const ArrayOutline& array, std::string_view dtype, const PathLink& where,

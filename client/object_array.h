@@ -102,7 +102,10 @@ struct ArrayOutline {
 };
 // INVALID_ARGUMENT if the value is no array record; FAILED_PRECONDITION if it is for a file on a
 // host.
-absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where);
+absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where, const Decoder& decoder);
+
+// INVALID_ARGUMENT if its dtype is none.
+absl::StatusOr<size_t> BytesOf(const ArrayOutline& array);
 
 // Brings the elements of an array record into memory of its size. INVALID_ARGUMENT if dtype or
 // number of bytes differ; FAILED_PRECONDITION if it is a ref and there are no blobs.
@@ -140,7 +143,7 @@ struct Codec<NdArray<T>> {
   }
   static absl::StatusOr<NdArray<T>> Decode(const Value& value, const PathLink& where,
                                            const Decoder& decoder) {
-    TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(value, where));
+    TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(value, where, decoder));
     // Before memory is taken for it.
     TIFFIN_RETURN_IF_ERROR(ReadArray(outline, DTypeOf<T>(), where, decoder, nullptr, 0));
     NdArray<T> array(outline.name.shape);
@@ -154,14 +157,20 @@ struct Codec<NdArray<T>> {
 template <typename T>
 template <typename Element>
 absl::Status Ref<T>::DerefInto(std::span<Element> memory) const {
-  static_assert(ArrayElement<Element>);
-  TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(record_, {}));
-  if (ElementsOf(outline.name.shape) != memory.size()) {
-    return absl::InvalidArgumentError(StrCat(
-        "memory for ", memory.size(), " elements, the array has ", ElementsOf(outline.name.shape)));
+  static_assert(ArrayElement<Element> || std::is_same_v<Element, std::byte>);
+  TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(record_, {}, decoder_));
+  std::string dtype = outline.name.dtype;
+  size_t elements = 0;
+  if constexpr (std::is_same_v<Element, std::byte>) {
+    TIFFIN_ASSIGN_OR_RETURN(elements, BytesOf(outline));
+  } else {
+    dtype = DTypeOf<Element>();
+    elements = ElementsOf(outline.name.shape);
   }
-  return ReadArray(outline, DTypeOf<Element>(), {}, decoder_,
-                   reinterpret_cast<char*>(memory.data()), memory.size_bytes());
+  if (elements != memory.size()) {
+    return absl::InvalidArgumentError(StrCat("memory for ", memory.size(), " elements, the array has ", elements));
+  }
+  return ReadArray(outline, dtype, {}, decoder_, reinterpret_cast<char*>(memory.data()), memory.size_bytes());
 }
 
 }  // namespace tiffin

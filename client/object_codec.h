@@ -132,6 +132,9 @@ class Decoder {
   const std::shared_ptr<const ObjectRegistry>& registry() const { return registry_; }
   const DecodeOptions& options() const { return options_; }
 
+  // INVALID_ARGUMENT: "path: expected WHAT (registered are …), found a record …".
+  absl::Status Expected(const PathLink& where, std::string_view what, const Value& found) const;
+
   // Of a ref of the second form: the record as it was before its data left. nullopt: the value can
   // be decoded as it is (arrays are left to their codecs). FAILED_PRECONDITION if it is a ref, and
   // `deref` or the blobs are not given; DATA_LOSS if what comes does not match the ref.

@@ -37,7 +37,8 @@ class Ref {
   }
 
   // Of an array: streams its elements in C order into the caller's memory, without a copy in
-  // between. INVALID_ARGUMENT if their number or dtype differ from what the record says.
+  // between. As std::byte: the bytes of a bytes object, or of an array of any dtype.
+  // INVALID_ARGUMENT if their number or dtype differ from what the record says.
   template <typename Element>
   absl::Status DerefInto(std::span<Element> memory) const;
 

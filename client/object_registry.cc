@@ -134,9 +134,9 @@ absl::StatusOr<Value> ObjectRegistry::EncodeLate(const ObjectView& object,
       StrCat("no serialiser for ", TypeName(object.type()), ": ", Registered()));
 }
 
-absl::Status ObjectRegistry::ExpectedRecord(const PathLink& where, std::string_view class_name,
-                                            const Value& found) const {
-  return ExpectedError(where, StrCat("a record of ", class_name, " (", Registered(), ")"), found);
+absl::Status Decoder::Expected(const PathLink& where, std::string_view what, const Value& found) const {
+  const std::string registered = registry_ == nullptr ? ObjectRegistry().Registered() : registry_->Registered();
+  return ExpectedError(where, StrCat(what, " (", registered, ")"), found);
 }
 
 absl::StatusOr<bool> ObjectRegistry::DecodeEarly(const Value& value, const PathLink& where,
@@ -146,7 +146,7 @@ absl::StatusOr<bool> ObjectRegistry::DecodeEarly(const Value& value, const PathL
   const Object* record = AsRecord(value);
   if (record == nullptr) {
     if (type == nullptr) return false;
-    return ExpectedRecord(where, type->class_name, value);
+    return decoder.Expected(where, StrCat("a record of ", type->class_name), value);
   }
   const Unpack unpack(&decoder, &value, &where);
   if (const AnySerialiser* hook = FindHook(RecordType(*record))) {
@@ -155,7 +155,7 @@ absl::StatusOr<bool> ObjectRegistry::DecodeEarly(const Value& value, const PathL
   }
   if (type == nullptr) return false;
   if (RecordClass(*record) != type->class_name) {
-    return ExpectedRecord(where, type->class_name, value);
+    return decoder.Expected(where, StrCat("a record of ", type->class_name), value);
   }
   TIFFIN_RETURN_IF_ERROR(type->serialiser.decode(unpack, slot));
   return true;
@@ -166,7 +166,7 @@ absl::Status ObjectRegistry::DecodeLate(const Value& value, const PathLink& wher
   const std::string class_name = ClassNameOf(slot.type());
   const Object* record = AsRecord(value);
   if (record == nullptr || RecordClass(*record) != class_name) {
-    return ExpectedRecord(where, class_name, value);
+    return decoder.Expected(where, StrCat("a record of ", class_name), value);
   }
   const Unpack unpack(&decoder, &value, &where);
   const FoundBase base = FindBase(slot.type());

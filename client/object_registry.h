@@ -214,9 +214,6 @@ class ObjectRegistry {
   // The class name that was told for a type, else the C++ name.
   std::string ClassNameOf(const std::type_info& type) const;
 
-  // INVALID_ARGUMENT: "path: expected a record of stars.Star (registered are …), found a string".
-  absl::Status ExpectedRecord(const PathLink& where, std::string_view class_name,
-                              const Value& found) const;
   // Both try what is registered only, before the compile-time ways (`early`) or after them.
   absl::StatusOr<std::optional<Value>> EncodeEarly(const ObjectView& object,
                                                    const Encoder& encoder) const;

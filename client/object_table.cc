@@ -50,22 +50,20 @@ std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value) {
   return std::make_pair(false, magnitude);
 }
 
-absl::StatusOr<const Value*> DataOf(const Value& value,
-                                    std::initializer_list<std::string_view> classes,
-                                    const PathLink& where) {
+absl::StatusOr<const Value*> DataOf(const Value& value, std::initializer_list<std::string_view> classes,
+                                    const PathLink& where, const Decoder& decoder) {
   for (const std::string_view name : classes) {
     if (!IsRecordOf(value, kObjectType, name)) continue;
     const Value* data = value.if_object()->Find("data");
     if (data == nullptr) return BadRecord(PathLink(where, "data"), "is missing");
     return data;
   }
-  return ExpectedError(where, StrCat("a record ", kObjectType, " ", *classes.begin()), value);
+  return decoder.Expected(where, StrCat("a record ", kObjectType, " ", *classes.begin()), value);
 }
 
-absl::StatusOr<const List*> ListOf(const Value& value,
-                                   std::initializer_list<std::string_view> classes,
-                                   const PathLink& where, std::optional<size_t> size) {
-  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, classes, where));
+absl::StatusOr<const List*> ListOf(const Value& value, std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, const Decoder& decoder, std::optional<size_t> size) {
+  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, classes, where, decoder));
   const List* list = data->if_list();
   const PathLink data_path(where, "data");
   if (list == nullptr) return ExpectedError(data_path, "a list", *data);
@@ -75,9 +73,9 @@ absl::StatusOr<const List*> ListOf(const Value& value,
   return list;
 }
 
-absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
-                                      const PathLink& where) {
-  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, {class_name}, where));
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name, const PathLink& where,
+                                      const Decoder& decoder) {
+  TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, {class_name}, where, decoder));
   if (const int64_t* count = data->if_int64()) return *count;
   return ExpectedError(PathLink(where, "data"), "an integer of 64 bits", *data);
 }
@@ -110,8 +108,8 @@ absl::StatusOr<Value> EncodeBytes(const std::vector<std::byte>& bytes, const Enc
 
 absl::StatusOr<std::vector<std::byte>> DecodeBytes(const Value& value, const PathLink& where,
                                                    const Decoder& decoder) {
-  TIFFIN_RETURN_IF_ERROR(DataOf(value, {kBytesClass}, where).status());
-  TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(value, where));
+  TIFFIN_RETURN_IF_ERROR(DataOf(value, {kBytesClass}, where, decoder).status());
+  TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(value, where, decoder));
   std::vector<std::byte> bytes(ElementsOf(outline.name.shape));
   TIFFIN_RETURN_IF_ERROR(ReadArray(outline, kBytesDType, where, decoder,
                                    reinterpret_cast<char*>(bytes.data()), bytes.size()));
@@ -122,10 +120,11 @@ absl::StatusOr<Value> EncodePath(const std::filesystem::path& path, const Encode
   return Pack(&encoder, kObjectType, "pathlib.PosixPath")(path.string(), {.files = {path}});
 }
 
-absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where) {
+absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where,
+                                                 const Decoder& decoder) {
   TIFFIN_ASSIGN_OR_RETURN(
       const Value* data,
-      DataOf(value, {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.Path"}, where));
+      DataOf(value, {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.Path"}, where, decoder));
   if (const std::string* path = data->if_string()) return std::filesystem::path(*path);
   return ExpectedError(PathLink(where, "data"), "a string", *data);
 }

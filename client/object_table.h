@@ -34,21 +34,20 @@ namespace tiffin {
 // The integer of a JSON number, from -2^63 to 2^64 - 1; nullopt if it is none or beyond.
 std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value);
 // The data of an `<object>` record of one of these classes. INVALID_ARGUMENT otherwise.
-absl::StatusOr<const Value*> DataOf(const Value& value,
-                                    std::initializer_list<std::string_view> classes,
-                                    const PathLink& where);
+absl::StatusOr<const Value*> DataOf(const Value& value, std::initializer_list<std::string_view> classes,
+                                    const PathLink& where, const Decoder& decoder);
 // Its data as a list; of `size` items, if that is told.
-absl::StatusOr<const List*> ListOf(const Value& value,
-                                   std::initializer_list<std::string_view> classes,
-                                   const PathLink& where, std::optional<size_t> size = {});
+absl::StatusOr<const List*> ListOf(const Value& value, std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, const Decoder& decoder, std::optional<size_t> size = {});
 // A record of nanoseconds.
-absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
-                                      const PathLink& where);
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name, const PathLink& where,
+                                      const Decoder& decoder);
 absl::StatusOr<Value> EncodeBytes(const std::vector<std::byte>& bytes, const Encoder& encoder);
 absl::StatusOr<std::vector<std::byte>> DecodeBytes(const Value& value, const PathLink& where,
                                                    const Decoder& decoder);
 absl::StatusOr<Value> EncodePath(const std::filesystem::path& path, const Encoder& encoder);
-absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where);
+absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathLink& where,
+                                                 const Decoder& decoder);
 
 // --- Plain JSON ---
 
@@ -254,9 +253,11 @@ absl::StatusOr<Map> DecodeMap(const Value& value, const PathLink& where, const D
   using Item = typename Map::mapped_type;
   Map map;
   if constexpr (std::is_same_v<Key, std::string>) {
-    // An ordered dict is a record around one.
-    const auto ordered = DataOf(value, {"collections.OrderedDict"}, where);
-    const Value& plain = ordered.ok() ? **ordered : value;
+    const Value* data = &value;
+    if (IsRecordOf(value, kObjectType, "collections.OrderedDict")) {  // it is around one
+      TIFFIN_ASSIGN_OR_RETURN(data, DataOf(value, {"collections.OrderedDict"}, where, decoder));
+    }
+    const Value& plain = *data;
     if (plain.if_object() != nullptr && AsRecord(plain) == nullptr) {
       for (const auto& [name, member] : *plain.if_object()) {
         TIFFIN_ASSIGN_OR_RETURN(Item item, decoder.Decode<Item>(member, PathLink(where, name)));
@@ -266,7 +267,7 @@ absl::StatusOr<Map> DecodeMap(const Value& value, const PathLink& where, const D
     }
   }
   const PathLink data_path(where, "data");
-  TIFFIN_ASSIGN_OR_RETURN(const List* pairs, ListOf(value, {"tiffin.map"}, where));
+  TIFFIN_ASSIGN_OR_RETURN(const List* pairs, ListOf(value, {"tiffin.map"}, where, decoder));
   for (size_t i = 0; i < pairs->size(); ++i) {
     const PathLink pair_path(data_path, i);
     const List* pair = (*pairs)[i].if_list();
@@ -309,7 +310,7 @@ struct SetCodec {
   static absl::StatusOr<Set> Decode(const Value& value, const PathLink& where,
                                     const Decoder& decoder) {
     TIFFIN_ASSIGN_OR_RETURN(const List* list,
-                            ListOf(value, {"builtins.set", "builtins.frozenset"}, where));
+                            ListOf(value, {"builtins.set", "builtins.frozenset"}, where, decoder));
     const PathLink data_path(where, "data");
     Set set;
     for (size_t i = 0; i < list->size(); ++i) {
@@ -364,7 +365,7 @@ struct TupleCodec {
   }
   static absl::StatusOr<Tuple> Decode(const Value& value, const PathLink& where,
                                       const Decoder& decoder) {
-    TIFFIN_ASSIGN_OR_RETURN(const List* list, ListOf(value, {"builtins.tuple"}, where, kSize));
+    TIFFIN_ASSIGN_OR_RETURN(const List* list, ListOf(value, {"builtins.tuple"}, where, decoder, kSize));
     return DecodeItems(*list, PathLink(where, "data"), decoder, std::make_index_sequence<kSize>());
   }
 };
@@ -385,7 +386,7 @@ struct Codec<std::complex<F>> {
   }
   static absl::StatusOr<std::complex<F>> Decode(const Value& value, const PathLink& where,
                                                 const Decoder& decoder) {
-    TIFFIN_RETURN_IF_ERROR(DataOf(value, {"builtins.complex"}, where).status());
+    TIFFIN_RETURN_IF_ERROR(DataOf(value, {"builtins.complex"}, where, decoder).status());
     const Unpack unpack(&decoder, &value, &where);
     TIFFIN_ASSIGN_OR_RETURN(const F real, unpack.Member<F>("real"));
     TIFFIN_ASSIGN_OR_RETURN(const F imag, unpack.Member<F>("imag"));
@@ -410,8 +411,8 @@ struct Codec<std::filesystem::path> {
     return EncodePath(path, encoder);
   }
   static absl::StatusOr<std::filesystem::path> Decode(const Value& value, const PathLink& where,
-                                                      const Decoder&) {
-    return DecodePath(value, where);
+                                                      const Decoder& decoder) {
+    return DecodePath(value, where, decoder);
   }
 };
 
@@ -520,8 +521,8 @@ struct Codec<std::chrono::duration<Rep, Period>> {
     return MakeRecord(kObjectType, "tiffin.duration", nanoseconds);
   }
   static absl::StatusOr<Duration> Decode(const Value& value, const PathLink& where,
-                                         const Decoder&) {
-    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.duration", where));
+                                         const Decoder& decoder) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.duration", where, decoder));
     return DurationOf<Duration>(count, where);
   }
 };
@@ -534,8 +535,8 @@ struct Codec<std::chrono::time_point<std::chrono::system_clock, Duration>> {
                             Codec<Duration>::Nanoseconds(time.time_since_epoch()));
     return MakeRecord(kObjectType, "tiffin.time", nanoseconds);
   }
-  static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where, const Decoder&) {
-    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.time", where));
+  static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where, const Decoder& decoder) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.time", where, decoder));
     TIFFIN_ASSIGN_OR_RETURN(const Duration since, DurationOf<Duration>(count, where));
     return Time(since);
   }

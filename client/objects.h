@@ -126,7 +126,7 @@ absl::StatusOr<T> Decoder::Decode(const Value& value, const PathLink& where) con
       if constexpr (SelfSerialising<T>) {
         const Object* record = AsRecord(whole);
         if (record == nullptr || RecordClass(*record) != T::kClassName) {
-          return registry_->ExpectedRecord(where, T::kClassName, whole);
+          return Expected(where, StrCat("a record of ", T::kClassName), whole);
         }
         return T::construct(Unpack(this, &whole, &where));
       } else if constexpr (HasDecodingCodec<T>) {

@@ -66,7 +66,7 @@ absl::StatusOr<BlobName> Client::Put(const Array& array) {
 absl::StatusOr<BlobName> Client::Put(std::string_view dtype, const Shape& shape,
                                      std::string_view bytes) {
   TIFFIN_ASSIGN_OR_RETURN(BlobName name, NameOf(dtype, shape, bytes));
-  TIFFIN_RETURN_IF_ERROR(impl_->Upload(name, bytes).status());
+  TIFFIN_RETURN_IF_ERROR(impl_->Upload(*route_, name, bytes).status());
   return name;
 }
 
@@ -85,7 +85,7 @@ absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> ar
     std::vector<NamedBytes> blobs;
     for (const size_t i : sent) blobs.push_back({&names[i], arrays[i].bytes});
     std::vector<absl::Status> outcomes;
-    const absl::Status status = impl_->SendSmall(blobs, &outcomes);
+    const absl::Status status = impl_->SendSmall(*route_, blobs, &outcomes);
     for (size_t i = 0; i < sent.size(); ++i) {
       if (outcomes[i].ok()) impl_->Learn(names[sent[i]]);
       impl_->EndUpload(names[sent[i]]);
@@ -106,7 +106,7 @@ absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> ar
   TIFFIN_RETURN_IF_ERROR(flush());
   // What is left: the large ones, what other threads were sending, what was refused.
   for (size_t i = 0; i < arrays.size(); ++i) {
-    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(names[i], arrays[i].bytes).status(), at(i)));
+    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(*route_, names[i], arrays[i].bytes).status(), at(i)));
   }
   return names;
 }
@@ -121,27 +121,31 @@ Value Client::RefRecord(const BlobName& name, std::string_view class_name) {
 
 absl::StatusOr<bool> Client::PutNamed(const BlobName& name, std::string_view bytes,
                                       const std::function<void(uint64_t sent)>& on_sent) {
-  return impl_->Upload(name, bytes, on_sent);
+  const std::shared_ptr<Impl> impl = impl_;  // `on_sent` may destroy this client
+  const std::shared_ptr<const Route> route = route_;
+  return impl->Upload(*route, name, bytes, on_sent);
 }
 
-absl::StatusOr<bool> Client::Impl::Upload(const BlobName& name, std::string_view bytes,
+absl::StatusOr<bool> Client::Impl::Upload(const Route& over, const BlobName& name, std::string_view bytes,
                                           const std::function<void(uint64_t sent)>& on_sent) {
   if (Knows(name)) return true;
-  BeginUpload(name);
+  if (!BeginUpload(name, over.deadline())) {
+    return absl::DeadlineExceededError(StrCat(name.ToText(), " is still being sent by another thread"));
+  }
   // Asked again: another thread may have sent it meanwhile.
-  absl::StatusOr<bool> existed = Knows(name) ? true : Send(name, bytes, on_sent);
+  absl::StatusOr<bool> existed = Knows(name) ? true : Send(over, name, bytes, on_sent);
   if (existed.ok()) Learn(name);
   EndUpload(name);
   return existed;
 }
 
-absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view bytes,
+absl::StatusOr<bool> Client::Impl::Send(const Route& over, const BlobName& name, std::string_view bytes,
                                         const std::function<void(uint64_t sent)>& on_sent) const {
   if (bytes.size() < kSmallBlob) {
     const NamedBytes blob{&name, bytes};
     std::vector<absl::Status> outcomes;
     bool existed = false;
-    TIFFIN_RETURN_IF_ERROR(SendSmall({&blob, 1}, &outcomes, &existed));
+    TIFFIN_RETURN_IF_ERROR(SendSmall(over, {&blob, 1}, &outcomes, &existed));
     TIFFIN_RETURN_IF_ERROR(outcomes[0]);
     if (on_sent) on_sent(bytes.size());
     return existed;
@@ -155,10 +159,10 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
   // else still sends is not taken from him, nor one on which somebody else goes on from us, or that has expired.
   bool first = true, from_front = false;
   bool ours = false;  // the last try was of what can be resumed: it may look as if it were still sent
-  TIFFIN_RETURN_IF_ERROR(Repeat([&](bool* progress) -> absl::Status {
+  TIFFIN_RETURN_IF_ERROR(over.Repeat([&](bool* progress) -> absl::Status {
     size_t at = 0;
     if (!from_front) {
-      TIFFIN_ASSIGN_OR_RETURN(const v1::QueryPutResponse state, Received(name, bytes.size()));
+      TIFFIN_ASSIGN_OR_RETURN(const v1::QueryPutResponse state, Received(over, name, bytes.size()));
       if (state.exists() && first) {
         existed = true;
         return absl::OkStatus();
@@ -178,7 +182,7 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
       at += chunk.size();
       return chunk;
     };
-    const absl::StatusOr<v1::PutResponse> response = connection->Put(header, next_chunk);
+    const absl::StatusOr<v1::PutResponse> response = over.connection().Put(header, next_chunk);
     if (response.ok()) existed = response->existed();
     const absl::Status& status = response.status();
     from_front =
@@ -189,15 +193,15 @@ absl::StatusOr<bool> Client::Impl::Send(const BlobName& name, std::string_view b
   return existed;
 }
 
-absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
+absl::Status Client::Impl::SendSmall(const Route& over, std::span<const NamedBytes> blobs,
                                      std::vector<absl::Status>* outcomes, bool* last_existed) const {
   const absl::Status none = absl::InternalError("no answer for the blob");
   outcomes->assign(blobs.size(), none);
   std::vector<size_t> left(blobs.size());  // places in `blobs`
   std::iota(left.begin(), left.end(), 0);
-  return Repeat([&](bool* progress) -> absl::Status {
+  return over.Repeat([&](bool* progress) -> absl::Status {
     if (left.empty()) return absl::OkStatus();
-    const absl::Status status = connection->BatchPut(
+    const absl::Status status = over.connection().BatchPut(
         MessagesOf(blobs, left, caller_), [&](const v1::BatchPutResponse& response) {
           for (const auto& item : response.items()) {
             if (item.index() >= left.size()) continue;
@@ -214,12 +218,12 @@ absl::Status Client::Impl::SendSmall(std::span<const NamedBytes> blobs,
   });
 }
 
-absl::StatusOr<v1::QueryPutResponse> Client::Impl::Received(const BlobName& name,
+absl::StatusOr<v1::QueryPutResponse> Client::Impl::Received(const Route& over, const BlobName& name,
                                                             size_t size) const {
   v1::QueryPutRequest request;
   *request.mutable_caller() = caller_;
   ToProto(name, request.mutable_name());
-  absl::StatusOr<v1::QueryPutResponse> response = connection->QueryPut(request);
+  absl::StatusOr<v1::QueryPutResponse> response = over.connection().QueryPut(request);
   if (absl::IsUnimplemented(response.status())) return v1::QueryPutResponse();
   if (response.ok() && response->received() > size) response->set_received(0);
   return response;
@@ -240,10 +244,16 @@ void Client::Impl::Learn(const BlobName& name) {
   known_[name] = absl::Now();
 }
 
-void Client::Impl::BeginUpload(const BlobName& name) {
+bool Client::Impl::BeginUpload(const BlobName& name, absl::Time deadline) {
   std::unique_lock lock(mutex_);
-  uploaded_.wait(lock, [&] { return !uploading_.contains(name); });
+  const auto ours = [&] { return !uploading_.contains(name); };
+  if (deadline == absl::InfiniteFuture()) {
+    uploaded_.wait(lock, ours);
+  } else if (!uploaded_.wait_until(lock, absl::ToChronoTime(deadline), ours)) {
+    return false;
+  }
   uploading_.insert(name);
+  return true;
 }
 
 bool Client::Impl::TryBeginUpload(const BlobName& name) {

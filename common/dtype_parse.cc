@@ -102,7 +102,24 @@ absl::StatusOr<uint64_t> TakeCount(std::string_view name, std::string_view* rest
   return count;
 }
 
-// `<i8`, `S3`, `?`, `>M8[ns]`: order, letter, count.
+// C's type names, which have no count: on 64-bit Linux, where numpy's are the same. The second: in bytes.
+struct TypeCode {
+  char letter, kind;
+  uint64_t item_size;
+};
+constexpr TypeCode kTypeCodes[] = {
+    {'?', 'b', 1}, {'b', 'i', 1}, {'B', 'u', 1}, {'h', 'i', 2},  {'H', 'u', 2},  {'i', 'i', 4},
+    {'I', 'u', 4}, {'l', 'i', 8}, {'L', 'u', 8}, {'q', 'i', 8},  {'Q', 'u', 8},  {'p', 'i', 8},
+    {'P', 'u', 8}, {'e', 'f', 2}, {'f', 'f', 4}, {'d', 'f', 8},  {'g', 'f', 16}, {'F', 'c', 8},
+    {'D', 'c', 16}, {'G', 'c', 32}, {'c', 'S', 1}, {'M', 'M', 8}, {'m', 'm', 8}};
+
+const TypeCode* FindTypeCode(char letter) {
+  const auto at = std::find_if(std::begin(kTypeCodes), std::end(kTypeCodes),
+                               [letter](const TypeCode& code) { return code.letter == letter; });
+  return at == std::end(kTypeCodes) ? nullptr : at;
+}
+
+// `<i8`, `S3`, `<d`, `>M8[ns]`: order, letter, count.
 absl::StatusOr<DType> ParseShortName(std::string_view name) {
   DType d;
   std::string_view rest = name;
@@ -112,16 +129,17 @@ absl::StatusOr<DType> ParseShortName(std::string_view name) {
     rest.remove_prefix(1);
   }
   if (rest.empty()) return Unknown(name);
-  d.kind = rest[0] == '?' ? 'b' : rest[0];
-  const bool sized = rest[0] != '?' && rest.size() > 1;
+  const TypeCode* const code = rest.size() == 1 ? FindTypeCode(rest[0]) : nullptr;
+  d.kind = code != nullptr ? code->kind : rest[0] == 'a' ? 'S' : rest[0];
+  const bool sized = rest.size() > 1;
   rest.remove_prefix(1);
-  TIFFIN_ASSIGN_OR_RETURN(const uint64_t count, TakeCount(name, &rest));
+  TIFFIN_ASSIGN_OR_RETURN(uint64_t count, TakeCount(name, &rest));
+  if (code != nullptr) count = code->item_size;
   d.item_size = count;
   bool known = false;
   switch (d.kind) {
     case 'b':
-      known = !sized || count == 1;
-      d.item_size = 1;
+      known = count == 1;
       break;
     case 'i':
     case 'u':

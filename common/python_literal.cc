@@ -90,6 +90,9 @@ absl::Status PythonReader::Expect(char c) {
 }
 
 absl::StatusOr<std::string> PythonReader::TakeString() {
+  // Python 2 wrote some as u'...'.
+  const std::string_view next = Sees('u') ? text_.substr(position_ + 1, 1) : std::string_view();
+  if (next == "'" || next == "\"") ++position_;
   if (!Sees('\'') && !Sees('"')) return Error("expected a string in quotes");
   const char quote = text_[position_++];
   std::string out;

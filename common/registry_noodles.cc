@@ -28,22 +28,27 @@ absl::Status AddressRecord(const Value& value, const PathLink& where) {
   return CheckRecordOf(value, kAddressClass, where);
 }
 
-// A tuple record of an address and a value.
-absl::Status Argument(const Value& value, const PathLink& where) {
+// The items of a tuple record, which are to be `what`; nullptr if they are elsewhere.
+absl::StatusOr<const List*> ItemsOfTuple(const Value& value, size_t size, std::string_view what,
+                                         const PathLink& where) {
   TIFFIN_RETURN_IF_ERROR(CheckRecordOf(value, "builtins.tuple", where));
   const Object& record = *value.if_object();
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<RecordRef> ref, RefOf(record, where));
-  if (ref.has_value()) return absl::OkStatus();  // it is elsewhere
+  if (ref.has_value()) return nullptr;
   const PathLink data_path(where, "data");
   const Value* data = record.Find("data");
   if (data == nullptr) return BadRecord(data_path, "is missing");
   TIFFIN_RETURN_IF_ERROR(AnyList(*data, data_path));
-  const List& pair = *data->if_list();
-  if (pair.size() != 2) {
-    return BadRecord(data_path,
-                     StrCat("expected an address and a value, found ", pair.size(), " items"));
-  }
-  return AddressRecord(pair[0], PathLink(data_path, size_t{0}));
+  const List* items = data->if_list();
+  if (items->size() == size) return items;
+  return BadRecord(data_path, StrCat("expected ", what, ", found ", items->size(), " items"));
+}
+
+absl::Status Argument(const Value& value, const PathLink& where) {
+  TIFFIN_ASSIGN_OR_RETURN(const List* pair, ItemsOfTuple(value, 2, "an address and a value", where));
+  if (pair == nullptr) return absl::OkStatus();
+  const PathLink data_path(where, "data");
+  return AddressRecord(pair->front(), PathLink(data_path, size_t{0}));
 }
 
 absl::Status Arguments(const Value& value, const PathLink& where) {
@@ -128,10 +133,30 @@ absl::Status ResultMessage(const Value& data, const PathLink& where) {
       {{"key", AnyValue}, {"status", AnyString}, {"value", AnyValue}, {"msg", AnyValue}});
 }
 
+// An argument that is a Fail, or derives from it, and so was not called with.
+absl::Status FailedArgument(const Value& value, const PathLink& where) {
+  TIFFIN_ASSIGN_OR_RETURN(const List* items, ItemsOfTuple(value, 3, "a function, an argument and a Fail", where));
+  if (items == nullptr) return absl::OkStatus();
+  const PathLink data_path(where, "data");
+  TIFFIN_RETURN_IF_ERROR(AnyString((*items)[0], PathLink(data_path, size_t{0})));
+  const Value& argument = (*items)[1];
+  if (!argument.is_integer() && argument.if_string() == nullptr) {
+    return Unexpected(argument, "a position or a name", PathLink(data_path, size_t{1}));
+  }
+  if (AsRecord((*items)[2]) != nullptr) return absl::OkStatus();
+  return Unexpected((*items)[2], "a record", PathLink(data_path, size_t{2}));
+}
+
+absl::Status FailedArguments(const Value& value, const PathLink& where) {
+  return CheckItems(value, where, FailedArgument);
+}
+
+absl::Status Strings(const Value& value, const PathLink& where) { return CheckItems(value, where, AnyString); }
+
 absl::Status Fail(const Value& data, const PathLink& where) {
   return CheckMembers(
       data, where,
-      {{"name", AnyString}, {"fails", AnyList}, {"trace", AnyList}, {"exception", AnyValue}});
+      {{"name", AnyString}, {"fails", FailedArguments}, {"trace", Strings}, {"exception", AnyValue}});
 }
 
 }  // namespace

@@ -4,10 +4,13 @@
 #include <map>
 #include <string>
 
+#include "server/host_memory.h"
+
 namespace tiffin::server {
 
 std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
   Config config;
+  config.result_cache = ResultCacheFor(HostMemory());
   CLI::App app("tiffin-server: remembers what jobs computed");
   app.set_version_flag("--version", TIFFIN_VERSION);
   app.set_config("--config", "", "TOML file with the keys below");
@@ -62,7 +65,7 @@ std::optional<Config> ReadConfig(int argc, char** argv, int* exit_code) {
                  "Seconds of silence after which a connection is asked whether it lives; a third later it is closed")
       ->envname("TIFFIN_KEEPALIVE")->capture_default_str()->check(CLI::Range(1.0, 7200.0));
   app.add_option("--result-cache", config.result_cache, "Bytes of results read last, in memory")
-      ->envname("TIFFIN_RESULT_CACHE")->capture_default_str();
+      ->envname("TIFFIN_RESULT_CACHE")->default_str("a 64th of the memory, from 64 MiB to 1 GiB");
   app.add_option("--max-memory", config.max_memory, "Bytes in flight, of all calls")
       ->envname("TIFFIN_MAX_MEMORY")->capture_default_str()
       ->check(CLI::Range(uint64_t{16} << 20, uint64_t{1} << 46));

@@ -221,6 +221,12 @@ class OpenFile {
   hid_t id_;
 };
 
+// Of the dataset's bytes in its file; 0 if it has none.
+uint64_t OffsetOf(const H5::DataSet& dataset, const DType& type) {
+  const bool empty = type.total_size() == 0 || dataset.getSpace().getSimpleExtentNpoints() == 0;
+  return empty ? 0 : static_cast<uint64_t>(dataset.getOffset());
+}
+
 uint64_t MakeDataset(const H5::H5File& file, const DatasetSpec& spec, const DType& type) {
   H5::DSetCreatPropList layout;
   layout.setLayout(H5D_CONTIGUOUS);
@@ -235,8 +241,7 @@ uint64_t MakeDataset(const H5::H5File& file, const DatasetSpec& spec, const DTyp
   if (spec.dtype.size() <= kMaxHeaderBytes) {
     dataset.createAttribute("dtype", text, H5::DataSpace(H5S_SCALAR)).write(text, spec.dtype);
   }
-  const bool empty = type.total_size() == 0 || space.getSimpleExtentNpoints() == 0;
-  return empty ? 0 : static_cast<uint64_t>(dataset.getOffset());
+  return OffsetOf(dataset, type);
 }
 
 // What the system said when HDF5's last call failed; 0: nothing. Guarded by Hdf5Mutex.
@@ -356,7 +361,7 @@ absl::Status CheckHdf5File(const std::filesystem::path& file, const DatasetSpec&
     std::vector<hsize_t> there(std::max(found.getSpace().getSimpleExtentNdims(), 1));
     there.resize(found.getSpace().getSimpleExtentDims(there.data()));
     if (there == extents && found.getDataType() == StoredTypeOf(type) &&
-        static_cast<uint64_t>(found.getOffset()) == offset) {
+        OffsetOf(found, type) == offset) {
       return absl::OkStatus();
     }
   } catch (const H5::Exception& error) {

@@ -50,8 +50,8 @@ class Calls {
   explicit Calls(const CallLimits& limits = {})
       : stream_bytes_(limits.stream_bytes),
         upload_bytes_(std::min(3 * limits.stream_bytes, std::max(limits.stream_bytes, limits.max_memory / 4))),
-        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), reads_(8), writes_(64),
-        streams_(16), uploads_(16), answers_(4), chores_(4) {}
+        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), small_calls_(limits.max_memory / 8),
+        reads_(8), writes_(64), streams_(16), uploads_(16), answers_(4), chores_(4) {}
 
   Executor& reads() { return reads_; }
   Executor& writes() { return writes_; }
@@ -201,22 +201,24 @@ class Calls {
   static bool HasActed(const v1::SubmitResponse& response) { return response.outcome() == v1::GRANTED; }
   static bool HasActed(const v1::StoreResultResponse&) { return true; }
   static bool HasActed(const v1::InvalidateResponse&) { return true; }
-  // Small messages are not worth counting; of the others the parsed trees count, too.
+  // Small calls have a room of their own, so that large ones do not keep leases from being renewed; of the others the
+  // parsed trees count, too.
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
     const size_t bytes = request.ByteSizeLong();
-    if (bytes < kCounted) return memory_.Take(0);
+    if (bytes < kCounted) return small_calls_.Take(kCallBytes + bytes);
     // What cannot fit is refused before it is looked at.
     if (!memory_.Take((kTextCopies + 1) * bytes)) return ByteBudget::Share();
     return memory_.Take(WorkingBytes(request, bytes));
   }
 
   static constexpr size_t kCounted = 64 << 10;
+  static constexpr size_t kCallBytes = 4 << 10;  // what gRPC and this keep of a call, about
 
   const uint64_t stream_bytes_, upload_bytes_;
   const std::chrono::milliseconds idle_time_;
   std::atomic<bool> making_room_{false};
-  ByteBudget memory_;
+  ByteBudget memory_, small_calls_;
   CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_
   std::condition_variable idle_;

@@ -25,6 +25,7 @@ class CrashServer:
         self.tape = os.path.join(self.folder, "tape") if tape else None
         self.disk = Disk()
         self.played = 0  # bytes of the tape
+        self.file_system = None  # the number of what the folder pretends to be on
         self.process = self.channel = None
 
     # ---- running
@@ -36,7 +37,7 @@ class CrashServer:
         self.process = subprocess.Popen(
             [os.environ["TIFFIN_SERVER_BINARY"], "--data", self.data, "--listen", "127.0.0.1:0",
              *self.flags], stderr=subprocess.PIPE, text=True, errors="replace",
-            env=environment(self.root, self.control.path, self.tape))
+            env=environment(self.root, self.control.path, self.tape, self.file_system))
         self.log, self.address = [], None
         for line in self.process.stderr:
             self.log.append(line)

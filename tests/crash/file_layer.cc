@@ -5,6 +5,8 @@
 //
 // A call is written to the tape before it is made, so that a killed process has made nothing that is not on it; a sync
 // is written when it begins and when it has ended. `-shm` files (mapped, worthless after a crash) are not seen.
+//
+// TIFFIN_LAYER_FILE_SYSTEM is the number of a kind of file system, in hexadecimal, that the root pretends to be.
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,6 +59,7 @@ struct Layer {
   std::string root;  // with a slash at the end
   Control* control = nullptr;
   int tape = -1;
+  decltype(statfs::f_type) file_system = 0;  // 0: what it is
   pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;  // a change and its record are one step
   std::atomic<uint64_t> next_number{1};
   std::atomic<OpenFile*> files[kMaxFd] = {};
@@ -79,6 +83,9 @@ Layer* MakeLayer() {
   if (const char* path = getenv("TIFFIN_LAYER_TAPE")) {
     layer->tape = REAL(open)(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (layer->tape < 0) abort();
+  }
+  if (const char* number = getenv("TIFFIN_LAYER_FILE_SYSTEM")) {
+    layer->file_system = static_cast<decltype(layer->file_system)>(strtoul(number, nullptr, 16));
   }
   return layer;
 }
@@ -473,6 +480,13 @@ int rmdir(const char* path) {
   std::string below;
   if (!IsSeen(path, &below)) return REAL(rmdir)(path);
   return ChangeName(kRmdir, below, {}, [&] { return REAL(rmdir)(path); });
+}
+
+int statfs(const char* path, struct statfs* out) {
+  const int result = REAL(statfs)(path, out);
+  std::string below;
+  if (result == 0 && IsSeen(path, &below) && TheLayer()->file_system != 0) out->f_type = TheLayer()->file_system;
+  return result;
 }
 
 #define TIFFIN_MMAP(name)                                                               \

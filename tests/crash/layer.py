@@ -85,8 +85,9 @@ def read_tape(path, start=0):
         yield call
 
 
-def environment(root, control=None, tape=None):
-    """What a server that runs above the layer is started with."""
+def environment(root, control=None, tape=None, file_system=None):
+    """What a server that runs above the layer is started with. `file_system`: the number of what the root pretends to
+    be on."""
     libraries = [os.environ["TIFFIN_FILE_LAYER"]]
     # A sanitizer wants to be the first library.
     linked = subprocess.run(["ldd", os.environ["TIFFIN_SERVER_BINARY"]], capture_output=True,
@@ -99,4 +100,6 @@ def environment(root, control=None, tape=None):
         env["TIFFIN_LAYER_CONTROL"] = control
     if tape:
         env["TIFFIN_LAYER_TAPE"] = tape
+    if file_system:
+        env["TIFFIN_LAYER_FILE_SYSTEM"] = hex(file_system)
     return env

@@ -174,6 +174,22 @@ for member in fail["data"]:
     bad("no " + member, without(fail, member), ".data." + member + ": is missing")
 bad("a trace that is text", obj(FAIL, {**fail["data"], "trace": "t"}),
     ".data.trace: expected a list, found string")
+bad("a trace of numbers", obj(FAIL, {**fail["data"], "trace": ["f (m.py:3)", 3]}),
+    ".data.trace[1]: expected a string, found integer")
+
+
+def fails(*items, name="builtins.tuple"):
+    return obj(FAIL, {**fail["data"], "fails": [obj("builtins.tuple", ["m.f", 0, fail]), obj(name, list(items))]})
+
+
+bad("a failed argument that is no tuple", fails("m.f", 0, fail, name="builtins.set"),
+    ".data.fails[1]: expected a record <object> builtins.tuple, found a record <object> builtins.set")
+bad("a failed argument without its Fail", fails("m.f", 0),
+    ".data.fails[1].data: expected a function, an argument and a Fail, found 2 items")
+bad("a function that is no name", fails(1, 0, fail), ".data.fails[1].data[0]: expected a string, found integer")
+bad("an argument that is neither place nor name", fails("m.f", 0.5, fail),
+    ".data.fails[1].data[1]: expected a position or a name, found double")
+bad("a failed argument that is plain", fails("m.f", "x", {}), ".data.fails[1].data[2]: expected a record, found object")
 bad("no node", obj(JOB, {"key": 1}), ".data.node: is missing")
 bad("no key", obj(JOB, {"node": node}), ".data.key: is missing")
 result = obj(RESULT, {"key": 1, "status": "done", "value": 1, "msg": None})

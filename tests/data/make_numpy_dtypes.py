@@ -50,6 +50,11 @@ STRUCTURED = [
     {"names": [], "formats": [], "itemsize": 4},
 ]
 
+# Names that numpy takes and never writes: other programs do.
+SPELLINGS = [order + code for code in "?bBhHiIlLqQpPefdgFDGMm" for order in ("", "<", ">", "=", "|")] + [
+    "a4", "|a4", "c", "S", "U", "V", "O", "b1", "|i1", "<i1", ">u1", "|i4", "=f8", "f8", "c16", "M8", "M8[1D]", "U3",
+]
+
 SHAPES = [(), (1,), (5,), (0,), (2, 3), (3, 2, 4), (1, 7, 1, 2), (2, 0, 3), (1, 1), (35, 40)]
 
 
@@ -147,8 +152,9 @@ def main():
     cases.append(case("i1", (1,) * 31 + (2,)))
     cases.append(case("i1", (2,) * 10))
     lines = ",\n".join(json.dumps(c) for c in cases)
-    print('{"about": "numpy %s; made by make_numpy_dtypes.py", "cases": [\n%s\n]}'
-          % (np.__version__, lines))
+    spellings = json.dumps({name: str(np.dtype(name)) for name in SPELLINGS})
+    print('{"about": "numpy %s; made by make_numpy_dtypes.py", "cases": [\n%s\n], "spellings": %s}'
+          % (np.__version__, lines, spellings))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ class HostileTest(unittest.TestCase):
         # AddressSanitizer keeps what was freed for a while: not here, where memory is looked at.
         options = os.environ.get("ASAN_OPTIONS", "")
         os.environ["ASAN_OPTIONS"] = options + ":quarantine_size_mb=1"
-        cls.server = Server("--max-memory", str(128 * MIB))
+        cls.server = Server("--max-memory", str(128 * MIB), "--result-cache", str(64 * MIB))
         os.environ["ASAN_OPTIONS"] = options
         cls.addClassCleanup(cls.server.close)
         cls.numbers = itertools.count()

@@ -31,7 +31,8 @@ class MemoryTest(unittest.TestCase):
         # AddressSanitizer keeps what was freed for a while: not here, where memory is looked at.
         options = os.environ.get("ASAN_OPTIONS", "")
         os.environ["ASAN_OPTIONS"] = options + ":quarantine_size_mb=1"
-        self.server = Server("--max-memory", str(CAP))
+        # However long a test takes, its idle streams do not give way: the one about that has its own server.
+        self.server = Server("--max-memory", str(CAP), "--idle-time", "3600", "--result-cache", str(64 * MIB))
         os.environ["ASAN_OPTIONS"] = options
         self.addCleanup(self.server.close)
         self.numbers = itertools.count()
@@ -130,6 +131,30 @@ class MemoryTest(unittest.TestCase):
         self.assertLess(self.grows(ask), 2 * CAP)  # all of them are 480 MiB, and as much as messages
         self.assertEqual(code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
         end.close()  # all of it goes back
+        self.until(lambda: code() == grpc.StatusCode.OK)
+
+    def test_more_small_calls_than_there_is_room_for(self):
+        self.server.close()
+        self.server = Server("--max-memory", str(16 * MIB))
+        self.addCleanup(self.server.close)
+        answer = submit(self.server, job("small", 1))
+        store(self.server, answer, 7)
+        host, port = self.server.address.rsplit(":", 1)
+        end = socket.create_connection((host, int(port)), 20)
+        self.addCleanup(end.close)
+        request = jobs_pb2.GetResultRequest(caller=caller(), job=jobs_pb2.JobName(key=answer.key))
+        nothing = struct.pack(">HI", 4, 0)  # SETTINGS_INITIAL_WINDOW_SIZE: no byte of an answer may be sent
+        end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, nothing) + b"".join(
+            unary_call(2 * i + 1, "/tiffin.v1.Jobs/GetResult", request) for i in range(900)))
+
+        def code():
+            try:
+                return get(self.server, answer.key) and grpc.StatusCode.OK
+            except grpc.RpcError as error:
+                self.assertIn("grpc-status-details-bin", dict(error.trailing_metadata()))  # with a RetryInfo
+                return error.code()
+        self.until(lambda: code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
+        end.close()
         self.until(lambda: code() == grpc.StatusCode.OK)
 
     def test_waiting_for_many_large_results_that_are_there(self):
@@ -233,7 +258,7 @@ class IdleStreamsTest(unittest.TestCase):
     """Clients that hold memory and do nothing with it give way once others are refused."""
 
     def setUp(self):
-        self.server = Server("--max-memory", str(64 * MIB), "--idle-time", "0.5")
+        self.server = Server("--max-memory", str(64 * MIB), "--idle-time", "0.5", "--result-cache", str(64 * MIB))
         self.addCleanup(self.server.close)
         self.channel = grpc.insecure_channel(self.server.address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.addCleanup(self.channel.close)

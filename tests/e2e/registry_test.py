@@ -78,8 +78,7 @@ ANY_LENGTH = ANY_DATA | ANY_MEMBERS | {
     "<boundmethod>", "<importable>", "<namedtuple>", "<unwrapped>", "builtins.bytes",
     "builtins.complex", "builtins.frozenset", "builtins.set", "builtins.tuple",
     "noodles.interface.decorator.PromisedObject", "noodles.interface.functions.Quote",
-    "noodles.interface.maybe.Fail", "noodles.run.messages.JobMessage",
-    "noodles.run.messages.ResultMessage", "noodles.workflow.arguments.ArgumentAddress",
+    "noodles.run.messages.JobMessage", "noodles.run.messages.ResultMessage", "noodles.workflow.arguments.ArgumentAddress",
     "noodles.workflow.arguments.ArgumentKind", "noodles.workflow.model.Workflow",
     "pathlib.PosixPath"}
 # Members that may be missing, and those that may be of any kind.

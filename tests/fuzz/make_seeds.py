@@ -46,6 +46,17 @@ def npys():
         yield base64.b64decode(case["fortran_npy"])
 
 
+def packs():
+    """Types that HDF5 takes, and such as it does not: names used twice as it sees them, of nothing, too long."""
+    names = [case["name"] for case in load("numpy-dtypes.json")["cases"]]
+    for i, name in enumerate(names):
+        yield name.encode()
+        if i % 10 == 0:
+            yield "\n".join([name, f"{i // 10 % 10} {names[-i - 1]}", "0 float64"]).encode()
+    yield from [b"[('a\\x00b', '<i4'), ('a', '<i4')]", b"[('\\x00', '<i4')]", b"[('r', '<f2'), ('i', '<f2')]",
+                b"[('r', '<f8'), ('i', '<f8')]", b"2 [('x', 'V0'), ('y', '<U3', (2, 2))]"]
+
+
 def database(*changes, rows="id IN (1, 2, 6, 10, 11, 13, 24, 26, 28)", pragma="page_size = 512"):
     """Some rows of a database that Noodles made."""
     with open(os.path.join(DATA, "noodles-database-json.sql"), encoding="utf-8") as dump:
@@ -119,4 +130,5 @@ write("record", records + malformed[::3] + jobs[::3])
 write("npy", list(npys())[::3])
 write("import", databases(), LARGEST_DATABASE)
 write("slab", slabs())
+write("pack", packs())
 write("message", sequences())

@@ -55,12 +55,38 @@ TEST_F(CallsTest, NoOtherErrorIsRepeated) {
   }
 }
 
+TEST_F(CallsTest, AnAliasIsReplacedOnce) {
+  Client client = MakeClient();
+  server_->LoseNextAnswer("Alias");
+  EXPECT_THAT(client.SetAlias("p", "n", Sha256::Of("1")), IsOk());
+  EXPECT_EQ(server_->Calls("Alias"), 2);
+  server_->LoseNextAnswer("Alias");  // somebody may set it anew before a second try
+  EXPECT_EQ(client.SetAlias("p", "n", Sha256::Of("2"), /*replace=*/true).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server_->Calls("Alias"), 3);
+}
+
 TEST_F(CallsTest, PatienceOfZeroIsOneTry) {
   ClientOptions options = Quick();
   options.retry.patience = absl::ZeroDuration();
   server_->FailNext("Submit", kAway, 10);
   EXPECT_THAT(MakeClient(options).Submit(JobOf(1)), Fails(absl::StatusCode::kUnavailable, "away"));
   EXPECT_EQ(server_->Calls("Submit"), 1);
+}
+
+TEST_F(CallsTest, TriesEndWithTheDeadline) {
+  ClientOptions options = Quick();
+  options.retry.patience = absl::InfiniteDuration();
+  Client client = MakeClient(options);
+  server_->FailNext("Submit", kAway, 100'000);
+  EXPECT_THAT(client.Until(absl::Now() + absl::Milliseconds(20)).Submit(JobOf(1)),
+              Fails(absl::StatusCode::kUnavailable, "away"));
+  server_->FailNext("BatchPut", kAway, 100'000);
+  EXPECT_THAT(client.Until(absl::Now() + absl::Milliseconds(20)).Put("uint8", {3}, "abc"),
+              Fails(absl::StatusCode::kUnavailable, "away"));
+}
+
+TEST_F(CallsTest, RunTakesAsLongAsItsFunction) {
+  EXPECT_THAT(MakeClient().Until(absl::InfinitePast()).Run(JobOf(1), [] { return Value(7); }), IsOk());
 }
 
 TEST_F(CallsTest, AServerThatAsksToComeBackLaterIsAskedLater) {

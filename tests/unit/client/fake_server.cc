@@ -366,6 +366,7 @@ absl::StatusOr<v1::LinkResponse> FakeServer::Link(const v1::LinkRequest&) {
 absl::StatusOr<v1::AliasResponse> FakeServer::Alias(const v1::AliasRequest&) {
   std::lock_guard lock(mutex_);
   TIFFIN_RETURN_IF_ERROR(Begin("Alias"));
+  TIFFIN_RETURN_IF_ERROR(End("Alias"));
   return v1::AliasResponse();
 }
 

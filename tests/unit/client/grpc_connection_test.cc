@@ -129,6 +129,40 @@ TEST_F(GrpcConnectionTest, NoAnswerInTimeIsUnavailableHealth) {
   ::close(listening);
 }
 
+// Takes every call and says nothing until it is cancelled.
+class Silent : public grpc::CallbackGenericService {
+  class Call : public grpc::ServerGenericBidiReactor {
+   public:
+    void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+    void OnDone() override { delete this; }
+  };
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override { return new Call; }
+};
+
+TEST(GrpcConnectionUntil, EachCallEndsByThen) {
+  Silent silent;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&silent);
+  const auto server = builder.BuildAndStart();
+  const auto connection = MakeGrpcConnection({.server = "127.0.0.1:" + std::to_string(port)});
+  const auto until = [&] { return connection->Until(absl::Now() + absl::Milliseconds(20)); };
+  const std::string chunk(1 << 20, 'x');
+  const absl::Status ends[] = {
+      until()->Submit({}).status(),
+      until()->SubmitBatch({{}, {}}, [](const auto&) {}),
+      until()->Await()->Read().status(),
+      until()->Put({}, [&] { return std::string_view(chunk); }).status(),
+      until()->Deref({}, [](const auto&) { return absl::OkStatus(); }, [](auto) { return absl::OkStatus(); }),
+      until()->BatchPut({{}}, [](const auto&) {}),
+      until()->Collect({}).status(),
+      until()->Verify({}, [](const auto&) { return true; }),
+      until()->Until(absl::InfiniteFuture())->Stat({}).status(),  // the earlier one counts
+  };
+  for (const absl::Status& end : ends) EXPECT_EQ(end.code(), absl::StatusCode::kDeadlineExceeded) << end;
+}
+
 TEST_F(GrpcConnectionTest, ADelayThatTheServerAsksForArrives) {
   const absl::Status status = connection_->Submit({}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);

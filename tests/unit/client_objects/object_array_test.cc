@@ -155,6 +155,26 @@ TEST(Refs, StreamIntoTheCallersMemory) {
   EXPECT_EQ(ref.DerefInto(std::span(other)).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(Refs, StreamBytesIntoTheCallersMemory) {
+  const auto blobs = std::make_shared<FakeBlobs>();
+  const std::vector<std::byte> bytes(10000, std::byte{7});
+  const Value record = Must(Encode(bytes, {.blobs = blobs}));
+  const auto ref = Must(Decode<Ref<std::vector<std::byte>>>(record, {.blobs = blobs}));
+  EXPECT_TRUE(ref.elsewhere());
+  std::vector<std::byte> memory(10000);
+  EXPECT_EQ(ref.DerefInto(std::span(memory)), absl::OkStatus());
+  EXPECT_EQ(memory, bytes);
+  memory.pop_back();
+  EXPECT_EQ(ref.DerefInto(std::span(memory)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Ref<std::vector<std::byte>>().DerefInto(std::span(memory)).code(), absl::StatusCode::kInvalidArgument);
+
+  // Of an array: its bytes, whatever its elements are.
+  const auto array = Must(Decode<Ref<NdArray<int64_t>>>(RangeRef(*blobs, 100), {.blobs = blobs}));
+  std::vector<int64_t> elements(100);
+  EXPECT_EQ(array.DerefInto(std::as_writable_bytes(std::span(elements))), absl::OkStatus());
+  EXPECT_EQ(elements, Range(100));
+}
+
 TEST(Refs, ReportBytesThatAreMissing) {
   const auto blobs = std::make_shared<FakeBlobs>();
   const Value record = RangeRef(*blobs, 100);

@@ -276,7 +276,7 @@ TEST(Table, ErrorsNameThePath) {
                 Rec("builtins.set", "[" + Rec("builtins.tuple", "[1, null]") + "]"))),
             "data[0].data[1]: expected an integer, found null");
   EXPECT_EQ(Error<std::set<int>>(Rec("builtins.tuple", "[]")),
-            "expected a record <object> builtins.set, found a record <object> builtins.tuple");
+            "expected a record <object> builtins.set (nothing is registered), found a record <object> builtins.tuple");
 }
 
 TEST(Table, JsonIsIndentedOnRequest) {

@@ -52,6 +52,7 @@ Shape ShapeAt(const Value& test_case) {
 class NumpyCases : public ::testing::Test {
  protected:
   const List& cases() const { return *At(file_, "cases").if_list(); }
+  const Object& spellings() const { return *At(file_, "spellings").if_object(); }
 
  private:
   const Value file_ = TestJson("numpy-dtypes.json");
@@ -104,6 +105,25 @@ TEST_F(NumpyCases, HaveDTypesThatAreNamedAsNumpyNamesThem) {
     ASSERT_TRUE(from_descr.ok()) << from_descr.status();
     EXPECT_EQ(*from_descr, *dtype);
   }
+}
+
+TEST_F(NumpyCases, NameTheDTypeOfEverySpellingThatNumpyTakes) {
+  ASSERT_GT(spellings().size(), 100u);
+  for (const auto& [spelling, name] : spellings()) {
+    const absl::StatusOr<DType> dtype = ParseDType(spelling);
+    ASSERT_TRUE(dtype.ok()) << dtype.status();
+    EXPECT_EQ(DTypeName(*dtype), *name.if_string()) << spelling;
+  }
+}
+
+TEST(ReadNpy, TakesHeadersWithTheStringsOfPython2) {
+  std::string npy = *WriteNpy({"int32", {2}, "12345678"});
+  npy.replace(npy.find("'<i4'"), 5, "u'<i4'");
+  npy.erase(npy.rfind(' ', npy.find('\n')), 1);  // as long as it was
+  const absl::StatusOr<Array> array = ReadNpy(npy);
+  ASSERT_TRUE(array.ok()) << array.status();
+  EXPECT_EQ(array->dtype, "int32");
+  EXPECT_EQ(array->bytes, "12345678");
 }
 
 TEST(BlobKey, IsTheSeedsToken) {
@@ -248,7 +268,8 @@ TEST(ParseDType, RefusesWhatIsNoDType) {
                                       "float256",
                                       "i3",
                                       "<",
-                                      "<i",
+                                      "<k",
+                                      "d8",
                                       "i8x",
                                       "M4",
                                       "M8[x]",
@@ -262,7 +283,7 @@ TEST(ParseDType, RefusesWhatIsNoDType) {
                                       "uint128",
                                       "b2",
                                       "O4",
-                                      "q",
+                                      "q8",
                                       "'<i8'",
                                       "<<i8",
                                       "str",
