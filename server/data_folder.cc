@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -90,9 +91,16 @@ absl::Status CheckLocal(const std::filesystem::path& path) {
 }
 
 absl::Status CheckWritable(const std::filesystem::path& path) {
+  std::vector<std::filesystem::path> parts;
   for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs", "open",
                            "uploads", "tmp"}) {
-    const std::filesystem::path part = path / name;
+    parts.push_back(path / name);
+  }
+  std::error_code unreadable;  // told by its turn in the loop
+  for (const auto& entry : std::filesystem::directory_iterator(path / "packs", unreadable)) {
+    parts.push_back(entry.path());
+  }
+  for (const std::filesystem::path& part : parts) {
     std::error_code error;
     if (!std::filesystem::exists(part, error) && !error) continue;
     const bool folder = std::filesystem::is_directory(part, error);

@@ -30,6 +30,7 @@
 namespace tiffin::server {
 namespace {
 
+constexpr int64_t kMostExpireEvery = 600;  // seconds
 constexpr auto kDrainTime = std::chrono::seconds(5);
 constexpr auto kSealTime = std::chrono::seconds(1);  // of packs; begun ones are finished
 // For what was finished to reach the clients. gRPC would also wait for idle connections to close.
@@ -81,8 +82,9 @@ class ServerImpl : public Server {
     });
     blobs_ = std::make_unique<BlobCatalogue>(
         database_.get(), bytes_.get(), &clock_,
-        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time)),
-                               reserve_.get()});
+        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time)), reserve_.get(),
+                               std::chrono::seconds(std::clamp<int64_t>(
+                                   static_cast<int64_t>(config_.upload_time), 1, kMostExpireEvery))});
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
     jobs_ = std::make_unique<JobStore>(
         database_.get(), blobs_.get(), &clock_,

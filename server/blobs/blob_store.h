@@ -82,6 +82,9 @@ class BlobReader {
   virtual std::optional<FilePlace> File() const = 0;
 };
 
+// Is given bytes, in order, in pieces.
+using TakeBytes = std::function<absl::Status(std::string_view)>;
+
 // One blob on its way to disk. Destruction without Commit discards it and leaves nothing behind,
 // unless it is one of Resume's. Used by one thread at a time.
 class BlobWriter {
@@ -156,12 +159,13 @@ class BlobStore {
   // The same for a blob whose key is declared, of at least kSmallBlob: what was written outlives the
   // writer and this process, so that it need not come again, until it is committed, refused, expires
   // or gives way to others. `owner` keeps the uploads of those apart who must not go on with one
-  // another's. The caller goes on at `offset`: what was there before it is told to `before`, in order, in pieces.
+  // another's. The caller goes on at `offset`: what was there before it is told to `before`, in order, in pieces; an
+  // error of it is returned, and what is there stays.
   // FAILED_PRECONDITION if fewer bytes are there. A writer of the same upload that still lives is cut
   // off; with `offset` 0 it goes on, and this one cannot be resumed.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
       std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const std::function<void(std::string_view)>& before) = 0;
+      const TakeBytes& before) = 0;
   // How many bytes of it are there; 0 if none.
   virtual uint64_t Received(std::string_view owner, const BlobName& name) = 0;
   // Whether a writer of it lives.

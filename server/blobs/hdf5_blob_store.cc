@@ -51,7 +51,7 @@ class Hdf5BlobStore : public BlobStore {
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
       std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const std::function<void(std::string_view)>& before) override;
+      const TakeBytes& before) override;
   uint64_t Received(std::string_view owner, const BlobName& name) override {
     return uploads_.Received(owner, name);
   }
@@ -241,7 +241,7 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Create(std::string_vi
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Resume(
     std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const std::function<void(std::string_view)>& before) {
+    const TakeBytes& before) {
   TIFFIN_ASSIGN_OR_RETURN(std::optional<UploadFiles::Claim> claim,
                           uploads_.Begin(owner, name, size, offset, before));
   if (!claim) return Create(name.dtype, name.shape, size);

@@ -85,7 +85,7 @@ class MemoryBlobStore : public BlobStore {
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
       std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const std::function<void(std::string_view)>& before) override;
+      const TakeBytes& before) override;
   uint64_t Received(std::string_view owner, const BlobName& name) override {
     std::lock_guard lock(mutex_);
     const auto it = uploads_.find({std::string(owner), name});
@@ -299,7 +299,7 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Create(std::string_
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(
     std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const std::function<void(std::string_view)>& before) {
+    const TakeBytes& before) {
   std::lock_guard lock(mutex_);
   std::shared_ptr<MemoryUpload>& upload = uploads_[{std::string(owner), name}];
   if (!upload) upload = std::make_shared<MemoryUpload>();
@@ -308,8 +308,8 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(
     return absl::FailedPreconditionError(StrCat("offset: ", offset, ", but only the first ",
                                                 upload->bytes.size(), " bytes have come"));
   }
+  TIFFIN_RETURN_IF_ERROR(before(std::string_view(upload->bytes).substr(0, offset)));
   upload->bytes.resize(offset);
-  before(upload->bytes);
   ++upload->claim;
   upload->live = true;
   return std::make_unique<ResumableMemoryWriter>(this, upload, size);

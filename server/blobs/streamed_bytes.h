@@ -31,7 +31,8 @@ class StreamedBytes {
 
   // INVALID_ARGUMENT past the size.
   absl::Status Append(std::span<const std::string_view> parts);
-  // Takes over what an earlier writer left: the first `length` bytes, told to `read` in pieces.
+  // Takes over what an earlier writer left: the first `length` bytes, told to `read` in pieces, whose
+  // error ends it.
   template <typename Read>
   absl::Status TakeOver(uint64_t length, Read&& read);
 
@@ -56,7 +57,7 @@ absl::Status StreamedBytes::TakeOver(uint64_t length, Read&& read) {
       return status;
     }
     checksums_.Update(piece);
-    read(std::string_view(piece));
+    if (absl::Status status = read(std::string_view(piece)); !status.ok()) return status;
     written_ += piece.size();
   }
   sync_started_ = written_;

@@ -145,7 +145,7 @@ absl::Status UploadFiles::Make(const std::string& id, const BlobName& name, uint
 
 absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint64_t size,
                                uint64_t offset,
-                               const std::function<void(std::string_view)>& before,
+                               const TakeBytes& before,
                                UploadState& state) {
   const auto progress = ReadProgress(Progress(id));
   const uint64_t there = progress && progress->size == size ? progress->written : 0;
@@ -173,7 +173,7 @@ absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint
 
 absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
     std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const std::function<void(std::string_view)>& before) {
+    const TakeBytes& before) {
   Claim claim;
   claim.id = IdOf(owner, name);
   std::unique_lock<std::mutex> writing;

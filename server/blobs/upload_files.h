@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/npy.h"
+#include "server/blobs/blob_store.h"
 #include "server/blobs/streamed_bytes.h"
 
 namespace tiffin::server {
@@ -58,7 +59,7 @@ class UploadFiles {
   // writes it from the front just now, or the quota is used up).
   absl::StatusOr<std::optional<Claim>> Begin(std::string_view owner, const BlobName& name,
                                                uint64_t size, uint64_t offset,
-                                               const std::function<void(std::string_view)>& before);
+                                               const TakeBytes& before);
   // Both fail with ABORTED if another claim has followed.
   absl::Status Append(const Claim& claim, std::span<const std::string_view> parts);
   // Syncs the complete file and gives it to `publish` to be renamed; `checksums` are then filled in. If that
@@ -82,7 +83,7 @@ class UploadFiles {
   // Both fill in the state, whose mutex is held.
   absl::Status Make(const std::string& id, const BlobName& name, uint64_t size, UploadState& state);
   absl::Status Load(const std::string& id, const BlobName& name, uint64_t size, uint64_t offset,
-                    const std::function<void(std::string_view)>& before, UploadState& state);
+                    const TakeBytes& before, UploadState& state);
   // Whether the quota has room for so many bytes of upload `own`, once the oldest of the others that nobody writes are
   // gone. Removes none if it has not.
   bool MakeRoomLocked(const std::string& own, uint64_t size);

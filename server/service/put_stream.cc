@@ -74,14 +74,23 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   }
 
   void OnDone() override {
-    if (added_) calls_->Remove(self_);
     calls_->Log("Put", caller_, *ended_, absl::Now() - start_);
-    if (incomplete_ && !context_->IsCancelled()) upload_->Refuse();
-    upload_.reset();  // what can be resumed stays
-    self_.reset();    // may delete this
+    if (!upload_) return Leave();
+    const bool refused = incomplete_ && !context_->IsCancelled();
+    calls_->uploads().Add([this, refused] {  // removing files takes its time
+      if (refused) upload_->Refuse();
+      upload_.reset();  // what can be resumed stays
+      Leave();
+    });
   }
 
  private:
+  // After all is done.
+  void Leave() {
+    if (added_) calls_->Remove(self_);
+    self_.reset();  // may delete this
+  }
+
   // Reads the next message if there is room for it. `lock` is given up meanwhile: gRPC may call back
   // from within.
   void Read(std::unique_lock<std::mutex>& lock) {
@@ -199,7 +208,10 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     bool known = false;
     TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(header.name(), "header.name", &known));
     absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> begun =
-        blobs_->BeginPut(name_space_, name, known, header.offset());
+        blobs_->BeginPut(name_space_, name, known, header.offset(), [this] {
+          std::lock_guard lock(mutex_);
+          return ended_.has_value();
+        });
     if (!begun.ok()) return Annotate(begun.status(), "header");
     if (const auto* outcome = std::get_if<PutOutcome>(&*begun)) {
       *answered = true;

@@ -37,7 +37,7 @@ std::string Missing::ToText() const {
 }
 
 BlobCatalogue::BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options)
-    : database_(database), store_(store), clock_(clock), room_(options.room),
+    : database_(database), store_(store), clock_(clock), room_(options.room), expire_every_(options.expire_every),
       pins_(clock, options.pin_time),
       started_(clock->Steady()) {}
 

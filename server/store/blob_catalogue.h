@@ -127,6 +127,7 @@ class BlobCatalogue : private PackJournal {
   struct Options {
     std::chrono::seconds pin_time = std::chrono::hours(1);
     DiskRoom* room = nullptr;  // outlives the catalogue; null: there is always room
+    std::chrono::seconds expire_every = std::chrono::minutes(10);  // looks for uploads that nobody goes on with
   };
   // All outlive the catalogue.
   BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options);
@@ -158,9 +159,11 @@ class BlobCatalogue : private PackJournal {
   absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<RecordRef>& refs);
 
   // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload from
-  // byte `offset` on (see BlobStore::Resume).
+  // byte `offset` on (see BlobStore::Resume). What is there of it is read: CANCELLED if `gone` says meanwhile that
+  // nobody wants it any more.
   absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BeginPut(
-      std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset);
+      std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset,
+      const std::function<bool()>& gone);
   absl::StatusOr<UploadProgress> QueryPut(std::string_view name_space, const BlobName& name);
   // INVALID_ARGUMENT if the key is not theirs. The upload is complete.
   absl::StatusOr<PutOutcome> FinishPut(std::string_view name_space, std::unique_ptr<Upload> upload);
@@ -235,7 +238,7 @@ class BlobCatalogue : private PackJournal {
   // Of a pack whose row is pending.
   absl::Status RemovePack(const std::string& pack);
   absl::StatusOr<BlobView> Find(JobReader& reader, RowId namespace_id, const BlobAddress& address);
-  void SealInBackground();
+  void WorkInBackground();
   // A blob is appended to an open pack: sealing in the background waits for a pause.
   void NoteSmallPut();
   // Pins the blobs that are there and sound; of the others the row is 0.
@@ -251,6 +254,7 @@ class BlobCatalogue : private PackJournal {
   BlobStore* const store_;
   Clock* const clock_;
   DiskRoom* const room_;
+  const std::chrono::seconds expire_every_;
   Pins pins_;
   const SteadyTime started_;
   std::atomic<uint64_t> damage_found_{0};

@@ -47,7 +47,7 @@ absl::Status BlobCatalogue::Start() {
     return absl::OkStatus();
   }));
   work_ = true;
-  sealer_ = std::thread([this] { SealInBackground(); });
+  sealer_ = std::thread([this] { WorkInBackground(); });
   return absl::OkStatus();
 }
 
@@ -60,11 +60,18 @@ void BlobCatalogue::Stop() {
   if (sealer_.joinable()) sealer_.join();
 }
 
-void BlobCatalogue::SealInBackground() {
+void BlobCatalogue::WorkInBackground() {
+  auto expiry = std::chrono::steady_clock::now() + expire_every_;
   std::unique_lock lock(mutex_);
   while (true) {
+    if (std::chrono::steady_clock::now() >= expiry) {
+      lock.unlock();
+      store_->ExpireUploads();
+      lock.lock();
+      expiry = std::chrono::steady_clock::now() + expire_every_;
+    }
     // What it finds damaged must reach those whose results need it.
-    wake_.wait(lock, [this] { return stop_ || (work_ && on_damage_); });
+    if (!wake_.wait_until(lock, expiry, [this] { return stop_ || (work_ && on_damage_); })) continue;
     if (stop_) return;
     // Real time, whatever the clock says: it is about processors.
     const auto paused = last_small_ + kPause;
@@ -205,12 +212,12 @@ absl::Status BlobCatalogue::DeleteUnused(JobTransaction& tx, std::vector<RowId> 
 absl::StatusOr<CollectCounts> BlobCatalogue::Collect(bool dry_run) {
   if (!dry_run) TIFFIN_RETURN_IF_ERROR(CheckMayCollect());
   std::lock_guard lock(seal_mutex_);
-  store_->ExpireUploads();
   CollectCounts counts;
   if (dry_run) {
     TIFFIN_RETURN_IF_ERROR(CountUnused(&counts));
     return counts;
   }
+  store_->ExpireUploads();
   TIFFIN_RETURN_IF_ERROR(CollectBlobs(&counts));
   TIFFIN_RETURN_IF_ERROR(CollectPacks(&counts));
   if (room_) room_->Look();

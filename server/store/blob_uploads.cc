@@ -176,7 +176,8 @@ void BlobCatalogue::Settle(const absl::Status& committed, std::span<const NewBlo
 }
 
 absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue::BeginPut(
-    std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset) {
+    std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset,
+    const std::function<bool()>& gone) {
   TIFFIN_ASSIGN_OR_RETURN(const uint64_t size, CheckedSize(name));
   if (key_known) {
     TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
@@ -197,8 +198,11 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
   if (resumable) {
     TIFFIN_ASSIGN_OR_RETURN(
         upload->writer_,
-        store_->Resume(name_space, name, size, offset,
-                       [&](std::string_view before) { upload->hash_.Update(before); }));
+        store_->Resume(name_space, name, size, offset, [&](std::string_view before) -> absl::Status {
+          if (gone()) return absl::CancelledError("the upload was given up");
+          upload->hash_.Update(before);
+          return absl::OkStatus();
+        }));
     upload->written_ = offset;
     upload->resumed_ = offset > 0;
   } else {

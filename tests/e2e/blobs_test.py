@@ -9,7 +9,7 @@ import numpy
 from blob_support import CHUNK, PIECE, BlobsCase, header, name_of, parts, refer, text_of
 from cli_support import CLI
 from gate import Gate
-from support import Server, caller, get, job, record, store, submit
+from support import Server, caller, get, job, record, store, submit, until
 from tiffin.v1 import admin_pb2, blobs_pb2, jobs_pb2
 
 SLABS = int(os.environ.get("TIFFIN_SLABS", "240"))
@@ -172,6 +172,25 @@ class BlobsTest(BlobsCase):
         for folder in ("uploads/*", "tmp/*", "packs/*/*"):
             while glob.glob(os.path.join(self.server.data, folder)):
                 pass  # removed when the call is over on the server's side, too
+
+    def test_an_upload_that_nobody_goes_on_with_expires(self):
+        server = Server("--upload-time", "1")
+        self.addCleanup(server.close)
+        array = numpy.arange(600_000)
+        gone = threading.Event()
+        self.addCleanup(gone.set)
+
+        def some():
+            yield header(name_of(array))
+            yield blobs_pb2.PutRequest(chunk=array.tobytes()[:PIECE])
+            gone.wait()
+        call = server.blobs.Put.future(some())
+        received = lambda: server.blobs.QueryPut(
+            blobs_pb2.QueryPutRequest(caller=caller(), name=name_of(array))).received
+        until(lambda: received() == PIECE)
+        call.cancel()
+        until(lambda: received() == 0)
+        self.assertEqual(os.listdir(server.data + "/uploads"), [])
 
     def test_equal_uploads_at_once_all_proceed(self):
         array = numpy.random.default_rng(2).random(300_000)

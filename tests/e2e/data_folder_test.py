@@ -80,6 +80,8 @@ class Refused(unittest.TestCase):
             os.chown(path, NOBODY, NOBODY)
         os.chown(self.data + "/open", 0, 0)
         self.refused("cannot write to", "data/open", user=NOBODY)
+        os.chown(self.data + "/open", NOBODY, NOBODY)
+        self.refused("cannot write to", "data/packs/", user=NOBODY)
 
     def test_a_read_only_file_system(self):
         self.used()

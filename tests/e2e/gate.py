@@ -12,6 +12,7 @@ class Gate:
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.closed_port = False    # new connections end at once
         self.stalled = False        # nothing is passed on, nobody is told
+        self.half_closed = None     # "up" or "down": that way has ended, the other goes on
         self.delay = 0              # seconds that each piece takes
         self.rate = None            # bytes a second, each way
         self.cut_after_up = []      # a connection is cut after so many bytes to the server, one after the other
@@ -48,9 +49,14 @@ class Gate:
                                  daemon=True).start()
 
     def _pass(self, source, sink, up, limit, sent):
-        passed = 0
+        passed, ended = 0, False
         try:
             while piece := source.recv(64 << 10):
+                if not ended and self.half_closed == ("up" if up else "down"):
+                    sink.shutdown(socket.SHUT_WR)
+                    ended = True
+                if ended:
+                    continue
                 while self.stalled:
                     time.sleep(0.01)
                 if self.delay:
@@ -94,6 +100,7 @@ class Gate:
 
     def heal(self):
         self.closed_port = self.stalled = False
+        self.half_closed = None
         self.delay, self.rate, self.lose_answers_after = 0, None, None
         self.cut_after_up, self.cut_after_down = [], []
 

@@ -185,6 +185,102 @@ class NetworkTest(unittest.TestCase):
         self.gate.heal()
         self.assertIn("7", self.finish(waiting))
 
+    def test_half_of_a_line_that_ended_is_no_line(self):
+        array = self.array(20)
+        for way in ("up", "down"):
+            with self.subTest(way):
+                answer = submit(self.server, job("half", way), namespace=self.namespace)
+                waiting = self.start("await", self.text(answer.key))
+                self.until(lambda: self.waiting() == 1)
+                numpy.save(self.path("array.npy"), array + (way == "up"))
+                self.gate.rate, begun = 10 * MIB, self.gate.up
+                putting = self.start("put", self.path("array.npy"))
+                self.until(lambda: self.gate.up > begun + 5 * MIB)
+                connections = self.gate.connections
+                self.gate.half_closed = way  # what comes next that way does not arrive
+                self.until(lambda: self.gate.connections > connections)
+                self.gate.heal()
+                name = json.loads(self.finish(putting))
+                self.ends(DONE, "deref", name["key"], "-o", self.path("back.npy"))
+                self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")), array + (way == "up")))
+                self.gate.cut()
+                store(self.server, answer, 7, namespace=self.namespace)
+                self.assertIn("7", self.finish(waiting))
+
+    # ---- every call ----------------------------------------------------------------------------
+
+    def break_lines(self):
+        """The next connections: before or in a request, then before or in an answer."""
+        self.gate.cut_after_up, self.gate.cut_after_down = [300, None], [None, 100]
+
+    def test_each_call_that_may_be_repeated_is_done_in_spite_of_broken_lines(self):
+        array = numpy.arange(2000.0)
+        numpy.save(self.path("small.npy"), array)
+        numpy.save(self.path("other.npy"), array + 1)
+        one, two = (json.dumps(job("called", n)) for n in (1, 2))
+        for file, text in (("one", one), ("many", one + "\n" + two), ("seven", "7")):
+            with open(self.path(file), "w", encoding="utf-8") as out:
+                out.write(text)
+        blob = json.loads(self.ends(DONE, "put", self.path("other.npy")))["key"]
+        key = self.ends(DONE, "key", self.path("one")).split('"')[1::2]
+        key = next(part for part in key if len(part) == 44)
+
+        for command, expected in (
+                (("store", "--job", self.path("one"), self.path("seven")), key),
+                (("put", self.path("small.npy")), '"key"'),
+                (("deref", blob, "-o", self.path("back.npy")), ""),
+                (("stat", blob), blob),
+                (("submit", self.path("one")), "7"),
+                (("get", key), "7"),
+                (("await", key), "7"),
+                (("alias", "set", "mine", "best", key), ""),
+                (("get", "--alias", "mine", "best"), "7"),
+                (("alias", "list"), "best"),
+                (("ls",), key), (("show", key), key), (("explain", "--key", key), key),
+                (("leases",), ""), (("stats",), "submits"), (("describe",), "base"), (("seal",), ""),
+                (("verify",), "")):
+            with self.subTest(command):
+                self.break_lines()
+                begun = self.gate.connections
+                self.assertIn(expected, self.ends(DONE, *command))
+                self.assertGreater(self.gate.connections, begun + 1)
+                self.gate.heal()
+                self.assertIn(expected, self.ends(DONE, *command))
+        self.assertTrue(numpy.array_equal(numpy.load(self.path("back.npy")), array + 1))
+
+    def test_a_call_that_may_not_be_repeated_is_sent_once(self):
+        keys = []
+        for n in (1, 2):
+            answer = submit(self.server, job("once", n), namespace=self.namespace)
+            store(self.server, answer, n, namespace=self.namespace)
+            keys.append(self.text(answer.key))
+        self.ends(DONE, "alias", "set", "mine", "best", keys[0])
+
+        def answer_is_lost(*command):
+            begun, self.gate.lose_answers_after = self.gate.connections, 200
+            process = self.start(*command)
+            self.until(lambda: self.gate.connections > begun)
+            return process
+
+        def gives_up(process):
+            self.gate.heal()
+            self.gate.cut()
+            self.finish(process, UNREACHABLE)
+
+        best = lambda: json.loads(self.ends(DONE, "get", "--alias", "mine", "best", TIFFIN_SERVER=self.server.address))["record"]
+        process = answer_is_lost("alias", "set", "mine", "best", keys[1], "--replace")
+        self.until(lambda: best() == 2)
+        # Somebody else sets it anew: that stays.
+        self.ends(DONE, "alias", "set", "mine", "best", keys[0], "--replace", TIFFIN_SERVER=self.server.address)
+        gives_up(process)
+        self.assertEqual(best(), 1)
+        process = answer_is_lost("invalidate", keys[0])
+        self.until(lambda: not self.has(base64.urlsafe_b64decode(keys[0])))
+        again = submit(self.server, job("once", 1), namespace=self.namespace)
+        store(self.server, again, 1, namespace=self.namespace)
+        gives_up(process)
+        self.assertTrue(self.has(again.key))
+
     def test_a_closed_port_is_unreachable_and_heals(self):
         self.gate.closed_port = True
         self.ends(UNREACHABLE, "stats", TIFFIN_PATIENCE="0")

@@ -282,6 +282,7 @@ TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
   const auto resume = [&](uint64_t offset, std::string* before) {
     return store_->Resume("ns", name, bytes.size(), offset, [before](std::string_view piece) {
       if (before) *before += piece;
+      return absl::OkStatus();
     });
   };
   {
@@ -298,6 +299,11 @@ TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
   if (GetParam()) Open({});  // and the server is started again
   EXPECT_EQ(store_->Received("ns", name), uint64_t{1} << 20);
   EXPECT_TRUE(absl::IsFailedPrecondition(resume((1 << 20) + 1, nullptr).status()));
+  const auto given_up = store_->Resume("ns", name, bytes.size(), 1 << 20, [](std::string_view) {
+    return absl::CancelledError("nobody wants it");
+  });
+  EXPECT_TRUE(absl::IsCancelled(given_up.status()));
+  EXPECT_EQ(store_->Received("ns", name), uint64_t{1} << 20);
   std::string before;
   auto second = resume(1'000'000, &before);
   ASSERT_TRUE(second.ok()) << second.status();
@@ -323,7 +329,7 @@ TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
 TEST_P(BlobStoreContract, NothingStaysOfARefusedUpload) {
   const Array array = BytesOf(2 << 20, 11);
   const BlobName name = array.Name();
-  auto writer = store_->Resume("ns", name, array.bytes.size(), 0, [](std::string_view) {});
+  auto writer = store_->Resume("ns", name, array.bytes.size(), 0, [](std::string_view) { return absl::OkStatus(); });
   ASSERT_TRUE(writer.ok()) << writer.status();
   ASSERT_TRUE(Append(**writer, array.bytes).ok());
   (*writer)->Refuse();
@@ -346,7 +352,7 @@ TEST_P(BlobStoreContract, UploadsKeepToTheirQuotaAndExpire) {
   };
   const Array first = BytesOf(2 << 20, 12), second = BytesOf(2 << 20, 13);
   const auto half = [&](const Array& array) {
-    auto writer = store_->Resume("ns", array.Name(), array.bytes.size(), 0, [](std::string_view) {});
+    auto writer = store_->Resume("ns", array.Name(), array.bytes.size(), 0, [](std::string_view) { return absl::OkStatus(); });
     ASSERT_TRUE(writer.ok()) << writer.status();
     ASSERT_TRUE(Append(**writer, std::string_view(array.bytes).substr(0, 1 << 20)).ok());
   };
