@@ -314,7 +314,8 @@ absl::Status Client::SetAlias(std::string_view profile, std::string_view name, c
   request.mutable_set()->mutable_alias()->set_name(std::string(name));
   request.mutable_set()->set_key(std::string(key.view()));
   request.mutable_set()->set_replace(replace);
-  // Once: a second try could take back what somebody has set after a first, whose answer was lost.
+  // Once: a second try could take back what somebody has set after a first, whose answer was lost, or which gRPC gave up
+  // for want of memory.
   if (replace) return route_->connection().Alias(request).status();
   return route_->Call(&Connection::Alias, request).status();
 }

@@ -191,6 +191,7 @@ class Client {
   // it is delivered by a later Run, or by `tiffin flush`. It is called once, whatever happens.
   // ABORTED: the job failed, here or elsewhere (lately, with ClientOptions::answer_failures); the message is the
   // error's. A function fails by a status or by an exception; both are stored as the job's failure.
+  // FAILED_PRECONDITION: the job unfolds into a workflow (here, or before), which Run does not go on with.
   // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
   absl::StatusOr<Value> Run(const Value& job, const JobFunction& function, Bulk bulk = Bulk::kRefs);
   // The same on a thread of the client's pool. CANCELLED: the last copy of the client was destroyed
@@ -283,7 +284,8 @@ class Client {
   // The job's key, as the server computes it.
   absl::StatusOr<Digest> KeyOf(const Value& job) const;
 
-  // The connection and the Caller of this client, for calls that have no method here.
+  // The connection and the Caller of this client, for calls that have no method here. The connection lives as long as
+  // the client, or a copy of it; that of `Until` only as long as what Until returned.
   Connection& connection() const;
   v1::Caller caller() const;
   const ClientOptions& options() const;

@@ -12,6 +12,7 @@
 #include "client/client_impl.h"
 #include "client/convert.h"
 #include "common/json.h"
+#include "common/record.h"
 #include "common/status.h"
 
 namespace tiffin {
@@ -121,7 +122,10 @@ class AwaitCall {
     const size_t left_before = left_;
     while (left_ > 0) {
       const absl::StatusOr<v1::AwaitResponse> response = stream->Read();
-      if (absl::IsCancelled(response.status()) && deadline.passed()) {
+      // The connection may have the same deadline.
+      const bool late = absl::IsDeadlineExceeded(response.status()) &&
+                        options_.deadline != absl::InfiniteFuture();
+      if (late || (absl::IsCancelled(response.status()) && deadline.passed())) {
         return absl::DeadlineExceededError(
             StrCat(left_, " of ", keys_.size(), " jobs have not ended"));
       }
@@ -192,6 +196,12 @@ absl::StatusOr<Value> ValueOf(StoredResult result) {
 Value ErrorRecord(const absl::Status& status) {
   return Value(Object{{"error", Value(absl::StatusCodeToString(status.code()))},
                       {"message", Value(std::string(ToStd(status.message())))}});
+}
+
+// Run gives its function one try at the whole job.
+absl::Status Unfolds() {
+  return absl::FailedPreconditionError(
+      "the job unfolds into a workflow, which Run does not go on with: Submit, Store and Link do");
 }
 
 // Exceptions become statuses.
@@ -296,13 +306,18 @@ absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction&
   TIFFIN_ASSIGN_OR_RETURN(Submitted submitted,
                           Submit(job, {.bulk = bulk, .answer_failures = impl_->options.answer_failures}));
   if (submitted.result) return ValueOf(*std::move(submitted.result));
-  if (submitted.lease) return Compute(submitted.key, *submitted.lease, function, bulk, computed);
+  const auto compute = [&](const Lease& lease, bool unfolding) -> absl::StatusOr<Value> {
+    if (!unfolding) return Compute(submitted.key, lease, function, bulk, computed);
+    Release(lease).IgnoreError();  // else it lapses
+    return Unfolds();
+  };
+  if (submitted.lease) return compute(*submitted.lease, submitted.workflow.has_value());
   AwaitOptions options{.capacity = 1, .bulk = bulk};
   // The holder may have failed since.
   if (submitted.holder) options.after_epoch = submitted.holder->epoch;
   TIFFIN_ASSIGN_OR_RETURN(Awaited awaited, Await(submitted.key, options));
   if (awaited.result) return ValueOf(*std::move(awaited.result));
-  return Compute(submitted.key, *awaited.lease, function, bulk, computed);
+  return compute(*awaited.lease, awaited.workflow.has_value());
 }
 
 absl::StatusOr<Value> Client::Compute(const Digest& key, const Lease& lease,
@@ -313,6 +328,10 @@ absl::StatusOr<Value> Client::Compute(const Digest& key, const Lease& lease,
   absl::StatusOr<Value> value = Call(function);
   StoreOptions options;
   options.compute_time = absl::FromChrono(std::chrono::steady_clock::now() - start);
+  if (value.ok() && IsWorkflow(*value)) {
+    Release(lease).IgnoreError();
+    return Unfolds();
+  }
   if (value.ok()) *computed = {*value, options.compute_time, lease};
   if (!value.ok()) {
     options.exit_status = 1;

@@ -129,7 +129,7 @@ class Connection {
     (void)on_page;
     return absl::UnimplementedError("Catalogue");
   }
-  // The same connection, each of whose calls ends by then, with DEADLINE_EXCEEDED. nullptr, as it is here: it has none
+  // The same connection, each of whose calls ends by then, with DEADLINE_EXCEEDED (CheckHealth: UNAVAILABLE). nullptr, as it is here: it has none
   // such.
   virtual std::shared_ptr<Connection> Until(absl::Time deadline) {
     (void)deadline;

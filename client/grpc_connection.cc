@@ -29,7 +29,9 @@ absl::Status FromServer(const grpc::Status& status) {
 }
 
 void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
-  if (deadline != absl::InfiniteFuture()) context->set_deadline(absl::ToChronoTime(deadline));
+  if (deadline == absl::InfiniteFuture()) return;
+  // gRPC takes times before 1970 for none.
+  context->set_deadline(absl::ToChronoTime(std::max(deadline, absl::UnixEpoch())));
 }
 
 class GrpcAwaitStream : public AwaitStream {

@@ -158,17 +158,19 @@ template <typename T>
 template <typename Element>
 absl::Status Ref<T>::DerefInto(std::span<Element> memory) const {
   static_assert(ArrayElement<Element> || std::is_same_v<Element, std::byte>);
+  if (decoder_.registry() == nullptr) return absl::FailedPreconditionError("an empty Ref");
   TIFFIN_ASSIGN_OR_RETURN(const ArrayOutline outline, OutlineOf(record_, {}, decoder_));
+  constexpr bool kBytes = std::is_same_v<Element, std::byte>;
   std::string dtype = outline.name.dtype;
   size_t elements = 0;
-  if constexpr (std::is_same_v<Element, std::byte>) {
+  if constexpr (kBytes) {
     TIFFIN_ASSIGN_OR_RETURN(elements, BytesOf(outline));
   } else {
     dtype = DTypeOf<Element>();
     elements = ElementsOf(outline.name.shape);
   }
   if (elements != memory.size()) {
-    return absl::InvalidArgumentError(StrCat("memory for ", memory.size(), " elements, the array has ", elements));
+    return absl::InvalidArgumentError(StrCat("memory for ", memory.size(), kBytes ? " bytes" : " elements", ", the array has ", elements));
   }
   return ReadArray(outline, dtype, {}, decoder_, reinterpret_cast<char*>(memory.data()), memory.size_bytes());
 }

@@ -134,6 +134,17 @@ class Decoder {
 
   // INVALID_ARGUMENT: "path: expected WHAT (registered are …), found a record …".
   absl::Status Expected(const PathLink& where, std::string_view what, const Value& found) const;
+  // " (registered are stars.Star, …)", for messages.
+  std::string Registered() const;
+  // The same decoder for attempts, whose errors do not say what is registered. `exact`: floating-point types take
+  // neither integers nor doubles that they would round, at any depth.
+  Decoder Attempting(bool exact) const {
+    Decoder copy(*this);
+    copy.quiet_ = true;
+    copy.exact_ = exact;
+    return copy;
+  }
+  bool exact() const { return exact_; }
 
   // Of a ref of the second form: the record as it was before its data left. nullopt: the value can
   // be decoded as it is (arrays are left to their codecs). FAILED_PRECONDITION if it is a ref, and
@@ -142,6 +153,7 @@ class Decoder {
 
  private:
   std::shared_ptr<const ObjectRegistry> registry_;
+  bool quiet_ = false, exact_ = false;
   DecodeOptions options_;
 };
 

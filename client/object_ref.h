@@ -38,7 +38,7 @@ class Ref {
 
   // Of an array: streams its elements in C order into the caller's memory, without a copy in
   // between. As std::byte: the bytes of a bytes object, or of an array of any dtype.
-  // INVALID_ARGUMENT if their number or dtype differ from what the record says.
+  // INVALID_ARGUMENT if their number or dtype differ from what the record says; else as Deref.
   template <typename Element>
   absl::Status DerefInto(std::span<Element> memory) const;
 

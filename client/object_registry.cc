@@ -134,9 +134,12 @@ absl::StatusOr<Value> ObjectRegistry::EncodeLate(const ObjectView& object,
       StrCat("no serialiser for ", TypeName(object.type()), ": ", Registered()));
 }
 
+std::string Decoder::Registered() const {
+  return quiet_ || registry_ == nullptr ? "" : StrCat(" (", registry_->Registered(), ")");
+}
+
 absl::Status Decoder::Expected(const PathLink& where, std::string_view what, const Value& found) const {
-  const std::string registered = registry_ == nullptr ? ObjectRegistry().Registered() : registry_->Registered();
-  return ExpectedError(where, StrCat(what, " (", registered, ")"), found);
+  return ExpectedError(where, StrCat(what, Registered()), found);
 }
 
 absl::StatusOr<bool> ObjectRegistry::DecodeEarly(const Value& value, const PathLink& where,

@@ -86,12 +86,13 @@ template <std::floating_point T>
 struct Codec<T> {
   static absl::StatusOr<Value> Encode(T d, const Encoder&) { return Value(static_cast<double>(d)); }
   // Doubles are rounded to what T holds, if they are within its range; integers must be held exactly.
-  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder&) {
+  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder& decoder) {
     if (const double* d = value.if_double()) {
       const T rounded = static_cast<T>(*d);
-      if (std::isinf(rounded) == std::isinf(*d)) return rounded;
+      const bool same = std::isnan(*d) || static_cast<double>(rounded) == *d;
+      if (same || (!decoder.exact() && std::isinf(rounded) == std::isinf(*d))) return rounded;
     }
-    const int64_t* i = value.if_int64();
+    const int64_t* i = decoder.exact() ? nullptr : value.if_int64();
     constexpr int64_t kExact = int64_t{1} << std::numeric_limits<T>::digits;
     if (i != nullptr && *i >= -kExact && *i <= kExact) {
       return static_cast<T>(*i);
@@ -424,16 +425,16 @@ struct Codec<std::variant<T...>> {
   static absl::StatusOr<Value> Encode(const Variant& variant, const Encoder& encoder) {
     return std::visit([&encoder](const auto& object) { return encoder.Encode(object); }, variant);
   }
-  // The first alternative that takes the value. Floating-point types take integers, and doubles that they would round,
-  // only if nothing else takes them. An error that is not of the value (of blobs that cannot be had) ends the search.
+  // The first alternative that takes the value. Floating-point types, also within others, take integers, and doubles that
+  // they would round, only if nothing else takes them. An error that is not of the value (of blobs that cannot be had) ends the search.
   static absl::StatusOr<Variant> Decode(const Value& value, const PathLink& where,
                                         const Decoder& decoder) {
     std::optional<Variant> found;
     absl::Status failed;
     std::string errors;
-    const auto attempt = [&]<typename Alternative>(bool exactly) {
-      if (found.has_value() || !failed.ok() || IsExact<Alternative>(value) != exactly) return;
-      absl::StatusOr<Alternative> object = decoder.Decode<Alternative>(value, where);
+    const auto attempt = [&]<typename Alternative>(const Decoder& attempting) {
+      if (found.has_value() || !failed.ok()) return;
+      absl::StatusOr<Alternative> object = attempting.Decode<Alternative>(value, where);
       if (object.ok()) {
         found.emplace(*std::move(object));
       } else if (!absl::IsInvalidArgument(object.status())) {
@@ -442,23 +443,15 @@ struct Codec<std::variant<T...>> {
         StrAppend(&errors, errors.empty() ? "" : "; ", object.status().message());
       }
     };
-    (attempt.template operator()<T>(true), ...);
-    (attempt.template operator()<T>(false), ...);
+    const Decoder exact = decoder.Attempting(true), any = decoder.Attempting(false);
+    (attempt.template operator()<T>(exact), ...);
+    if (!found.has_value() && failed.ok() && !decoder.exact()) {
+      errors.clear();
+      (attempt.template operator()<T>(any), ...);
+    }
     if (found.has_value()) return *std::move(found);
     if (!failed.ok()) return failed;
-    return absl::InvalidArgumentError(StrCat("no alternative takes it: ", errors));
-  }
-
- private:
-  // Whether a number would stay what it is.
-  template <typename Alternative>
-  static bool IsExact(const Value& value) {
-    if constexpr (std::is_floating_point_v<Alternative>) {
-      const double* d = value.if_double();
-      if (d != nullptr) return std::isnan(*d) || static_cast<double>(static_cast<Alternative>(*d)) == *d;
-      return !value.is_integer();
-    }
-    return true;
+    return absl::InvalidArgumentError(StrCat("no alternative takes it", decoder.Registered(), ": ", errors));
   }
 };
 template <>

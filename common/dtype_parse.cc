@@ -102,10 +102,10 @@ absl::StatusOr<uint64_t> TakeCount(std::string_view name, std::string_view* rest
   return count;
 }
 
-// C's type names, which have no count: on 64-bit Linux, where numpy's are the same. The second: in bytes.
+// C's type names, which have no count: on 64-bit Linux, where numpy's are the same.
 struct TypeCode {
   char letter, kind;
-  uint64_t item_size;
+  uint64_t item_size;  // bytes
 };
 constexpr TypeCode kTypeCodes[] = {
     {'?', 'b', 1}, {'b', 'i', 1}, {'B', 'u', 1}, {'h', 'i', 2},  {'H', 'u', 2},  {'i', 'i', 4},

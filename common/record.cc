@@ -141,6 +141,11 @@ bool IsRecordOf(const Value& value, std::string_view type, std::string_view clas
   return record != nullptr && RecordType(*record) == type && RecordClass(*record) == class_name;
 }
 
+bool IsWorkflow(const Value& value) {
+  return IsRecordOf(value, kObjectType, kPromisedObjectClass) ||
+         IsRecordOf(value, kObjectType, kWorkflowClass);
+}
+
 bool NamesFiles(const Object& record) { return IsTruthyMember(record, "files"); }
 bool HasRef(const Object& record) { return IsTruthyMember(record, "ref"); }
 

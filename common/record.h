@@ -36,6 +36,8 @@ const Object* AsRecord(const Value& value);
 std::string_view RecordType(const Object& record);
 std::string_view RecordClass(const Object& record);
 bool IsRecordOf(const Value& value, std::string_view type, std::string_view class_name);
+// What a job returns that is to be unfolded: a workflow, or the promise of its value.
+bool IsWorkflow(const Value& value);
 
 // True if `files` is present and truthy.
 bool NamesFiles(const Object& record);

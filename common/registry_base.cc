@@ -9,7 +9,6 @@
 namespace tiffin {
 namespace {
 
-constexpr std::string_view kAsItIs = "as it is";
 constexpr std::string_view kMarked = "marked with ref: as a value; else as it is";
 
 absl::Status CheckSize(const Value& list, size_t size, const PathLink& where) {
@@ -83,15 +82,15 @@ void AddPythonClasses(Registry* registry) {
   add("builtins.dict", AnyMap);
   add("builtins.slice", Slice);
   add("builtins.complex", Complex);
-  add("enum.Enum", AnyString, kAsItIs);
+  add("enum.Enum", AnyString);
   registry->AddClass(kBytesClass,
                      MakeShapedSerialiser(Base64Text, "from inline_limit on as an array of |V1",
                                           /*allow_array=*/true));
   add("pathlib.PurePath", AnyString, "marked with ref and without files: as a value; else as it is, with host and files");
   add("tiffin.map", Pairs);
   add(kFilesClass, Files);
-  add("tiffin.duration", AnyInteger, kAsItIs);  // nanoseconds
-  add("tiffin.time", AnyInteger, kAsItIs);      // nanoseconds since 1970-01-01 UTC
+  add("tiffin.duration", AnyInteger);  // nanoseconds
+  add("tiffin.time", AnyInteger);      // nanoseconds since 1970-01-01 UTC
 }
 
 void AddTypes(Registry* registry) {
@@ -99,10 +98,10 @@ void AddTypes(Registry* registry) {
                               std::string_view keeps = kMarked) {
     registry->AddHook(name, MakeShapedSerialiser(check, keeps));
   };
-  add("<method>", Method, kAsItIs);
+  add("<method>", Method);
   add("<boundmethod>", BoundMethod);
-  add("<importable>", QualifiedName, kAsItIs);
-  add("<unwrapped>", QualifiedName, kAsItIs);
+  add("<importable>", QualifiedName);
+  add("<unwrapped>", QualifiedName);
   add("<automagic>", AnyValue);
   add("<dataclass>", WithFiles<AnyMap>);
   add("<namedtuple>", WithFiles<NamedTuple>);

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/status.h"
@@ -90,6 +91,13 @@ absl::Status CheckLocal(const std::filesystem::path& path) {
              "--allow-network-folder if one host alone mounts it"));
 }
 
+// Packs are spread over folders by the first two digits of their names.
+bool IsPackFolder(std::string_view name) {
+  return name.size() == 2 && std::all_of(name.begin(), name.end(), [](char c) {
+           return absl::ascii_isxdigit(static_cast<unsigned char>(c));
+         });
+}
+
 absl::Status CheckWritable(const std::filesystem::path& path) {
   std::vector<std::filesystem::path> parts;
   for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs", "open",
@@ -97,8 +105,9 @@ absl::Status CheckWritable(const std::filesystem::path& path) {
     parts.push_back(path / name);
   }
   std::error_code unreadable;  // told by its turn in the loop
-  for (const auto& entry : std::filesystem::directory_iterator(path / "packs", unreadable)) {
-    parts.push_back(entry.path());
+  std::filesystem::directory_iterator pack(path / "packs", unreadable);
+  for (; !unreadable && pack != std::filesystem::directory_iterator(); pack.increment(unreadable)) {
+    if (IsPackFolder(pack->path().filename().string())) parts.push_back(pack->path());
   }
   for (const std::filesystem::path& part : parts) {
     std::error_code error;

@@ -7,7 +7,6 @@
 #include <limits>
 #include <optional>
 #include <string>
-#include <utility>
 
 namespace tiffin::server {
 namespace {
@@ -61,7 +60,10 @@ uint64_t GroupMemory(const std::filesystem::path& root) {
 
 }  // namespace
 
-uint64_t HostMemory(const std::filesystem::path& root) { return std::min(MachineMemory(root), GroupMemory(root)); }
+uint64_t HostMemory(const std::filesystem::path& root) {
+  const uint64_t bytes = std::min(MachineMemory(root), GroupMemory(root));
+  return bytes == kNoLimit ? 0 : bytes;
+}
 
 uint64_t ResultCacheFor(uint64_t memory) {
   return std::clamp(memory / 64, uint64_t{64} << 20, uint64_t{1} << 30);

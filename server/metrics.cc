@@ -131,7 +131,7 @@ class Collected : public prometheus::Collectable {
     out.Counter("tiffin_verify_passes_total", "Readings of all blobs.", Number(verified.passes));
     AddDisk(&out);
     out.Gauge("tiffin_memory_in_flight_bytes", "Bytes of calls in flight.",
-              Number(sources_.calls->memory().used()));
+              Number(sources_.calls->bytes_in_flight()));
     AddCalls(sources_.calls->meter().Snapshot(), &out);
     return out.Take();
   }

@@ -37,11 +37,11 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
     }
     fields.emplace_back("blobs " + pre + "removed",
                         count(collected.blobs(), collected.blob_bytes()));
-    fields.emplace_back("packs " + pre + "removed", StrCat(collected.packs_removed()));
-    if (!command.dry_run) {
+    if (!command.dry_run) {  // of packs only doing it tells
+      fields.emplace_back("packs removed", StrCat(collected.packs_removed()));
       fields.emplace_back("packs rewritten", StrCat(collected.packs_rewritten()));
+      fields.emplace_back("freed on disk", BytesText(collected.freed_bytes()));
     }
-    fields.emplace_back("freed on disk", BytesText(collected.freed_bytes()));
     fields.emplace_back("left since they are pinned", StrCat(collected.pinned()));
     fields.emplace_back("kept", BytesText(collected.kept_bytes()));
     PrintFields(fields, context.out());

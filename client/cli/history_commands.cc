@@ -34,7 +34,7 @@ struct FilterOptions {
   std::string function, session, host;
   std::optional<std::string> version;
   std::vector<std::string> states;
-  std::optional<absl::Duration> older, newer;
+  std::optional<absl::Duration> older, newer, stored_older;
   bool nondeterministic = false;
 };
 
@@ -44,6 +44,7 @@ void AddFilterOptions(CLI::App* command, FilterOptions* filter) {
   command->add_option("--session", filter->session, "First submitted by this session");
   command->add_option("--host", filter->host, "First submitted from this host");
   AddDurationOption(command, "--older", &filter->older, "First submitted longer ago");
+  AddDurationOption(command, "--stored-older", &filter->stored_older, "Their results stored longer ago");
 }
 
 void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
@@ -62,6 +63,7 @@ absl::StatusOr<v1::JobFilter> MakeFilter(const FilterOptions& options) {
   }
   if (options.older) SetTime(absl::Now() - *options.older, filter.mutable_created_before());
   if (options.newer) SetTime(absl::Now() - *options.newer, filter.mutable_created_after());
+  if (options.stored_older) SetTime(absl::Now() - *options.stored_older, filter.mutable_stored_before());
   filter.set_nondeterministic(options.nondeterministic);
   return filter;
 }

@@ -110,7 +110,7 @@ RecordedWorkflow PlaceLinks(Reading reading) {
   for (ReplayStep& step : reading.workflow.steps) {
     const int64_t seq = step.seq;
     if (step.kind == ReplayStep::Kind::kSubmit) submitted.insert(step.row);
-    if (step.kind == ReplayStep::Kind::kStoreValue && IsWorkflowResult(step.record)) {
+    if (step.kind == ReplayStep::Kind::kStoreValue && IsWorkflow(step.record)) {
       unfolding.insert(step.row);
     }
     placed.steps.push_back(std::move(step));
@@ -160,11 +160,6 @@ absl::StatusOr<std::vector<RecordedWorkflow>> ParseRecording(std::string_view te
   return workflows;
 }
 
-bool IsWorkflowResult(const Value& result) {
-  return IsRecordOf(result, kObjectType, kPromisedObjectClass) ||
-         IsRecordOf(result, kObjectType, kWorkflowClass);
-}
-
 WorkflowOutcome::WorkflowOutcome(const RecordedWorkflow& workflow) {
   std::map<int64_t, std::string> provs;
   for (const ReplayStep& step : workflow.steps) {
@@ -188,7 +183,7 @@ const Value* WorkflowOutcome::FinalValue(const std::string& prov) const {
        job = jobs_.find(at)) {
     if (!job->second.linked) {
       const Value* stored = job->second.stored;
-      return stored == nullptr || IsWorkflowResult(*stored) ? nullptr : stored;
+      return stored == nullptr || IsWorkflow(*stored) ? nullptr : stored;
     }
     at = job->second.target;
   }

@@ -45,9 +45,6 @@ struct RecordedWorkflow {
 // INVALID_ARGUMENT naming the line if the text is no recording.
 absl::StatusOr<std::vector<RecordedWorkflow>> ParseRecording(std::string_view text);
 
-// True if the result is one that the scheduler must unfold.
-bool IsWorkflowResult(const Value& result);
-
 // What one submission must be answered.
 struct Expectation {
   Answer answer = Answer::kGranted;

@@ -134,7 +134,7 @@ class Replayer {
 
   absl::Status StoreValue(const ReplayStep& step, LeaseEntry lease) {
     TIFFIN_RETURN_IF_ERROR(client_.Store(lease->first, lease->second, step.record).status());
-    if (!IsWorkflowResult(step.record)) leases_.erase(lease);
+    if (!IsWorkflow(step.record)) leases_.erase(lease);
     return absl::OkStatus();
   }
 

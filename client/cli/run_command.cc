@@ -164,12 +164,12 @@ class Runner {
     TIFFIN_ASSIGN_OR_RETURN(const Submitted answer, client_.Submit(job, submit_options));
     key_ = answer.key;
     if (answer.result.has_value()) return Report("RETRIEVED", *answer.result);
-    if (answer.lease.has_value()) return Compute(*answer.lease);
+    if (answer.lease.has_value()) return Compute(*answer.lease, answer.workflow.has_value());
     AwaitOptions await{.capacity = 1, .bulk = options_.bulk};
     // The holder may have failed since.
     if (answer.holder.has_value()) await.after_epoch = answer.holder->epoch;
     TIFFIN_ASSIGN_OR_RETURN(const Awaited awaited, client_.Await(key_, await));
-    if (awaited.lease.has_value()) return Compute(*awaited.lease);
+    if (awaited.lease.has_value()) return Compute(*awaited.lease, awaited.workflow.has_value());
     return Report("WAITED", *awaited.result);
   }
 
@@ -224,9 +224,13 @@ class Runner {
   }
 
  private:
-  absl::StatusOr<int> Compute(const Lease& lease) {
+  absl::StatusOr<int> Compute(const Lease& lease, bool unfolding) {
     relay_.Hold();
     LeaseHolder holder(client_, lease);
+    if (unfolding) {
+      return absl::FailedPreconditionError(
+          "the job unfolds into a workflow that is stored; run does not go on with it");
+    }
     const absl::Time started = absl::Now();
     Renewer renewer(client_, lease, &relay_);  // until the result is stored: an upload takes its time, too
     ChildOptions child_options = MakeChildOptions();
@@ -260,6 +264,11 @@ class Runner {
     Value value = ValueOfBytes(std::move(outcome.out));
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, ValueOfFile(options_.output, client_, context_));
+    }
+    if (IsWorkflow(value)) {
+      context_.out() << PrintJson(value) << std::endl;  // it is not lost
+      return absl::FailedPreconditionError(
+          "what was printed is a workflow, which run does not unfold: nothing is stored");
     }
     const absl::Status stored = client_.Store(key_, holder->lease(), value, options).status();
     // Another value was first: all get the same.

@@ -162,7 +162,7 @@ class BlobStore {
   // another's. The caller goes on at `offset`: what was there before it is told to `before`, in order, in pieces; an
   // error of it is returned, and what is there stays.
   // FAILED_PRECONDITION if fewer bytes are there. A writer of the same upload that still lives is cut
-  // off; with `offset` 0 it goes on, and this one cannot be resumed.
+  // off, even if this is given up by `before`; with `offset` 0 it goes on, and this one cannot be resumed.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
       std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
       const TakeBytes& before) = 0;

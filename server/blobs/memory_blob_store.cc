@@ -308,9 +308,10 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(
     return absl::FailedPreconditionError(StrCat("offset: ", offset, ", but only the first ",
                                                 upload->bytes.size(), " bytes have come"));
   }
+  ++upload->claim;
+  upload->live = false;
   TIFFIN_RETURN_IF_ERROR(before(std::string_view(upload->bytes).substr(0, offset)));
   upload->bytes.resize(offset);
-  ++upload->claim;
   upload->live = true;
   return std::make_unique<ResumableMemoryWriter>(this, upload, size);
 }

@@ -148,11 +148,7 @@ absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint
                                const TakeBytes& before,
                                UploadState& state) {
   const auto progress = ReadProgress(Progress(id));
-  const uint64_t there = progress && progress->size == size ? progress->written : 0;
-  if (there < offset) {
-    return absl::FailedPreconditionError(
-        StrCat("offset: ", offset, ", but only the first ", there, " bytes have come"));
-  }
+  if (!progress) return absl::InternalError(StrCat(Progress(id).string(), " is gone"));
   TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(Pack(id), true));
   TIFFIN_ASSIGN_OR_RETURN(state.progress, PackFile::Open(Progress(id), true));
   auto bytes = std::make_unique<StreamedBytes>(std::move(file), progress->base, size);
@@ -190,6 +186,14 @@ absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
     }
   }
   if (!writing.owns_lock()) writing = std::unique_lock(claim.state->mutex);
+  if (offset > 0) {
+    const auto progress = ReadProgress(Progress(claim.id));
+    const uint64_t there = progress && progress->size == size ? progress->written : 0;
+    if (there < offset) {
+      return absl::FailedPreconditionError(
+          StrCat("offset: ", offset, ", but only the first ", there, " bytes have come"));
+    }
+  }
   claim.number = ++claim.state->claim;
   claim.state->bytes.reset();
   const absl::Status status = offset == 0 ? Make(claim.id, name, size, *claim.state)

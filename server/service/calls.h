@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "server/service/answered_calls.h"
 #include "server/service/byte_budget.h"
 #include "server/service/call_meter.h"
 #include "server/service/counted_messages.h"
@@ -50,8 +51,8 @@ class Calls {
   explicit Calls(const CallLimits& limits = {})
       : stream_bytes_(limits.stream_bytes),
         upload_bytes_(std::min(3 * limits.stream_bytes, std::max(limits.stream_bytes, limits.max_memory / 4))),
-        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), small_calls_(limits.max_memory / 8),
-        reads_(8), writes_(64), streams_(16), uploads_(16), answers_(4), chores_(4) {}
+        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), small_calls_(limits.max_memory / 8, [this] { MakeRoom(); }),
+        small_room_(limits.max_memory / 8), reads_(8), writes_(64), streams_(16), uploads_(16), answers_(4), chores_(4) {}
 
   Executor& reads() { return reads_; }
   Executor& writes() { return writes_; }
@@ -60,6 +61,7 @@ class Calls {
   Executor& answers() { return answers_; }  // of what became durable; nothing blocks here
   Executor& chores() { return chores_; }  // what an operator asks for, which may take long
   ByteBudget& memory() { return memory_; }
+  uint64_t bytes_in_flight() const { return memory_.used() + small_calls_.used(); }
   uint64_t stream_bytes() const { return stream_bytes_; }
   // What an upload counts as: with what gRPC reads ahead, which is twice as much (Server sets the window); at most a
   // quarter of all, or what it takes itself.
@@ -91,7 +93,7 @@ class Calls {
     EndLocked();
   }
 
-  // Ends streams that hold memory and whose clients have done nothing for long.
+  // Ends streams that hold memory and whose clients have done nothing for long, and calls whose answers nobody reads.
   void MakeRoom() {
     if (making_room_.exchange(true)) return;
     chores_.Add([this] {
@@ -104,6 +106,7 @@ class Calls {
         }
       }
       for (const auto& stream : idle) stream->MakeRoom();
+      answered_.CancelOlder(std::chrono::steady_clock::now() - idle_time_);
       making_room_ = false;
     });
   }
@@ -144,7 +147,7 @@ class Calls {
     counted->share = ShareOf(*request);
     const auto begin = [=, this, work = std::move(work)] {
       Finish finish = [=, this](const grpc::Status& status) {
-        End(reactor, counted, name, *request, response, status, start);
+        End(context, reactor, counted, name, *request, response, status, start);
       };
       if (context->IsCancelled()) return finish(grpc::Status::CANCELLED);
       if (!counted->share) return finish(TooMuchInFlight());
@@ -174,8 +177,8 @@ class Calls {
     if (--running_ == 0) idle_.notify_all();
   }
   template <typename Request, typename Response>
-  void End(grpc::ServerUnaryReactor* reactor, CountedCall* counted, const char* name,
-           const Request& request, Response* response, grpc::Status status, absl::Time start) {
+  void End(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor, CountedCall* counted,
+           const char* name, const Request& request, Response* response, grpc::Status status, absl::Time start) {
     // As a message, and as the bytes that wait for a client to read them.
     const size_t bytes = status.ok() ? response->ByteSizeLong() : 0;
     if (bytes >= kCounted) {
@@ -189,8 +192,17 @@ class Calls {
         Response().Swap(response);
         counted->share = memory_.Charge(of_request);
       }
+    } else if (bytes >= kCountedAnswer) {
+      counted->answer = small_calls_.Take(2 * bytes);
+      if (!counted->answer && HasActed(*response)) counted->answer = small_calls_.Charge(2 * bytes);
+      if (!counted->answer) {
+        status = TooMuchInFlight();
+        Response().Swap(response);
+      }
     }
     Log(name, request.caller(), status, absl::Now() - start);
+    // Those that others may come to need the room of; the first of the small ones leave half of theirs.
+    if (bytes >= kCounted || small_calls_.used() > small_room_ / 2) answered_.Add(context, &counted->place);
     reactor->Finish(status);  // all of the call may be gone from here on
     std::lock_guard lock(mutex_);
     EndLocked();
@@ -213,12 +225,15 @@ class Calls {
   }
 
   static constexpr size_t kCounted = 64 << 10;
-  static constexpr size_t kCallBytes = 4 << 10;  // what gRPC and this keep of a call, about
+  static constexpr size_t kCountedAnswer = 1 << 10;  // smaller ones are part of the next
+  static constexpr size_t kCallBytes = 4 << 10;      // what gRPC and this keep of a call, about
 
   const uint64_t stream_bytes_, upload_bytes_;
   const std::chrono::milliseconds idle_time_;
   std::atomic<bool> making_room_{false};
   ByteBudget memory_, small_calls_;
+  const uint64_t small_room_;
+  AnsweredCalls answered_;
   CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_
   std::condition_variable idle_;

@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/message_allocator.h>
 
+#include "server/service/answered_calls.h"
 #include "server/service/byte_budget.h"
 
 namespace tiffin::server {
@@ -12,7 +13,8 @@ namespace tiffin::server {
 // What a call holds. A reactor of its own, told in OnDone, would cost each call another thread (a fifth of the calls a
 // second that are answered from memory).
 struct CountedCall {
-  ByteBudget::Share share;
+  ByteBudget::Share share, answer;
+  AnsweredCalls::Place place;
 };
 
 // Stateless, thread-safe.

@@ -106,13 +106,15 @@ absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::Ses
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand job, WithLease(tx, *row));
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
     const bool failed = end.row.state == JobState::kFailed && item.after_epoch > 0;
+    // Epochs of two jobs do not tell which was first: nobody computes what it follows, and why is told.
+    const bool linked = end.row.id != job.row.id;
     if (end.row.state == JobState::kDone || failed) {
       TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
       if (stored) event.result = std::make_shared<const StoredResult>(*std::move(stored));
     }
     if (event.result && !failed) {
       event.kind = WaitEvent::Kind::kResult;
-    } else if (event.result && event.result->row.epoch >= item.after_epoch) {
+    } else if (event.result && (linked || event.result->row.epoch >= item.after_epoch)) {
       event.kind = WaitEvent::Kind::kFailed;
     } else if (end.lease) {
       event.result.reset();

@@ -135,7 +135,7 @@ class BlobCatalogue : private PackJournal {
       : BlobCatalogue(database, store, clock, Options()) {}
   ~BlobCatalogue() override;
 
-  // Clears up after the last run, then seals what it left open and what fills up, on a thread of its
+  // Clears up after the last run, then seals what it left open and what fills up, and lets broken uploads expire, on a thread of its
   // own.
   absl::Status Start();
   void Stop();
@@ -265,7 +265,7 @@ class BlobCatalogue : private PackJournal {
   size_t full_packs_ = 0;  // open ones, since the last sealing; about
   std::chrono::steady_clock::time_point last_small_ = {};  // when a blob was appended to one
   std::function<void(RowId)> on_damage_;
-  std::thread sealer_;
+  std::thread background_;
 };
 
 }  // namespace tiffin::server

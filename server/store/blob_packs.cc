@@ -47,7 +47,7 @@ absl::Status BlobCatalogue::Start() {
     return absl::OkStatus();
   }));
   work_ = true;
-  sealer_ = std::thread([this] { WorkInBackground(); });
+  background_ = std::thread([this] { WorkInBackground(); });
   return absl::OkStatus();
 }
 
@@ -57,7 +57,7 @@ void BlobCatalogue::Stop() {
     stop_ = true;
     wake_.notify_all();
   }
-  if (sealer_.joinable()) sealer_.join();
+  if (background_.joinable()) background_.join();
 }
 
 void BlobCatalogue::WorkInBackground() {

@@ -94,7 +94,7 @@ void AddDifferences(const JobParts& a, const JobParts& b, Near* near) {
 
 void SetCauseByNearest(const Near& nearest, Explanation* out) {
   if (nearest.parts.size() > 1) {
-    out->text = "never submitted here; the nearest job differs in more than one part";
+    out->text = "never computed here; the nearest job differs in more than one part";
   } else if (nearest.parts[0] == "version") {
     out->cause = MissCause::kOtherVersion;
     out->text = "stored with another version";
@@ -105,7 +105,7 @@ void SetCauseByNearest(const Near& nearest, Explanation* out) {
     out->cause = MissCause::kOtherArguments;
     out->text = "stored with other arguments";
   } else {
-    out->text = "never submitted here; the nearest job's function differs, under the same name";
+    out->text = "never computed here; the nearest job's function differs, under the same name";
   }
 }
 
@@ -118,7 +118,9 @@ absl::Status AddNeighbours(JobReader& reader, RowId ns, const ParsedJob& job, co
   std::vector<Near> found;
   for (const JobRow& row : rows) {
     // Only what would have been a hit.
-    if (row.damaged || row.key == key || (row.state != JobState::kDone && row.state != JobState::kLinked)) continue;
+    if (row.damaged || row.key == key) continue;
+    TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(reader, JobInHand{.row = row}));
+    if (end.row.state != JobState::kDone) continue;
     TIFFIN_ASSIGN_OR_RETURN(const auto record, reader.FindJobRecord(row.id));
     if (!record) continue;
     const auto other = Parse(*record, limits);
@@ -162,7 +164,14 @@ absl::StatusOr<Explanation> JobHistory::Explain(std::string_view name_space,
       TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(reader, in_hand));
       TIFFIN_RETURN_IF_ERROR(SetCause(reader, end, &out));
       out.job = std::move(view);
-      return absl::OkStatus();
+      // That somebody asked for it, and no more, tells nothing of why it was not there.
+      if (out.cause != MissCause::kNeverComputed || end.row.epoch > 0) return absl::OkStatus();
+      TIFFIN_ASSIGN_OR_RETURN(const auto record, reader.FindJobRecord(out.job->row.id));
+      if (!job && record) {
+        TIFFIN_ASSIGN_OR_RETURN(job, Parse(*record, jobs_->limits()));
+      }
+      if (!job) return absl::OkStatus();
+      return AddNeighbours(reader, ns, *job, out.key, jobs_->limits(), neighbours, &out);
     }
     out.cause = MissCause::kNeverSeen;
     if (!job) {

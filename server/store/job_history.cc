@@ -29,9 +29,30 @@ absl::StatusOr<std::vector<BlobName>> Names(JobReader& reader, const std::vector
   return names;
 }
 
-// Jobs that have the blobs in the other use.
-absl::Status AddRelated(JobReader& reader, const JobRow& job, const std::vector<RowId>& blobs,
+// The blobs, what the values among them hold refs to, and the values that hold refs to those: whoever has one of them has
+// something of the others.
+absl::StatusOr<std::vector<RowId>> WithNested(JobReader& reader, std::vector<RowId> blobs) {
+  std::set<RowId> seen(blobs.begin(), blobs.end());
+  const auto add = [&](const std::vector<RowId>& more) {
+    for (const RowId blob : more) {
+      if (seen.insert(blob).second) blobs.push_back(blob);
+    }
+  };
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> held, reader.BlobsHeldBy(blobs[i]));
+    add(held);
+  }
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> holders, reader.BlobsHolding(blobs[i]));
+    add(holders);
+  }
+  return blobs;
+}
+
+// Jobs that have the blobs, or what is in them or around them, in the other use.
+absl::Status AddRelated(JobReader& reader, const JobRow& job, const std::vector<RowId>& own,
                         BlobUse use, std::vector<RelatedJob>* out) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> blobs, WithNested(reader, own));
   for (const RowId blob : blobs) {
     if (out->size() >= kRelated) return absl::OkStatus();
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, reader.FindBlob(blob));
@@ -110,6 +131,22 @@ bool JobFilter::empty() const {
          stored_before == absl::InfiniteFuture() && !nondeterministic && !leased;
 }
 
+absl::Status JobHistory::AddWaiting(JobReader& reader, size_t told, JobView* view) {
+  std::vector<JobRow> jobs{view->row};  // and those that follow it
+  for (size_t i = 0; i < jobs.size() && i < kRelated; ++i) {
+    view->waiting += jobs_->WaitingFor(jobs[i].namespace_id, jobs[i].key);
+    const std::vector<WaiterInfo> more =
+        jobs_->WhoWaitsFor(jobs[i].namespace_id, jobs[i].key, told - view->waiters.size());
+    view->waiters.insert(view->waiters.end(), more.begin(), more.end());
+    TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> followers, reader.JobsLinkedTo(jobs[i].id));
+    for (const RowId id : followers) {
+      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> follower, FindSoundJob(reader, id));
+      if (follower) jobs.push_back(*std::move(follower));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, const ViewOptions& options) {
   JobView view;
   view.row = std::move(row);
@@ -125,8 +162,7 @@ absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, const Vi
   if (in_hand.lease) {
     TIFFIN_ASSIGN_OR_RETURN(view.holder, HolderOf(reader, *in_hand.lease));
   }
-  view.waiting = jobs_->WaitingFor(job.namespace_id, job.key);
-  view.waiters = jobs_->WhoWaitsFor(job.namespace_id, job.key, options.waiters);
+  TIFFIN_RETURN_IF_ERROR(AddWaiting(reader, options.waiters, &view));
   if (job.link != 0) {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> target, FindSoundJob(reader, job.link));
     if (target) view.linked_to = target->key;
@@ -262,8 +298,9 @@ namespace {
 // Adds the jobs that used what `job` made, and those that follow it.
 absl::Status AddComputedFrom(JobReader& reader, const JobRow& job, std::set<RowId>* seen,
                              std::vector<RowId>* todo) {
-  TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> made,
+  TIFFIN_ASSIGN_OR_RETURN(std::vector<RowId> made,
                           reader.BlobsUsed(job.id, BlobUse::kResult));
+  TIFFIN_ASSIGN_OR_RETURN(made, WithNested(reader, std::move(made)));
   TIFFIN_ASSIGN_OR_RETURN(std::vector<RowId> next, reader.JobsLinkedTo(job.id));
   for (const RowId blob : made) {
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<RowId> users,

@@ -115,6 +115,8 @@ class JobHistory {
     size_t evidence = 0;
   };
   absl::StatusOr<JobView> View(JobReader& reader, JobRow row, const ViewOptions& options);
+  // How many wait for the job, or for one that follows it, and who, at most `told` of them.
+  absl::Status AddWaiting(JobReader& reader, size_t told, JobView* view);
 
   JobDatabase* const database_;
   JobStore* const jobs_;

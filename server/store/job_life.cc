@@ -67,8 +67,8 @@ Transition Grant(const Life& life, const Life& end, int64_t epoch, bool keep) {
   return t;
 }
 
-Transition StoreValue(const Life& life, const Claim& claim, bool same) {
-  if (life.state == JobState::kDone) {
+Transition StoreValue(const Life& life, const Life& end, const Claim& claim, bool same) {
+  if (StandingOf(end) == Standing::kDone) {
     return Refuse(life, same ? Verdict::kRepeated : Verdict::kOtherValue);
   }
   const Verdict verdict = JudgeValue(life, claim);

@@ -73,8 +73,9 @@ Standing StandingOf(const Life& end);
 // with; any other is begun anew.
 Transition Grant(const Life& life, const Life& end, int64_t epoch, bool keep);
 
-// `same`: the stored result is of this kind and digest. `same_epoch`: and of this claim's epoch.
-Transition StoreValue(const Life& life, const Claim& claim, bool same);
+// `same`: the stored result is of this kind and digest. `same_epoch`: and of this claim's epoch. A value is compared with
+// what the job reads as: that of the job at the `end` of its links.
+Transition StoreValue(const Life& life, const Life& end, const Claim& claim, bool same);
 Transition StoreError(const Life& life, const Claim& claim, bool same, bool same_epoch);
 Transition StoreWorkflow(const Life& life, const Claim& claim, bool same, bool same_epoch);
 

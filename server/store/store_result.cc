@@ -12,11 +12,6 @@
 namespace tiffin::server {
 namespace {
 
-bool IsWorkflow(const Value& value) {
-  return IsRecordOf(value, kObjectType, kPromisedObjectClass) ||
-         IsRecordOf(value, kObjectType, kWorkflowClass);
-}
-
 std::vector<TakenBulk> AsBulk(std::vector<Array> arrays) {
   std::vector<TakenBulk> out;
   for (Array& array : arrays) {
@@ -62,13 +57,13 @@ absl::Status Refusal(Verdict verdict, const Life& life, const StoreRequest& requ
   }
 }
 
-Transition Judge(const Life& life, const Claim& claim, const ResultRow& result,
+Transition Judge(const Life& life, const Life& end, const Claim& claim, const ResultRow& result,
                  const std::optional<ResultRow>& before) {
   const bool same = before && before->kind == result.kind && before->digest == result.digest;
   const bool same_epoch = before && claim.epoch != 0 && before->epoch == claim.epoch;
   switch (result.kind) {
     case ResultKind::kValue:
-      return StoreValue(life, claim, same);
+      return StoreValue(life, end, claim, same);
     case ResultKind::kError:
       return StoreError(life, claim, same, same_epoch);
     default:
@@ -229,13 +224,17 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& st
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, JobToStore(tx, ns, session_id, request, store.fresh));
   answer.key = job.row.key;
   answer.digest = result.digest;
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before, tx.FindResult(job.row.id));
+  // A value is compared with what is read, maybe through links; an error or a workflow is the job's own.
+  TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
+  const bool through_link = result.kind == ResultKind::kValue && StandingOf(end.life()) == Standing::kDone;
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before,
+                          tx.FindResult(through_link ? end.row.id : job.row.id));
   if (before) TIFFIN_RETURN_IF_ERROR(CheckResult(*before));
   const Claim claim{
       .holds = job.lease && EqualInConstantTime(job.lease->lease_id, request.lease_id),
       .epoch = request.epoch};
   const Life life = job.life();
-  const Transition t = Judge(life, claim, result, before);
+  const Transition t = Judge(life, end.life(), claim, result, before);
   if (t.verdict == Verdict::kRepeated) {
     answer.repeated = true;
     return absl::OkStatus();

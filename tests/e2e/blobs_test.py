@@ -189,8 +189,8 @@ class BlobsTest(BlobsCase):
             blobs_pb2.QueryPutRequest(caller=caller(), name=name_of(array))).received
         until(lambda: received() == PIECE)
         call.cancel()
-        until(lambda: received() == 0)
-        self.assertEqual(os.listdir(server.data + "/uploads"), [])
+        until(lambda: os.listdir(server.data + "/uploads") == [])
+        self.assertEqual(received(), 0)
 
     def test_equal_uploads_at_once_all_proceed(self):
         array = numpy.random.default_rng(2).random(300_000)

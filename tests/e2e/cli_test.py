@@ -183,6 +183,28 @@ class CliTest(CliCase):
         # A failure is no hit: the next one runs it.
         self.assertEqual(self.ends(DONE, "run", job("bad"), "--", "echo", "1"), "1\n")
 
+    def test_run_unfolds_no_workflow(self):
+        workflow = json.dumps({"_noodles": "0.3.0", "type": "<object>", "class": "noodles.workflow.model.Workflow",
+                               "data": {"root": 0, "links": [], "nodes": [
+                                   {"_noodles": "0.3.0", "type": "<object>", "class": "noodles.workflow.model.FunctionNode",
+                                    "data": {"function": {"_noodles": "0.3.0", "type": "<importable>",
+                                                          "class": "builtins.function", "data": "m.f"},
+                                             "arguments": [], "hints": {}}}]}})
+        ran = self.run_cli("run", job("unfolds"), "--", "echo", workflow)
+        self.assertEqual(ran.returncode, REFUSED, ran.stderr)
+        self.assertEqual(json.loads(ran.stdout), json.loads(workflow))
+        self.assertIn("a workflow, which run does not unfold", ran.stderr)
+        # Nobody holds the job now. Whoever unfolds it may store the workflow; run does not touch that.
+        lease = json.loads(self.run_cli("--json", "submit", "--compute", stdin=job("unfolds")).stdout)
+        self.assertEqual(lease["outcome"], "GRANTED")
+        self.ends(DONE, "store", "--key", lease["key"], "--lease", lease["lease"]["id"], "--epoch",
+                  str(lease["lease"]["epoch"]), self.write("workflow.json", workflow))
+        self.ends(DONE, "leases", "release", "--force", lease["key"])
+        ran = self.run_cli("run", job("unfolds"), "--", "touch", self.path("ran"))
+        self.assertEqual(ran.returncode, REFUSED)
+        self.assertIn("a workflow that is stored", ran.stderr)
+        self.assertFalse(os.path.exists(self.path("ran")))
+
     def test_run_waits_for_whoever_computes(self):
         fifo = self.path("go")
         os.mkfifo(fifo)

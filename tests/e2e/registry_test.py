@@ -175,6 +175,29 @@ class RegistryTest(unittest.TestCase):
                     self.assertEqual((again.key, again.outcome), (answer.key, jobs_pb2.RETRIEVED))
             self.assertGreater(refs_made, 2)
 
+    def test_every_record_may_be_marked_to_leave_and_is_the_same_argument(self):
+        server = self.start()
+        records = {json.dumps(record): record for text in all_texts() for record in records_in(json.loads(text))}
+        left = 0
+        for number, record in enumerate(records.values()):
+            if record.get("files"):  # a mark would be of its files
+                continue
+            plain = submit(server, job("m.f", number, record), namespace="marked")
+            store(server, plain, number, namespace="marked")
+            marked = dict(record, ref=True)
+            again = submit(server, job("m.f", number, marked), namespace="marked")
+            self.assertEqual((again.key, again.outcome), (plain.key, jobs_pb2.RETRIEVED))
+            kept = submit(server, job("m.kept", number), namespace="marked")
+            store(server, kept, marked, namespace="marked", kind=jobs_pb2.RESULT_KIND_VALUE)
+            stored = json.loads(get(server, kept.key, "marked").record.json)
+            left += stored["data"] != record["data"]
+            if stored["data"] != record["data"]:
+                of_ref = submit(server, job("m.f", number, stored), namespace="marked")
+                self.assertEqual((of_ref.key, of_ref.outcome), (plain.key, jobs_pb2.RETRIEVED))
+                inline = json.loads(get(server, kept.key, "marked", bulk=2).record.json)
+                self.assertEqual(inline["data"], in_c_order(record, 4096)["data"])
+        self.assertGreater(left, 300)
+
     def test_recorded_jobs_have_one_key_whoever_printed_them(self):
         server = self.start()
         keys, texts = collections.defaultdict(set), []

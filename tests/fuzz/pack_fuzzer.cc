@@ -19,7 +19,7 @@ namespace {
 using tiffin::server::DatasetSpec;
 
 constexpr size_t kMaxArrays = 4;
-constexpr uint64_t kMaxItemBytes = 1 << 20;  // more only takes space
+constexpr uint64_t kMaxBytes = 8 << 20;  // of an array: more only takes space
 
 // A folder in memory if there is one, gone at the exit.
 class Folder {
@@ -51,10 +51,13 @@ std::vector<DatasetSpec> ArraysOf(std::string_view text) {
       line.remove_prefix(2);
     }
     const auto type = tiffin::ParseDType(line);
-    if (!type.ok() || type->total_size() > kMaxItemBytes) continue;
+    const tiffin::Shape shape(rank, 2);
+    if (!type.ok()) continue;
+    const auto bytes = tiffin::ArrayBytes(*type, shape);
+    if (!bytes.ok() || *bytes > kMaxBytes) continue;
     const std::string name = tiffin::DTypeName(*type);
     if (name.size() > tiffin::kMaxDTypeName) continue;
-    arrays.push_back({tiffin::StrCat("array", arrays.size()), name, tiffin::Shape(rank, 2)});
+    arrays.push_back({tiffin::StrCat("array", arrays.size()), name, shape});
   }
   return arrays;
 }

@@ -55,9 +55,11 @@ absl::StatusCode Reference::Store(int id, Kind kind, const std::string& lease_id
                                   const std::string& record) {
   ReferenceJob& job = jobs[id];
   if (!job.known) return absl::StatusCode::kNotFound;
-  if (job.state == JobState::kDone) {
-    return kind == Kind::kValue && job.record == record ? absl::StatusCode::kOk
-                                                        : absl::StatusCode::kAlreadyExists;
+  // Errors and workflows are the job's own; values are what is read, through links.
+  const ReferenceJob& read = kind == Kind::kValue ? jobs[End(id)] : job;
+  if (read.state == JobState::kDone) {
+    return kind == Kind::kValue && read.record == record ? absl::StatusCode::kOk
+                                                         : absl::StatusCode::kAlreadyExists;
   }
   const bool holds = job.lease && job.lease->id == lease_id &&
                      (epoch == 0 || epoch == job.lease->epoch);

@@ -316,6 +316,8 @@ TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
   EXPECT_EQ(before, bytes.substr(0, 1'500'000));
   EXPECT_TRUE(absl::IsAborted(Append(**second, "x")));
   EXPECT_TRUE(absl::IsAborted((*second)->Commit(name.key).status()));
+  // One that has no right to go on cuts nobody off.
+  EXPECT_TRUE(absl::IsFailedPrecondition(resume(3 << 20, nullptr).status()));
   ASSERT_TRUE(Append(**third, bytes.substr(1'500'000)).ok());
   auto stored = (*third)->Commit(name.key);
   ASSERT_TRUE(stored.ok()) << stored.status();

@@ -87,6 +87,17 @@ TEST_F(BlobsTest, AnUploadThatFailedIsLeftToTheNextThread) {
   EXPECT_EQ(*other.get(), array.Name());
 }
 
+TEST_F(BlobsTest, AnotherThreadsUploadIsWaitedForUntilTheDeadline) {
+  const Array array = ArrayOf(2 * kMiB);
+  Client client = MakeClient();
+  server_->on_put = [&] {
+    // While the first upload is under way, which waits for this.
+    EXPECT_THAT(client.Until(absl::Now() + absl::Milliseconds(20)).Put(array),
+                Fails(absl::StatusCode::kDeadlineExceeded, "still being sent by another thread"));
+  };
+  EXPECT_THAT(client.Put(array), IsOk());
+}
+
 TEST_F(BlobsTest, PutStartsAgainAfterABreak) {
   ClientOptions options = Quick();
   options.retry.patience = absl::Milliseconds(4);  // a few tries without progress

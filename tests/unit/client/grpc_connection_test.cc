@@ -159,6 +159,7 @@ TEST(GrpcConnectionUntil, EachCallEndsByThen) {
       until()->Collect({}).status(),
       until()->Verify({}, [](const auto&) { return true; }),
       until()->Until(absl::InfiniteFuture())->Stat({}).status(),  // the earlier one counts
+      connection->Until(absl::InfinitePast())->Submit({}).status(),
   };
   for (const absl::Status& end : ends) EXPECT_EQ(end.code(), absl::StatusCode::kDeadlineExceeded) << end;
 }

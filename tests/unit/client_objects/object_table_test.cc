@@ -197,7 +197,7 @@ TEST(Table, VariantsAreWhatTheyHold) {
   Both(V(), "null");
   Both(V(std::set<int>{1}), Rec("builtins.set", "[1]"));
   EXPECT_THAT((Error<std::variant<int, std::string>>("[]")),
-              HasSubstr("no alternative takes it: expected an integer, found list; expected a "
+              HasSubstr("no alternative takes it (nothing is registered): expected an integer, found list; expected a "
                         "string, found list"));
 }
 
@@ -209,6 +209,21 @@ TEST(Table, VariantsKeepAllDigits) {
   EXPECT_EQ(Back<V>("3"), V(3.0f));
   EXPECT_EQ((Back<std::variant<float, std::string>>("0.1")), (std::variant<float, std::string>(0.1f)));
   EXPECT_TRUE(std::isnan(std::get<float>(Back<V>("NaN"))));
+}
+
+TEST(Table, VariantsKeepAllDigitsOfWhatIsInThem) {
+  using Lists = std::variant<std::vector<float>, std::vector<double>, std::vector<int>>;
+  Both(Lists(std::vector<double>{0.5, 0.1}), "[0.5, 0.1]");
+  Both(Lists(std::vector<int>{1, 2}), "[1, 2]");
+  Both(Lists(std::vector<float>{0.5f}), "[0.5]");
+  EXPECT_EQ(Back<Lists>("[1, 0.5]"), Lists(std::vector<float>{1, 0.5f}));
+  using Optional = std::variant<std::optional<double>, int>;
+  EXPECT_EQ(Back<Optional>("3"), Optional(3));
+  using Nested = std::variant<std::variant<float, std::string>, double>;
+  EXPECT_EQ(Back<Nested>("0.1"), Nested(0.1));
+  using Complex = std::variant<std::complex<float>, std::complex<double>>;
+  const std::complex<double> c(0.1, 0);
+  EXPECT_EQ(Back<Complex>(*to_json(c)), Complex(c));
 }
 
 TEST(Table, TextThatIsNoUtf8IsRefused) {

@@ -57,6 +57,12 @@ TEST_F(HostMemoryTest, IsTheLeastOfTheGroupsOfVersionOne) {
   EXPECT_EQ(HostMemory(root_), 512 * kMiB);
 }
 
+TEST_F(HostMemoryTest, IsNothingWhereNobodySays) {
+  std::filesystem::remove_all(root_ / "proc");
+  EXPECT_EQ(HostMemory(root_), 0u);
+  EXPECT_EQ(ResultCacheFor(0), 64 * kMiB);
+}
+
 TEST_F(HostMemoryTest, IsToldHere) { EXPECT_GE(HostMemory(), 64 * kMiB); }
 
 TEST(ResultCacheFor, IsA64thWithinBounds) {

@@ -1,6 +1,7 @@
 // What the store remembers of jobs: provenance, lists, causes of a miss, invalidation.
 #include "server/store/job_history.h"
 
+#include <algorithm>
 #include <set>
 
 #include "tests/unit/store/store_fixture.h"
@@ -71,7 +72,7 @@ TEST_F(JobHistoryTest, APartThatDiffersIsACauseThoughTheOthersFillTheListOfPaths
   EXPECT_EQ(other.neighbours[0].paths.size(), 20u) << "as many as are told";
   const Explanation both = Explain(solve(100, "2"));
   EXPECT_EQ(both.cause, MissCause::kNeverSeen);
-  EXPECT_EQ(both.text, "never submitted here; the nearest job differs in more than one part");
+  EXPECT_EQ(both.text, "never computed here; the nearest job differs in more than one part");
 }
 
 TEST_F(JobHistoryTest, EachCauseOfAMissIsTold) {
@@ -94,6 +95,39 @@ TEST_F(JobHistoryTest, EachCauseOfAMissIsTold) {
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kDamaged);
   Done(Job(1));
   EXPECT_EQ(Explain(Job(1)).cause, MissCause::kNone) << "the next store heals it";
+}
+
+TEST_F(JobHistoryTest, AJobThatWasOnlyAskedForIsExplainedByItsNeighbours) {
+  const Digest near = Done(Solve(5000, "0.5"));
+  ASSERT_TRUE(SubmitAndWait(store_, Caller("a"), Solve(5000, "0.25"), {}).ok());
+  const Explanation why = Explain(Solve(5000, "0.25"));
+  EXPECT_EQ(why.cause, MissCause::kOtherArguments);
+  ASSERT_EQ(why.neighbours.size(), 1u);
+  EXPECT_EQ(why.neighbours[0].row.key, near);
+  const auto by_key = history_.Explain("default", why.key, "", 5);
+  ASSERT_TRUE(by_key.ok()) << by_key.status();
+  EXPECT_EQ(by_key->neighbours.size(), 1u);
+}
+
+TEST_F(JobHistoryTest, AJobWhoseLinkLeadsToNoResultIsNoNeighbour) {
+  const SubmitAnswer target = Submit("a", Job(1)), linked = Submit("a", Solve(5000, "0.5"));
+  ASSERT_TRUE(Store(linked, Workflow(0)).ok());
+  ASSERT_TRUE(store_.Link(Caller("a"), linked.key, linked.lease->lease_id, target.key).ok());
+  EXPECT_TRUE(Explain(Solve(5000, "0.25")).neighbours.empty());
+  ASSERT_TRUE(Store(target, "1").ok());
+  EXPECT_EQ(Explain(Solve(5000, "0.25")).neighbours.size(), 1u);
+}
+
+TEST_F(JobHistoryTest, WhoWaitsForAJobThatFollowsAnotherWaitsForThatToo) {
+  const SubmitAnswer target = Submit("a", Job(1)), linked = Submit("a", Job(2));
+  ASSERT_TRUE(Store(linked, Workflow(0)).ok());
+  ASSERT_TRUE(store_.Link(Caller("a"), linked.key, linked.lease->lease_id, target.key).ok());
+  const auto one = Await(target.key, 0), other = Await(linked.key, 0);
+  EXPECT_EQ(one->Next().kind, WaitEvent::Kind::kAttached);
+  EXPECT_EQ(other->Next().kind, WaitEvent::Kind::kAttached);
+  EXPECT_EQ(history_.Get("default", target.key, false, false)->waiting, 2u);
+  EXPECT_EQ(history_.Get("default", target.key, false, false)->waiters.size(), 2u);
+  EXPECT_EQ(history_.Get("default", linked.key, false, false)->waiting, 1u);
 }
 
 TEST_F(JobHistoryTest, AnotherVersionSaltOrArgumentIsNamed) {
@@ -121,6 +155,21 @@ TEST_F(JobHistoryTest, ProvenanceGoesBothWays) {
   ASSERT_EQ(used->inputs.size(), 1u);
   EXPECT_EQ(used->inputs[0].key, maker);
   EXPECT_EQ(used->submitter->host, "a");
+}
+
+TEST_F(JobHistoryTest, ProvenanceGoesIntoValues) {
+  const Digest maker = Done(Job(1), Bulk('E'));
+  // The bytes are in a value that leaves the record.
+  const std::string value = StrCat(R"({"_noodles":"0.3.0","type":"<automagic>","class":"m.W","ref":true,"data":)",
+                                   Bulk('E'), "}");
+  const Digest user = Done(StrCat(R"({"function": "g", "arguments": [)", value, "]}"), "2");
+  const Digest passing = Done(Job(2), value);
+  const auto outputs = history_.Get("default", maker, true, true)->outputs;
+  EXPECT_TRUE(std::any_of(outputs.begin(), outputs.end(), [&](const auto& job) { return job.key == user; }));
+  std::set<Digest> inputs;
+  for (const RelatedJob& job : history_.Get("default", user, true, true)->inputs) inputs.insert(job.key);
+  EXPECT_EQ(inputs, (std::set<Digest>{maker, passing}));
+  EXPECT_EQ(Invalidate({maker}, true, true), 2u);
 }
 
 TEST_F(JobHistoryTest, InvalidateCascadesAlongBlobsAndADryRunChangesNothing) {

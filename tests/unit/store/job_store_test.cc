@@ -40,11 +40,6 @@ class JobStoreTest : public StoreFixture {
     return store_.Renew({&lease.lease_id, 1}, progress)[0];
   }
   bool Release(const LeaseRow& lease) { return *store_.Release({lease.lease_id}) == 1; }
-  static std::string Workflow(int n) {
-    return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": )",
-                  R"("noodles.workflow.model.Workflow", "data": {"root": )", n,
-                  R"(, "nodes": [], "links": []}})");
-  }
 
   StoreAnswer stored_;
 };
@@ -205,40 +200,6 @@ TEST_F(JobStoreTest, AReleasedJobIsGrantedAtOnce) {
   EXPECT_TRUE(Release(*first.lease));
   EXPECT_EQ(ear->End().kind, Kind::kGranted);
   EXPECT_FALSE(Release(*first.lease));
-}
-
-TEST_F(JobStoreTest, ALinkedJobFollowsItsTarget) {
-  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
-  ASSERT_TRUE(Store(job.key, job.lease, Workflow(0)).ok());
-  EXPECT_EQ(Submit("b", Job(1)).outcome, Outcome::kAttached) << "unfolding";
-  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
-  const auto ear = Await(job.key, 0);
-  ASSERT_TRUE(Store(target.key, target.lease, "7").ok());
-  const WaitEvent event = ear->End();
-  ASSERT_EQ(event.kind, Kind::kResult);
-  EXPECT_EQ(event.result->row.record, "7");
-  EXPECT_EQ(event.result->linked_to, target.key);
-  EXPECT_EQ(Submit("c", Job(1)).outcome, Outcome::kRetrieved);
-}
-
-TEST_F(JobStoreTest, WhenTheTargetIsLostTheWorkflowIsGoneOnWith) {
-  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
-  ASSERT_TRUE(Store(job.key, job.lease, Workflow(3)).ok());
-  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
-  ASSERT_TRUE(Release(*target.lease));
-  const SubmitAnswer again = Submit("b", Job(1));
-  ASSERT_EQ(again.outcome, Outcome::kGranted);
-  ASSERT_TRUE(again.workflow.has_value());
-  EXPECT_NE(again.workflow->row.record.find("\"root\":3"), std::string::npos);
-}
-
-TEST_F(JobStoreTest, LoopsOfLinksAreRefused) {
-  const SubmitAnswer a = Submit("a", Job(1)), b = Submit("a", Job(2));
-  ASSERT_TRUE(Store(a.key, a.lease, Workflow(0)).ok());
-  ASSERT_TRUE(Store(b.key, b.lease, Workflow(0)).ok());
-  ASSERT_TRUE(store_.Link(Caller("a"), a.key, a.lease->lease_id, b.key).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      store_.Link(Caller("a"), b.key, b.lease->lease_id, a.key)));
 }
 
 TEST_F(JobStoreTest, AResultWithAbsentBlobsIsRefusedAndListsThem) {
@@ -448,18 +409,6 @@ TEST_F(JobStoreTest, AJobThatNobodyHadSentGoesToItsWaiter) {
   EXPECT_EQ(ear->Next().kind, Kind::kOpen);
   ASSERT_EQ(SubmitAndWait(store_, Caller("b"), Job(1), {})->outcome, Outcome::kOpen);
   EXPECT_EQ(ear->End().kind, Kind::kGranted);
-}
-
-TEST_F(JobStoreTest, AFailedTargetIsToldAndUnfoldedAgain) {
-  const SubmitAnswer job = Submit("a", Job(1)), target = Submit("a", Job(2));
-  ASSERT_TRUE(Store(job.key, job.lease, Workflow(3)).ok());
-  ASSERT_TRUE(store_.Link(Caller("a"), job.key, job.lease->lease_id, target.key).ok());
-  const auto ear = Await(job.key, 0);
-  ASSERT_TRUE(Store(target.key, target.lease, "{}", ResultKind::kError).ok());
-  EXPECT_EQ(ear->End().kind, Kind::kFailed);
-  const SubmitAnswer again = Submit("b", Job(1));
-  ASSERT_EQ(again.outcome, Outcome::kGranted);
-  EXPECT_TRUE(again.workflow.has_value());
 }
 
 TEST_F(JobStoreTest, AliasesPointToOneJobUnlessReplaced) {

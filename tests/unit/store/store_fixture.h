@@ -73,6 +73,11 @@ class StoreFixture : public testing::Test {
   static std::string Job(int n) {
     return StrCat(R"({"function": "f", "arguments": [)", n, "]}");
   }
+  static std::string Workflow(int n) {
+    return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": )",
+                  R"("noodles.workflow.model.Workflow", "data": {"root": )", n,
+                  R"(, "nodes": [], "links": []}})");
+  }
   SubmitAnswer Submit(const std::string& host, const std::string& job) {
     auto answer = SubmitAndWait(store_, Caller(host), job, {.can_compute = true});
     EXPECT_TRUE(answer.ok()) << answer.status();
