@@ -37,7 +37,8 @@ void FillOptions(const ClientOptions& client, const SubmitOptions& options,
 }  // namespace
 
 Client::Client(std::shared_ptr<Connection> connection, ClientOptions options)
-    : impl_(std::make_shared<Impl>(std::move(connection), std::move(options))), route_(impl_->route) {}
+    : impl_(std::make_shared<Impl>(std::move(connection), std::move(options))),
+      route_(impl_->route) {}
 
 Client::Client(std::shared_ptr<Impl> impl, std::shared_ptr<const Route> route)
     : impl_(std::move(impl)), route_(std::move(route)) {}
@@ -283,7 +284,7 @@ absl::Status Client::Release(const Lease& lease) {
 }
 
 absl::StatusOr<std::vector<Client::Renewal>> Client::Renew(std::span<const Lease> leases,
-                                                             bool progress) {
+                                                           bool progress) {
   std::vector<Renewal> out;
   out.reserve(leases.size());
   while (out.size() < leases.size()) {
@@ -314,8 +315,8 @@ absl::Status Client::SetAlias(std::string_view profile, std::string_view name, c
   request.mutable_set()->mutable_alias()->set_name(std::string(name));
   request.mutable_set()->set_key(std::string(key.view()));
   request.mutable_set()->set_replace(replace);
-  // Once: a second try could take back what somebody has set after a first, whose answer was lost, or which gRPC gave up
-  // for want of memory.
+  // Once: a second try could take back what somebody has set after a first, whose answer was lost,
+  // or which gRPC gave up for want of memory.
   if (replace) return route_->connection().Alias(request).status();
   return route_->Call(&Connection::Alias, request).status();
 }

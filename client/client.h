@@ -56,16 +56,19 @@ struct ClientOptions {
   RetryOptions retry;
   absl::Duration lease_term = absl::Seconds(30);  // 5 s to 1 h; `Run` renews at a third of it
   bool verify = true;                             // whole blobs are checked against their key
-  // Run gives back a failure that was stored less than this ago instead of calling the function. Zero: it calls.
+  // Run gives back a failure that was stored less than this ago instead of calling the function.
+  // Zero: it calls.
   absl::Duration answer_failures;
-  bool allow_unversioned_main = false;            // as the server's flag; for keys computed here
-  int threads = 8;                                // of RunAsync
+  bool allow_unversioned_main = false;  // as the server's flag; for keys computed here
+  int threads = 8;                      // of RunAsync
   OnUnavailable on_unavailable = OnUnavailable::kCompute;
   std::string spool;  // folder; empty: Spool::DefaultFolder()
-  // What waits there is tried again so often (less often while the server has no room for it), from the first result that had to wait until the client is destroyed.
-  // Infinite: by the next Run that reaches the server, and by `tiffin flush`, only.
+  // What waits there is tried again so often (less often while the server has no room for it), from
+  // the first result that had to wait until the client is destroyed. Infinite: by the next Run that
+  // reaches the server, and by `tiffin flush`, only.
   absl::Duration deliver_every = absl::Seconds(10);
-  // Told of what was computed without the server and cannot be kept for it either: Run returns the value all the same.
+  // Told of what was computed without the server and cannot be kept for it either: Run returns the
+  // value all the same.
   std::function<void(const Digest& key, const absl::Status& why)> on_lost;
 };
 
@@ -104,8 +107,8 @@ struct Submitted {
   enum class Outcome { kRetrieved, kGranted, kAttached, kOpen, kFailed };
   Digest key;
   Outcome outcome = Outcome::kOpen;
-  // kRetrieved; kFailed: the error. Absent if over a batch's budget: Get brings it; a failure, Await with
-  // `after_epoch` 1.
+  // kRetrieved; kFailed: the error. Absent if over a batch's budget: Get brings it; a failure,
+  // Await with `after_epoch` 1.
   std::optional<StoredResult> result;
   std::optional<Lease> lease;            // kGranted
   std::optional<Holder> holder;          // kAttached
@@ -118,7 +121,8 @@ struct SubmitOptions {
   bool can_compute = true;
   Bulk bulk = Bulk::kRefs;
   bool discard_result = false;
-  // A failure stored less than this ago is the answer (kFailed) instead of another try. Zero: none is.
+  // A failure stored less than this ago is the answer (kFailed) instead of another try. Zero: none
+  // is.
   absl::Duration answer_failures;
   std::optional<uint32_t> max_grants;  // of a batch
 };
@@ -178,21 +182,22 @@ class Client {
  public:
   explicit Client(std::shared_ptr<Connection> connection, ClientOptions options = {});
 
-  // The same client, each of whose calls ends by then, with all its tries: DEADLINE_EXCEEDED, or UNAVAILABLE if the
-  // server was away. What was sent may have been done all the same. But Run and RunAsync take as long as their functions
-  // do. Cheap: `client.Until(absl::Now() + absl::Seconds(5)).Get(key)`.
+  // The same client, each of whose calls ends by then, with all its tries: DEADLINE_EXCEEDED, or
+  // UNAVAILABLE if the server was away. What was sent may have been done all the same. But Run and
+  // RunAsync take as long as their functions do. Cheap: `client.Until(absl::Now() +
+  // absl::Seconds(5)).Get(key)`.
   Client Until(absl::Time deadline) const;
 
-  // The stored result; or that of whoever computes it now, waited for; or else calls `function` under
-  // a lease that is renewed meanwhile, stores what it returns and gives that back.
-  // What comes back has passed through the store: equal to what `function` returned, apart from
-  // bulk that became refs (Bulk::kInline brings it back).
-  // While the server is away, `function` is called without a lease and its value given back as it is;
-  // it is delivered by a later Run, or by `tiffin flush`. It is called once, whatever happens.
-  // ABORTED: the job failed, here or elsewhere (lately, with ClientOptions::answer_failures); the message is the
-  // error's. A function fails by a status or by an exception; both are stored as the job's failure.
-  // FAILED_PRECONDITION: the job unfolds into a workflow (here, or before), which Run does not go on with.
-  // Other errors: the server's. A value that it refuses ends the lease, so that others can compute.
+  // The stored result; or that of whoever computes it now, waited for; or else calls `function`
+  // under a lease that is renewed meanwhile, stores what it returns and gives that back. What comes
+  // back has passed through the store: equal to what `function` returned, apart from bulk that
+  // became refs (Bulk::kInline brings it back). While the server is away, `function` is called
+  // without a lease and its value given back as it is; it is delivered by a later Run, or by
+  // `tiffin flush`. It is called once, whatever happens. ABORTED: the job failed, here or elsewhere
+  // (lately, with ClientOptions::answer_failures); the message is the error's. A function fails by
+  // a status or by an exception; both are stored as the job's failure. FAILED_PRECONDITION: the job
+  // unfolds into a workflow (here, or before), which Run does not go on with. Other errors: the
+  // server's. A value that it refuses ends the lease, so that others can compute.
   absl::StatusOr<Value> Run(const Value& job, const JobFunction& function, Bulk bulk = Bulk::kRefs);
   // The same on a thread of the client's pool. CANCELLED: the last copy of the client was destroyed
   // before the job's turn came.
@@ -235,20 +240,23 @@ class Client {
   // Per lease: kRenewed, kDoneElsewhere, kLost. DEADLINE_EXCEEDED if the server took so long (a
   // sixth of the shortest term) that it is better asked again.
   enum class Renewal { kRenewed, kDoneElsewhere, kLost };
-  // `progress`: their computations have got on, so that they may go on for longer than the server's --max-hold.
+  // `progress`: their computations have got on, so that they may go on for longer than the server's
+  // --max-hold.
   absl::StatusOr<std::vector<Renewal>> Renew(std::span<const Lease> leases, bool progress = false);
-  // The same of a job whose function Run or RunAsync is calling, told with its lease's next renewal.
+  // The same of a job whose function Run or RunAsync is calling, told with its lease's next
+  // renewal.
   void NoteProgress(const Digest& key);
   absl::Status SetAlias(std::string_view profile, std::string_view name, const Digest& key,
                         bool replace = false);
 
   // Uploads an array unless the server has it (asked by key: an array is hashed once, and sent
-  // once). Equal uploads from threads of one client are sent once. It goes on with what the server has kept of a
-  // broken upload, of this program or of another, or else starts at the front.
+  // once). Equal uploads from threads of one client are sent once. It goes on with what the server
+  // has kept of a broken upload, of this program or of another, or else starts at the front.
   absl::StatusOr<BlobName> Put(std::string_view dtype, const Shape& shape,
                                std::string_view c_order_bytes);
   absl::StatusOr<BlobName> Put(const Array& array);
-  // The same of bytes whose key is known. Whether the server had them; `on_sent` is told how far it has got, in bytes.
+  // The same of bytes whose key is known. Whether the server had them; `on_sent` is told how far it
+  // has got, in bytes.
   absl::StatusOr<bool> PutNamed(const BlobName& name, std::string_view c_order_bytes,
                                 const std::function<void(uint64_t sent)>& on_sent = nullptr);
   // Many: small ones travel together. The names in the order given; the first error ends it, and
@@ -269,11 +277,13 @@ class Client {
   absl::StatusOr<Value> DerefValue(const Value& ref_record);
   // Bytes [offset, offset+limit) of a blob.
   absl::StatusOr<std::string> DerefRange(const BlobName& name, uint64_t offset, uint64_t limit);
-  // Of each dimension the elements start, start + stride, … (`count` of them): only they travel. They are
-  // not checked against the key, which is of the whole. INVALID_ARGUMENT or OUT_OF_RANGE: no such selection.
+  // Of each dimension the elements start, start + stride, … (`count` of them): only they travel.
+  // They are not checked against the key, which is of the whole. INVALID_ARGUMENT or OUT_OF_RANGE:
+  // no such selection.
   absl::StatusOr<Array> DerefSlab(const BlobName& name, std::span<const SlabDimension> dimensions);
-  // All bytes without a copy, if the server is on this host and allows it (`--allow-local`): its file is
-  // mapped. Else they are fetched. DATA_LOSS as for Deref; with `verify` they are all read for that.
+  // All bytes without a copy, if the server is on this host and allows it (`--allow-local`): its
+  // file is mapped. Else they are fetched. DATA_LOSS as for Deref; with `verify` they are all read
+  // for that.
   absl::StatusOr<MappedBlob> Map(const BlobName& name);
   // Streams the bytes [offset, offset+limit) to `on_chunk` without holding or checking them. An
   // error from it ends the call and is returned.
@@ -284,8 +294,9 @@ class Client {
   // The job's key, as the server computes it.
   absl::StatusOr<Digest> KeyOf(const Value& job) const;
 
-  // The connection and the Caller of this client, for calls that have no method here. The connection lives as long as
-  // the client, or a copy of it; that of `Until` only as long as what Until returned.
+  // The connection and the Caller of this client, for calls that have no method here. The
+  // connection lives as long as the client, or a copy of it; that of `Until` only as long as what
+  // Until returned.
   Connection& connection() const;
   v1::Caller caller() const;
   const ClientOptions& options() const;

@@ -261,7 +261,8 @@ absl::StatusOr<Value> Client::Run(const Value& job, const JobFunction& function,
                      (computed.value && Spool::MayStillCome(result.status()));
   if (!alone) {
     // It is back, so that what was spooled can go. That this may fail is not this job's affair.
-    if (result.ok() && !impl->spool.empty()) impl->spool.Deliver(impl->route->connection()).IgnoreError();
+    if (result.ok() && !impl->spool.empty())
+      impl->spool.Deliver(impl->route->connection()).IgnoreError();
     return result;
   }
   if (impl->options.on_unavailable == OnUnavailable::kFail) return result;
@@ -303,8 +304,9 @@ absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFuncti
 
 absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction& function,
                                             Bulk bulk, Computed* computed) {
-  TIFFIN_ASSIGN_OR_RETURN(Submitted submitted,
-                          Submit(job, {.bulk = bulk, .answer_failures = impl_->options.answer_failures}));
+  TIFFIN_ASSIGN_OR_RETURN(
+      Submitted submitted,
+      Submit(job, {.bulk = bulk, .answer_failures = impl_->options.answer_failures}));
   if (submitted.result) return ValueOf(*std::move(submitted.result));
   const auto compute = [&](const Lease& lease, bool unfolding) -> absl::StatusOr<Value> {
     if (!unfolding) return Compute(submitted.key, lease, function, bulk, computed);
@@ -321,8 +323,7 @@ absl::StatusOr<Value> Client::RunWithServer(const Value& job, const JobFunction&
 }
 
 absl::StatusOr<Value> Client::Compute(const Digest& key, const Lease& lease,
-                                      const JobFunction& function, Bulk bulk,
-                                      Computed* computed) {
+                                      const JobFunction& function, Bulk bulk, Computed* computed) {
   const KeptLease kept(&impl_->keeper, lease, key);
   const auto start = std::chrono::steady_clock::now();
   absl::StatusOr<Value> value = Call(function);

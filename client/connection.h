@@ -80,8 +80,8 @@ class Connection {
 
   virtual absl::StatusOr<v1::FindMissingResponse> FindMissing(
       const v1::FindMissingRequest& request) = 0;
-  // `next_chunk` is called for the bytes after the header (and its offset), until it returns an empty
-  // view. An answer that comes early ends the upload.
+  // `next_chunk` is called for the bytes after the header (and its offset), until it returns an
+  // empty view. An answer that comes early ends the upload.
   virtual absl::StatusOr<v1::PutResponse> Put(
       const v1::PutRequest::Header& header,
       const std::function<std::string_view()>& next_chunk) = 0;
@@ -111,26 +111,23 @@ class Connection {
     return absl::UnimplementedError("Collect");
   }
   // Each message goes to `on_progress`; false cancels the call (CANCELLED).
-  virtual absl::Status Verify(
-      const v1::VerifyRequest&,
-      const std::function<bool(const v1::VerifyResponse&)>& on_progress) {
+  virtual absl::Status Verify(const v1::VerifyRequest&,
+                              const std::function<bool(const v1::VerifyResponse&)>& on_progress) {
     (void)on_progress;
     return absl::UnimplementedError("Verify");
   }
-  virtual absl::Status Backup(
-      const v1::BackupRequest&,
-      const std::function<bool(const v1::BackupResponse&)>& on_progress) {
+  virtual absl::Status Backup(const v1::BackupRequest&,
+                              const std::function<bool(const v1::BackupResponse&)>& on_progress) {
     (void)on_progress;
     return absl::UnimplementedError("Backup");
   }
-  virtual absl::Status Catalogue(
-      const v1::CatalogueRequest&,
-      const std::function<bool(const v1::CatalogueResponse&)>& on_page) {
+  virtual absl::Status Catalogue(const v1::CatalogueRequest&,
+                                 const std::function<bool(const v1::CatalogueResponse&)>& on_page) {
     (void)on_page;
     return absl::UnimplementedError("Catalogue");
   }
-  // The same connection, each of whose calls ends by then, with DEADLINE_EXCEEDED (CheckHealth: UNAVAILABLE). nullptr, as it is here: it has none
-  // such.
+  // The same connection, each of whose calls ends by then, with DEADLINE_EXCEEDED (CheckHealth:
+  // UNAVAILABLE). nullptr, as it is here: it has none such.
   virtual std::shared_ptr<Connection> Until(absl::Time deadline) {
     (void)deadline;
     return nullptr;

@@ -8,7 +8,8 @@ namespace {
 constexpr absl::Duration kLongest = absl::Minutes(10);
 }  // namespace
 
-Delivery::Delivery(std::shared_ptr<Connection> connection, std::string folder, absl::Duration period)
+Delivery::Delivery(std::shared_ptr<Connection> connection, std::string folder,
+                   absl::Duration period)
     : connection_(std::move(connection)), spool_(std::move(folder)), period_(period) {}
 
 Delivery::~Delivery() {

@@ -12,8 +12,9 @@
 
 namespace tiffin {
 
-// Tries again and again, on a thread of its own that starts with the first Begin, until nothing waits or the object is
-// destroyed, which waits for a call that is under way. Threads: all methods may be called from any thread.
+// Tries again and again, on a thread of its own that starts with the first Begin, until nothing
+// waits or the object is destroyed, which waits for a call that is under way. Threads: all methods
+// may be called from any thread.
 class Delivery {
  public:
   // Tries every `period`; never if it is infinite.

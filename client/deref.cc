@@ -35,15 +35,16 @@ absl::StatusOr<uint64_t> SizeOf(const BlobName& name) {
 }
 
 absl::Status OtherSize(const BlobName& name, uint64_t told, uint64_t size) {
-  return absl::InternalError(StrCat(name.ToText(), ": the server tells of ", told,
-                                    " bytes, dtype and shape of ", size));
+  return absl::InternalError(
+      StrCat(name.ToText(), ": the server tells of ", told, " bytes, dtype and shape of ", size));
 }
 
 absl::Status IgnoreHeader(const v1::DerefResponse::Header&) { return absl::OkStatus(); }
 
 }  // namespace
 
-absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(const Route& over, v1::DerefRequest request,
+absl::StatusOr<v1::DerefResponse::Header> Client::Impl::Stream(const Route& over,
+                                                               v1::DerefRequest request,
                                                                const OnHeader& on_header,
                                                                const OnChunk& on_chunk) const {
   *request.mutable_caller() = caller_;
@@ -190,7 +191,8 @@ absl::StatusOr<Value> Client::DerefValue(const Value& record) {
   return data;
 }
 
-absl::StatusOr<std::string> Client::Impl::Collect(const Route& over, v1::DerefRequest request) const {
+absl::StatusOr<std::string> Client::Impl::Collect(const Route& over,
+                                                  v1::DerefRequest request) const {
   std::string bytes;
   const auto on_header = [&](const v1::DerefResponse::Header& header) {
     bytes.reserve(header.length());

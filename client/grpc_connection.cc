@@ -19,8 +19,8 @@ namespace {
 
 constexpr int kStreamAheadBytes = 2 << 20;
 
-// Of a call that was not cancelled here: a server that stops cancels what comes at the last moment, which is
-// no more than UNAVAILABLE.
+// Of a call that was not cancelled here: a server that stops cancels what comes at the last moment,
+// which is no more than UNAVAILABLE.
 absl::Status FromServer(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::CANCELLED) {
     return absl::UnavailableError("the server cancelled the call: it is stopping");
@@ -303,12 +303,11 @@ class GrpcConnection : public Connection {
   }
 
   template <typename Stub, typename Request, typename Response>
-  absl::Status Batch(
-      Stub& stub,
-      std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> (Stub::*method)(
-          grpc::ClientContext*),
-      const std::vector<Request>& requests,
-      const std::function<void(const Response&)>& on_response) const {
+  absl::Status Batch(Stub& stub,
+                     std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> (Stub::*method)(
+                         grpc::ClientContext*),
+                     const std::vector<Request>& requests,
+                     const std::function<void(const Response&)>& on_response) const {
     grpc::ClientContext context;
     SetDeadline(deadline_, &context);
     const auto stream = (stub.*method)(&context);
@@ -320,8 +319,8 @@ class GrpcConnection : public Connection {
       }
       if (requests.empty()) stream->WritesDone();
     };
-    // Answers are read meanwhile: both sides would stop when the windows are full. One message is taken
-    // whatever becomes of its answers.
+    // Answers are read meanwhile: both sides would stop when the windows are full. One message is
+    // taken whatever becomes of its answers.
     std::thread writer;
     if (requests.size() > 1) {
       writer = std::thread(write);
@@ -336,11 +335,11 @@ class GrpcConnection : public Connection {
 
   // Without a timeout: it takes as long as there is much to do.
   template <typename Response, typename Stub, typename Request>
-  absl::Status ServerStream(
-      Stub& stub,
-      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
-                                                                    const Request&),
-      const Request& request, const std::function<bool(const Response&)>& on_message) const {
+  absl::Status ServerStream(Stub& stub,
+                            std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(
+                                grpc::ClientContext*, const Request&),
+                            const Request& request,
+                            const std::function<bool(const Response&)>& on_message) const {
     grpc::ClientContext context;
     SetDeadline(deadline_, &context);
     auto stream = (stub.*method)(&context, request);

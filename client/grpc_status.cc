@@ -9,8 +9,8 @@
 namespace tiffin {
 namespace {
 
-// How gRPC words the end of a stream that it had no room to read (ENHANCE_YOUR_CALM): before the server saw the call,
-// which could have said when to come back.
+// How gRPC words the end of a stream that it had no room to read (ENHANCE_YOUR_CALM): before the
+// server saw the call, which could have said when to come back.
 constexpr char kNoRoomToRead[] = "RST_STREAM with error code 11";
 
 }  // namespace

@@ -13,8 +13,8 @@ inline constexpr char kRetryInfoType[] = "type.googleapis.com/google.rpc.RetryIn
 inline constexpr char kMissingBlobsType[] = "type.googleapis.com/tiffin.v1.MissingBlobs";
 
 // The same code and message. What the server attached becomes payloads: with FAILED_PRECONDITION
-// the MissingBlobs of a StoreResult, else each detail of a google.rpc.Status under its own type. A stream that gRPC reset
-// for want of memory gets a RetryInfo that leaves the time to the client.
+// the MissingBlobs of a StoreResult, else each detail of a google.rpc.Status under its own type. A
+// stream that gRPC reset for want of memory gets a RetryInfo that leaves the time to the client.
 absl::Status FromGrpc(const grpc::Status& status);
 
 }  // namespace tiffin

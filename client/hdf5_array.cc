@@ -50,7 +50,9 @@ DType IntegerOf(hid_t type) {
   if (H5Tget_precision(type) != 8 * size || (size != 1 && size != 2 && size != 4 && size != 8)) {
     throw NoDType("integers of a size that numpy has not");
   }
-  return {.kind = H5Tget_sign(type) == H5T_SGN_NONE ? 'u' : 'i', .order = OrderOf(type, size), .item_size = size};
+  return {.kind = H5Tget_sign(type) == H5T_SGN_NONE ? 'u' : 'i',
+          .order = OrderOf(type, size),
+          .item_size = size};
 }
 
 DType FloatOf(hid_t type) {
@@ -74,7 +76,8 @@ DType EnumOf(hid_t type) {
     if (H5Tenum_valueof(type, name, &value) < 0) return int64_t{-1};
     return static_cast<int64_t>(reinterpret_cast<const int8_t*>(&value)[0]);
   };
-  if (dtype.item_size == 1 && H5Tget_nmembers(type) == 2 && value_of("FALSE") == 0 && value_of("TRUE") == 1) {
+  if (dtype.item_size == 1 && H5Tget_nmembers(type) == 2 && value_of("FALSE") == 0 &&
+      value_of("TRUE") == 1) {
     dtype.kind = 'b';
   }
   return dtype;
@@ -88,7 +91,8 @@ DType ArrayOf(hid_t type) {
   DType dtype = DTypeOf(base.id);
   std::vector<hsize_t> extents(static_cast<size_t>(H5Tget_array_ndims(type)));
   H5Tget_array_dims2(type, extents.data());
-  if (!dtype.sub_shape.empty()) dtype.inner_shapes.insert(dtype.inner_shapes.begin(), dtype.sub_shape);
+  if (!dtype.sub_shape.empty())
+    dtype.inner_shapes.insert(dtype.inner_shapes.begin(), dtype.sub_shape);
   dtype.sub_shape.assign(extents.begin(), extents.end());
   return dtype;
 }
@@ -123,7 +127,9 @@ DType CompoundOf(hid_t type) {
   DType dtype{.kind = 'V', .order = '|', .item_size = size};
   uint64_t end = 0;
   const auto pad_to = [&](uint64_t offset) {
-    if (offset > end) dtype.fields.push_back({.name = {}, .title = {}, .type = Padding(offset - end), .offset = end});
+    if (offset > end)
+      dtype.fields.push_back(
+          {.name = {}, .title = {}, .type = Padding(offset - end), .offset = end});
   };
   for (DTypeField& field : fields) {
     if (field.offset < end) throw NoDType("a compound whose members overlap");
@@ -171,25 +177,29 @@ DType DTypeOf(hid_t type) {
   }
 }
 
-// What HDF5 has no type for says what it is, in packs of tiffin. (Of others, the attribute may mean anything.)
+// What HDF5 has no type for says what it is, in packs of tiffin. (Of others, the attribute may mean
+// anything.)
 std::optional<DType> DTypeNamed(const H5::DataSet& dataset, const DType& stored) {
   if (stored.kind != 'V' || !dataset.attrExists("dtype")) return std::nullopt;
   const H5::Attribute attribute = dataset.openAttribute("dtype");
-  if (attribute.getTypeClass() != H5T_STRING || H5Tis_variable_str(attribute.getDataType().getId()) > 0) {
+  if (attribute.getTypeClass() != H5T_STRING ||
+      H5Tis_variable_str(attribute.getDataType().getId()) > 0) {
     return std::nullopt;
   }
   std::string text;
   attribute.read(attribute.getStrType(), text);
   const absl::StatusOr<DType> named = ParseDType(std::string_view(text).substr(0, text.find('\0')));
   if (!named.ok() || named->has_object()) return std::nullopt;
-  const bool of_no_bytes = named->total_size() == 0 && stored.total_size() == 1;  // HDF5 has no such type
+  // HDF5 has no such type
+  const bool of_no_bytes = named->total_size() == 0 && stored.total_size() == 1;
   if (named->total_size() != stored.total_size() && !of_no_bytes) return std::nullopt;
   return *named;
 }
 
 absl::StatusOr<Array> Read(const H5::DataSet& dataset) {
   const H5::DataSpace space = dataset.getSpace();
-  if (H5Sget_simple_extent_type(space.getId()) == H5S_NULL) throw NoDType("a dataset without a shape");
+  if (H5Sget_simple_extent_type(space.getId()) == H5S_NULL)
+    throw NoDType("a dataset without a shape");
   std::vector<hsize_t> extents(static_cast<size_t>(space.getSimpleExtentNdims()));
   if (!extents.empty()) space.getSimpleExtentDims(extents.data());
   const H5::DataType type = dataset.getDataType();
@@ -216,12 +226,15 @@ absl::StatusOr<Array> ReadHdf5Array(const std::string& file, const std::string& 
   const std::lock_guard lock(one);
   const std::string where = StrCat(file, ": ", dataset);
   std::error_code error;
-  if (!std::filesystem::exists(file, error)) return absl::NotFoundError(StrCat(file, ": no such file"));
+  if (!std::filesystem::exists(file, error))
+    return absl::NotFoundError(StrCat(file, ": no such file"));
   try {
     H5::Exception::dontPrint();
     const H5::H5File opened(file, H5F_ACC_RDONLY);
     H5O_info_t info;
-    if (dataset.empty() || H5Oget_info_by_name2(opened.getId(), dataset.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) < 0 ||
+    if (dataset.empty() ||
+        H5Oget_info_by_name2(opened.getId(), dataset.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) <
+            0 ||
         info.type != H5O_TYPE_DATASET) {
       return absl::NotFoundError(StrCat(where, ": no such dataset"));
     }

@@ -32,8 +32,8 @@ absl::StatusOr<MappedBlob> MappedBlob::Map(const std::string& path, uint64_t off
   if (size == 0) return blob;
   const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const uint64_t before = offset % page;  // mappings start at a page
-  void* memory = mmap(nullptr, before + size, PROT_READ, MAP_SHARED, fd,
-                      static_cast<off_t>(offset - before));
+  void* memory =
+      mmap(nullptr, before + size, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset - before));
   if (memory == MAP_FAILED) return absl::NotFoundError(StrCat(path, ": cannot be mapped here"));
   blob.owner_ = std::shared_ptr<const void>(
       memory, [length = before + size](const void* at) { munmap(const_cast<void*>(at), length); });

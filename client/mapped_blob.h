@@ -18,12 +18,13 @@ class MappedBlob {
   MappedBlob() = default;
   // Fetched bytes.
   explicit MappedBlob(std::string bytes);
-  // Maps bytes [offset, offset + size) of a file, which must be of `file_size` bytes and `inode`: else
-  // NOT_FOUND, as if there is no such file.
+  // Maps bytes [offset, offset + size) of a file, which must be of `file_size` bytes and `inode`:
+  // else NOT_FOUND, as if there is no such file.
   static absl::StatusOr<MappedBlob> Map(const std::string& path, uint64_t offset, uint64_t size,
                                         uint64_t file_size, uint64_t inode);
 
-  // C-order bytes. A disk that fails while mapped bytes are read raises SIGBUS, as with any mapped file.
+  // C-order bytes. A disk that fails while mapped bytes are read raises SIGBUS, as with any mapped
+  // file.
   std::string_view bytes() const { return bytes_; }
   // Whether they are those of the server's file: nothing was copied.
   bool mapped() const { return mapped_; }

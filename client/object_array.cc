@@ -6,7 +6,8 @@
 
 namespace tiffin {
 
-absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where, const Decoder& decoder) {
+absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where,
+                                       const Decoder& decoder) {
   const Object* record = AsRecord(value);
   if (record == nullptr || RecordType(*record) != kObjectType) {
     return decoder.Expected(where, "an array", value);

@@ -102,7 +102,8 @@ struct ArrayOutline {
 };
 // INVALID_ARGUMENT if the value is no array record; FAILED_PRECONDITION if it is for a file on a
 // host.
-absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where, const Decoder& decoder);
+absl::StatusOr<ArrayOutline> OutlineOf(const Value& value, const PathLink& where,
+                                       const Decoder& decoder);
 
 // INVALID_ARGUMENT if its dtype is none.
 absl::StatusOr<size_t> BytesOf(const ArrayOutline& array);
@@ -170,9 +171,12 @@ absl::Status Ref<T>::DerefInto(std::span<Element> memory) const {
     elements = ElementsOf(outline.name.shape);
   }
   if (elements != memory.size()) {
-    return absl::InvalidArgumentError(StrCat("memory for ", memory.size(), kBytes ? " bytes" : " elements", ", the array has ", elements));
+    return absl::InvalidArgumentError(StrCat("memory for ", memory.size(),
+                                             kBytes ? " bytes" : " elements", ", the array has ",
+                                             elements));
   }
-  return ReadArray(outline, dtype, {}, decoder_, reinterpret_cast<char*>(memory.data()), memory.size_bytes());
+  return ReadArray(outline, dtype, {}, decoder_, reinterpret_cast<char*>(memory.data()),
+                   memory.size_bytes());
 }
 
 }  // namespace tiffin

@@ -27,7 +27,8 @@ class ClientBlobs : public ObjectBlobs {
       return client_.DerefTo(asked, 0, std::nullopt, on_chunk).status();
     }
     ToProto(*name, asked.mutable_name());
-    if (!client_.options().verify) return client_.DerefTo(asked, 0, std::nullopt, on_chunk).status();
+    if (!client_.options().verify)
+      return client_.DerefTo(asked, 0, std::nullopt, on_chunk).status();
     Sha256 hash = StartBlobKey(name->dtype, name->shape);
     TIFFIN_RETURN_IF_ERROR(client_
                                .DerefTo(asked, 0, std::nullopt,

@@ -26,8 +26,8 @@ class ObjectBlobs {
                              const std::function<absl::Status(std::string_view)>& on_chunk) = 0;
 };
 
-// The blobs of a server. Fetched arrays are checked against their key (DATA_LOSS); values are checked
-// by who decodes them, since their digest is that of a record's body.
+// The blobs of a server. Fetched arrays are checked against their key (DATA_LOSS); values are
+// checked by who decodes them, since their digest is that of a record's body.
 std::shared_ptr<ObjectBlobs> MakeObjectBlobs(Client client);
 
 // Fetches into memory of the ref's size: no copy is made in between. INVALID_ARGUMENT if `size`

@@ -42,7 +42,8 @@ absl::StatusOr<std::string> ReadWholeFile(const std::filesystem::path& file) {
   while (in.read(part.data(), static_cast<std::streamsize>(part.size())) || in.gcount() > 0) {
     content.append(part.data(), static_cast<size_t>(in.gcount()));
   }
-  if (in.bad()) return absl::UnavailableError(StrCat("file ", file.string(), ": reading it failed"));
+  if (in.bad())
+    return absl::UnavailableError(StrCat("file ", file.string(), ": reading it failed"));
   return content;
 }
 
@@ -116,7 +117,8 @@ absl::StatusOr<Value> Pack::Finish(Value data, const PackOptions& options) const
   return value;
 }
 
-absl::StatusOr<Value> Encoder::WithFiles(Value data, const std::vector<std::filesystem::path>& names) const {
+absl::StatusOr<Value> Encoder::WithFiles(Value data,
+                                         const std::vector<std::filesystem::path>& names) const {
   if (options_.blobs == nullptr) {
     return absl::FailedPreconditionError("files are to be uploaded: give EncodeOptions::blobs");
   }

@@ -15,8 +15,8 @@
 
 #include "absl/status/statusor.h"
 #include "client/object_blobs.h"
-#include "common/path.h"
 #include "common/npy.h"
+#include "common/path.h"
 #include "common/record.h"
 #include "common/status.h"
 #include "common/value.h"
@@ -26,15 +26,18 @@ namespace tiffin {
 class ObjectRegistry;
 
 struct EncodeOptions {
-  std::string host;  // of records that name files and no host; empty: TIFFIN_HOST, else the machine's name
-  int indent = -1;   // of to_json: spaces per level; -1: one line
+  // of records that name files and no host; empty: TIFFIN_HOST, else the machine's name
+  std::string host;
+  int indent = -1;                     // of to_json: spaces per level; -1: one line
   std::shared_ptr<ObjectBlobs> blobs;  // where bulk goes from inline_limit on
   size_t inline_limit = 4096;          // bytes
-  // Of records given as Value: the files they name on this host are uploaded, arrays in `.npy` and HDF5 files as arrays.
-  // Needs `blobs`.
+  // Of records given as Value: the files they name on this host are uploaded, arrays in `.npy` and
+  // HDF5 files as arrays. Needs `blobs`.
   bool upload_files = false;
-  // Reads a dataset of a HDF5 file: ReadHdf5Array of client/hdf5_array.h. Without it such records keep their files.
-  std::function<absl::StatusOr<Array>(const std::string& file, const std::string& dataset)> read_hdf5;
+  // Reads a dataset of a HDF5 file: ReadHdf5Array of client/hdf5_array.h. Without it such records
+  // keep their files.
+  std::function<absl::StatusOr<Array>(const std::string& file, const std::string& dataset)>
+      read_hdf5;
 };
 
 struct DecodeOptions {
@@ -75,13 +78,15 @@ class Encoder {
   absl::StatusOr<Value> EncodeArray(std::string_view class_name, std::string_view dtype,
                                     const Shape& shape, std::string_view c_order_bytes) const;
 
-  // Records that somebody else made, at any depth of the value: those that name files get this host unless they
-  // name one; arrays and bytes are uploaded as those of EncodeArray, if there are blobs; files as upload_files says.
+  // Records that somebody else made, at any depth of the value: those that name files get this host
+  // unless they name one; arrays and bytes are uploaded as those of EncodeArray, if there are
+  // blobs; files as upload_files says.
   absl::StatusOr<Value> EncodeRecords(Value value) const;
 
-  // The data of a record with the content of files in it, as refs. NOT_FOUND if one is no readable file;
-  // FAILED_PRECONDITION without blobs.
-  absl::StatusOr<Value> WithFiles(Value data, const std::vector<std::filesystem::path>& files) const;
+  // The data of a record with the content of files in it, as refs. NOT_FOUND if one is no readable
+  // file; FAILED_PRECONDITION without blobs.
+  absl::StatusOr<Value> WithFiles(Value data,
+                                  const std::vector<std::filesystem::path>& files) const;
 
   const ObjectRegistry& registry() const { return *registry_; }
   const EncodeOptions& options() const { return options_; }
@@ -136,8 +141,8 @@ class Decoder {
   absl::Status Expected(const PathLink& where, std::string_view what, const Value& found) const;
   // " (registered are stars.Star, …)", for messages.
   std::string Registered() const;
-  // The same decoder for attempts, whose errors do not say what is registered. `exact`: floating-point types take
-  // neither integers nor doubles that they would round, at any depth.
+  // The same decoder for attempts, whose errors do not say what is registered. `exact`:
+  // floating-point types take neither integers nor doubles that they would round, at any depth.
   Decoder Attempting(bool exact) const {
     Decoder copy(*this);
     copy.quiet_ = true;

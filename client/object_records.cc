@@ -1,5 +1,5 @@
-// Records that somebody else made (Noodles, a file) and that a C++ program sends on: what DESIGN.md 2 has client
-// libraries do with them.
+// Records that somebody else made (Noodles, a file) and that a C++ program sends on: what DESIGN.md
+// 2 has client libraries do with them.
 #include <utility>
 
 #include "client/object_codec.h"
@@ -13,8 +13,7 @@ constexpr std::string_view kArrayClass = "numpy.ndarray";
 
 class RecordEncoder {
  public:
-  explicit RecordEncoder(const Encoder& encoder)
-      : encoder_(encoder), options_(encoder.options()) {}
+  explicit RecordEncoder(const Encoder& encoder) : encoder_(encoder), options_(encoder.options()) {}
 
   absl::Status Visit(Value* value) const {
     if (List* list = value->if_list()) {
@@ -41,7 +40,8 @@ class RecordEncoder {
   absl::Status UploadBulk(Object* record) const {
     const Value* data = record->Find("data");
     const std::string* text = data == nullptr ? nullptr : data->if_string();
-    if (options_.blobs == nullptr || text == nullptr || text->size() / 4 * 3 < options_.inline_limit) {
+    if (options_.blobs == nullptr || text == nullptr ||
+        text->size() / 4 * 3 < options_.inline_limit) {
       return absl::OkStatus();
     }
     const std::optional<Array> array = InlineBulk(*record);
@@ -61,16 +61,19 @@ class RecordEncoder {
     return BecomeRef(*array, record);
   }
 
-  // {"filename", "hdf5_path"} as the seed has it, or {"filename", "path"}: a dataset of a HDF5 file.
+  // {"filename", "hdf5_path"} as the seed has it, or {"filename", "path"}: a dataset of a HDF5
+  // file.
   absl::Status UploadHdf5(const Value& data, Object* record) const {
     const Object* place = data.if_object();
     if (place == nullptr || !options_.read_hdf5) return absl::OkStatus();
     const Value* path = place->Find(place->Find("hdf5_path") != nullptr ? "hdf5_path" : "path");
     const Value* file = place->Find("filename");
-    if (path == nullptr || path->if_string() == nullptr || file == nullptr || file->if_string() == nullptr) {
+    if (path == nullptr || path->if_string() == nullptr || file == nullptr ||
+        file->if_string() == nullptr) {
       return absl::OkStatus();
     }
-    TIFFIN_ASSIGN_OR_RETURN(const Array array, options_.read_hdf5(*file->if_string(), *path->if_string()));
+    TIFFIN_ASSIGN_OR_RETURN(const Array array,
+                            options_.read_hdf5(*file->if_string(), *path->if_string()));
     return BecomeRef(array, record);
   }
 
@@ -80,7 +83,8 @@ class RecordEncoder {
     const List* names = record->Find("files")->if_list();
     if (names == nullptr) return absl::InvalidArgumentError("`files` of a record is no list");
     for (const Value& name : *names) {
-      if (name.if_string() == nullptr) return absl::InvalidArgumentError("a name of a file is no string");
+      if (name.if_string() == nullptr)
+        return absl::InvalidArgumentError("a name of a file is no string");
       files.emplace_back(*name.if_string());
     }
     Value* data = record->Find("data");

@@ -1,12 +1,11 @@
 #include "client/object_registry.h"
 
-#include "client/objects.h"  // Encode and Decode
-
 #include <cstring>
 #include <deque>
 #include <set>
 
 #include "absl/strings/str_join.h"
+#include "client/objects.h"  // Encode and Decode
 #include "common/base64.h"
 #include "common/strings.h"
 
@@ -50,7 +49,8 @@ std::string ObjectRegistry::Registered() const {
   for (const auto& [type, entry] : types_) names.push_back(entry.class_name);
   for (const auto& [type, entry] : derivations_) names.push_back(entry.class_name);
   for (const auto& [name, entry] : hooks_) names.push_back(name);
-  for (const auto& [type, entry] : bases_) names.push_back(StrCat("what derives from ", entry.name));
+  for (const auto& [type, entry] : bases_)
+    names.push_back(StrCat("what derives from ", entry.name));
   if (default_.has_value()) names.emplace_back("a default");
   return names.empty() ? "nothing is registered"
                        : StrCat("registered are ", absl::StrJoin(names, ", "));
@@ -138,7 +138,8 @@ std::string Decoder::Registered() const {
   return quiet_ || registry_ == nullptr ? "" : StrCat(" (", registry_->Registered(), ")");
 }
 
-absl::Status Decoder::Expected(const PathLink& where, std::string_view what, const Value& found) const {
+absl::Status Decoder::Expected(const PathLink& where, std::string_view what,
+                               const Value& found) const {
   return ExpectedError(where, StrCat(what, Registered()), found);
 }
 

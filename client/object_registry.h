@@ -240,7 +240,8 @@ template <typename T>
 ObjectRegistry& ObjectRegistry::AddType(
     std::string class_name, std::function<absl::StatusOr<Value>(const T&, const Pack&)> encode,
     std::function<absl::StatusOr<T>(const Unpack&)> decode) {
-  static_assert(!IsWrapper<T>::value, "what an optional or a variant holds is encoded: register that");
+  static_assert(!IsWrapper<T>::value,
+                "what an optional or a variant holds is encoded: register that");
   AnySerialiser any;
   any.encode = [encode = std::move(encode)](const ObjectView& object, const Pack& pack) {
     return encode(*object.If<T>(), pack);

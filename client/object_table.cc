@@ -1,13 +1,12 @@
 #include "client/object_table.h"
 
-#include "client/objects.h"  // Encode and Decode
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 
 #include "client/object_array.h"
+#include "client/objects.h"  // Encode and Decode
 #include "common/cbor.h"
 #include "common/serialiser.h"
 #include "common/utf8.h"
@@ -18,8 +17,8 @@ absl::StatusOr<Value> EncodeText(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t length = DecodeUtf8(text.substr(at)).length;
     if (length == 0) {
-      return absl::InvalidArgumentError(
-          StrCat("a string that is no UTF-8, from its byte ", at, " on; bytes go as a vector<byte>"));
+      return absl::InvalidArgumentError(StrCat("a string that is no UTF-8, from its byte ", at,
+                                               " on; bytes go as a vector<byte>"));
     }
     at += length;
   }
@@ -32,7 +31,8 @@ absl::Status SortPairs(List* pairs) {
     TIFFIN_ASSIGN_OR_RETURN(std::string key, EncodeCbor((*pair.if_list())[0]));
     keyed.emplace_back(std::move(key), std::move(pair));
   }
-  std::sort(keyed.begin(), keyed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(keyed.begin(), keyed.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
   for (size_t i = 0; i < keyed.size(); ++i) (*pairs)[i] = std::move(keyed[i].second);
   return absl::OkStatus();
 }
@@ -50,7 +50,8 @@ std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value) {
   return std::make_pair(false, magnitude);
 }
 
-absl::StatusOr<const Value*> DataOf(const Value& value, std::initializer_list<std::string_view> classes,
+absl::StatusOr<const Value*> DataOf(const Value& value,
+                                    std::initializer_list<std::string_view> classes,
                                     const PathLink& where, const Decoder& decoder) {
   for (const std::string_view name : classes) {
     if (!IsRecordOf(value, kObjectType, name)) continue;
@@ -61,8 +62,10 @@ absl::StatusOr<const Value*> DataOf(const Value& value, std::initializer_list<st
   return decoder.Expected(where, StrCat("a record ", kObjectType, " ", *classes.begin()), value);
 }
 
-absl::StatusOr<const List*> ListOf(const Value& value, std::initializer_list<std::string_view> classes,
-                                   const PathLink& where, const Decoder& decoder, std::optional<size_t> size) {
+absl::StatusOr<const List*> ListOf(const Value& value,
+                                   std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, const Decoder& decoder,
+                                   std::optional<size_t> size) {
   TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, classes, where, decoder));
   const List* list = data->if_list();
   const PathLink data_path(where, "data");
@@ -73,8 +76,8 @@ absl::StatusOr<const List*> ListOf(const Value& value, std::initializer_list<std
   return list;
 }
 
-absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name, const PathLink& where,
-                                      const Decoder& decoder) {
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
+                                      const PathLink& where, const Decoder& decoder) {
   TIFFIN_ASSIGN_OR_RETURN(const Value* data, DataOf(value, {class_name}, where, decoder));
   if (const int64_t* count = data->if_int64()) return *count;
   return ExpectedError(PathLink(where, "data"), "an integer of 64 bits", *data);
@@ -124,7 +127,8 @@ absl::StatusOr<std::filesystem::path> DecodePath(const Value& value, const PathL
                                                  const Decoder& decoder) {
   TIFFIN_ASSIGN_OR_RETURN(
       const Value* data,
-      DataOf(value, {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.Path"}, where, decoder));
+      DataOf(value, {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.Path"}, where,
+             decoder));
   if (const std::string* path = data->if_string()) return std::filesystem::path(*path);
   return ExpectedError(PathLink(where, "data"), "a string", *data);
 }

@@ -34,14 +34,17 @@ namespace tiffin {
 // The integer of a JSON number, from -2^63 to 2^64 - 1; nullopt if it is none or beyond.
 std::optional<std::pair<bool, uint64_t>> SignAndMagnitude(const Value& value);
 // The data of an `<object>` record of one of these classes. INVALID_ARGUMENT otherwise.
-absl::StatusOr<const Value*> DataOf(const Value& value, std::initializer_list<std::string_view> classes,
+absl::StatusOr<const Value*> DataOf(const Value& value,
+                                    std::initializer_list<std::string_view> classes,
                                     const PathLink& where, const Decoder& decoder);
 // Its data as a list; of `size` items, if that is told.
-absl::StatusOr<const List*> ListOf(const Value& value, std::initializer_list<std::string_view> classes,
-                                   const PathLink& where, const Decoder& decoder, std::optional<size_t> size = {});
+absl::StatusOr<const List*> ListOf(const Value& value,
+                                   std::initializer_list<std::string_view> classes,
+                                   const PathLink& where, const Decoder& decoder,
+                                   std::optional<size_t> size = {});
 // A record of nanoseconds.
-absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name, const PathLink& where,
-                                      const Decoder& decoder);
+absl::StatusOr<int64_t> NanosecondsOf(const Value& value, std::string_view class_name,
+                                      const PathLink& where, const Decoder& decoder);
 absl::StatusOr<Value> EncodeBytes(const std::vector<std::byte>& bytes, const Encoder& encoder);
 absl::StatusOr<std::vector<std::byte>> DecodeBytes(const Value& value, const PathLink& where,
                                                    const Decoder& decoder);
@@ -82,11 +85,13 @@ struct Codec<T> {
 };
 
 template <std::floating_point T>
-  requires(sizeof(T) <= sizeof(double))  // a long double would lose digits
-struct Codec<T> {
+requires(sizeof(T) <= sizeof(double))  // a long double would lose digits
+    struct Codec<T> {
   static absl::StatusOr<Value> Encode(T d, const Encoder&) { return Value(static_cast<double>(d)); }
-  // Doubles are rounded to what T holds, if they are within its range; integers must be held exactly.
-  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where, const Decoder& decoder) {
+  // Doubles are rounded to what T holds, if they are within its range; integers must be held
+  // exactly.
+  static absl::StatusOr<T> Decode(const Value& value, const PathLink& where,
+                                  const Decoder& decoder) {
     if (const double* d = value.if_double()) {
       const T rounded = static_cast<T>(*d);
       const bool same = std::isnan(*d) || static_cast<double>(rounded) == *d;
@@ -101,12 +106,15 @@ struct Codec<T> {
   }
 };
 
-// INVALID_ARGUMENT if it is no UTF-8 (lone surrogates are taken, as three bytes): JSON has no way to say it.
+// INVALID_ARGUMENT if it is no UTF-8 (lone surrogates are taken, as three bytes): JSON has no way
+// to say it.
 absl::StatusOr<Value> EncodeText(std::string_view text);
 
 template <>
 struct Codec<std::string> {
-  static absl::StatusOr<Value> Encode(const std::string& s, const Encoder&) { return EncodeText(s); }
+  static absl::StatusOr<Value> Encode(const std::string& s, const Encoder&) {
+    return EncodeText(s);
+  }
   static absl::StatusOr<std::string> Decode(const Value& value, const PathLink& where,
                                             const Decoder&) {
     if (const std::string* s = value.if_string()) return *s;
@@ -366,7 +374,8 @@ struct TupleCodec {
   }
   static absl::StatusOr<Tuple> Decode(const Value& value, const PathLink& where,
                                       const Decoder& decoder) {
-    TIFFIN_ASSIGN_OR_RETURN(const List* list, ListOf(value, {"builtins.tuple"}, where, decoder, kSize));
+    TIFFIN_ASSIGN_OR_RETURN(const List* list,
+                            ListOf(value, {"builtins.tuple"}, where, decoder, kSize));
     return DecodeItems(*list, PathLink(where, "data"), decoder, std::make_index_sequence<kSize>());
   }
 };
@@ -378,8 +387,7 @@ struct Codec<std::pair<A, B>> : TupleCodec<std::pair<A, B>> {};
 // --- builtins.complex, builtins.bytes, pathlib.PosixPath ---
 
 template <std::floating_point F>
-  requires(sizeof(F) <= sizeof(double))
-struct Codec<std::complex<F>> {
+requires(sizeof(F) <= sizeof(double)) struct Codec<std::complex<F>> {
   static absl::StatusOr<Value> Encode(const std::complex<F>& c, const Encoder&) {
     return MakeRecord(
         kObjectType, "builtins.complex",
@@ -425,8 +433,9 @@ struct Codec<std::variant<T...>> {
   static absl::StatusOr<Value> Encode(const Variant& variant, const Encoder& encoder) {
     return std::visit([&encoder](const auto& object) { return encoder.Encode(object); }, variant);
   }
-  // The first alternative that takes the value. Floating-point types, also within others, take integers, and doubles that
-  // they would round, only if nothing else takes them. An error that is not of the value (of blobs that cannot be had) ends the search.
+  // The first alternative that takes the value. Floating-point types, also within others, take
+  // integers, and doubles that they would round, only if nothing else takes them. An error that is
+  // not of the value (of blobs that cannot be had) ends the search.
   static absl::StatusOr<Variant> Decode(const Value& value, const PathLink& where,
                                         const Decoder& decoder) {
     std::optional<Variant> found;
@@ -451,7 +460,8 @@ struct Codec<std::variant<T...>> {
     }
     if (found.has_value()) return *std::move(found);
     if (!failed.ok()) return failed;
-    return absl::InvalidArgumentError(StrCat("no alternative takes it", decoder.Registered(), ": ", errors));
+    return absl::InvalidArgumentError(
+        StrCat("no alternative takes it", decoder.Registered(), ": ", errors));
   }
 };
 template <>
@@ -472,18 +482,19 @@ absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) 
   const std::chrono::nanoseconds exact(nanoseconds);
   if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
     using Wide = std::chrono::duration<long double, typename Duration::period>;
-    constexpr auto kMost = static_cast<long double>(std::numeric_limits<typename Duration::rep>::max());
+    constexpr auto kMost =
+        static_cast<long double>(std::numeric_limits<typename Duration::rep>::max());
     if (!(std::abs(std::chrono::duration_cast<Wide>(exact).count()) <= kMost)) {
-      return BadRecord(PathLink(where, "data"), StrCat(nanoseconds, " ns are beyond the type's range"));
+      return BadRecord(PathLink(where, "data"),
+                       StrCat(nanoseconds, " ns are beyond the type's range"));
     }
   }
   const Duration duration = std::chrono::duration_cast<Duration>(exact);
   if constexpr (!std::chrono::treat_as_floating_point_v<typename Duration::rep>) {
     if (std::chrono::duration_cast<std::chrono::nanoseconds>(duration) != exact) {
       using Period = typename Duration::period;
-      return BadRecord(PathLink(where, "data"),
-                       StrCat(nanoseconds, " ns are no whole number of ", Period::num, "/",
-                              Period::den, " s"));
+      return BadRecord(PathLink(where, "data"), StrCat(nanoseconds, " ns are no whole number of ",
+                                                       Period::num, "/", Period::den, " s"));
     }
   }
   return duration;
@@ -492,7 +503,8 @@ absl::StatusOr<Duration> DurationOf(int64_t nanoseconds, const PathLink& where) 
 template <typename Rep, typename Period>
 struct Codec<std::chrono::duration<Rep, Period>> {
   using Duration = std::chrono::duration<Rep, Period>;
-  // INVALID_ARGUMENT beyond 292 years, and for parts of a nanosecond (of a floating-point type they are rounded).
+  // INVALID_ARGUMENT beyond 292 years, and for parts of a nanosecond (of a floating-point type they
+  // are rounded).
   static absl::StatusOr<int64_t> Nanoseconds(const Duration& duration) {
     using Wide = std::chrono::duration<long double, std::nano>;
     constexpr long double kMax = std::numeric_limits<int64_t>::max();
@@ -515,7 +527,8 @@ struct Codec<std::chrono::duration<Rep, Period>> {
   }
   static absl::StatusOr<Duration> Decode(const Value& value, const PathLink& where,
                                          const Decoder& decoder) {
-    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.duration", where, decoder));
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count,
+                            NanosecondsOf(value, "tiffin.duration", where, decoder));
     return DurationOf<Duration>(count, where);
   }
 };
@@ -528,8 +541,10 @@ struct Codec<std::chrono::time_point<std::chrono::system_clock, Duration>> {
                             Codec<Duration>::Nanoseconds(time.time_since_epoch()));
     return MakeRecord(kObjectType, "tiffin.time", nanoseconds);
   }
-  static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where, const Decoder& decoder) {
-    TIFFIN_ASSIGN_OR_RETURN(const int64_t count, NanosecondsOf(value, "tiffin.time", where, decoder));
+  static absl::StatusOr<Time> Decode(const Value& value, const PathLink& where,
+                                     const Decoder& decoder) {
+    TIFFIN_ASSIGN_OR_RETURN(const int64_t count,
+                            NanosecondsOf(value, "tiffin.time", where, decoder));
     TIFFIN_ASSIGN_OR_RETURN(const Duration since, DurationOf<Duration>(count, where));
     return Time(since);
   }

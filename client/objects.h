@@ -37,8 +37,8 @@ struct IsRef<Ref<T>> : std::true_type {};
 // What JSON has itself: never looked up, so that numbers and text stay what they are.
 template <typename T>
 concept PlainJson = (std::is_arithmetic_v<T> && !std::is_same_v<T, long double>) ||
-    std::is_same_v<T, std::string> || std::is_same_v<T, std::nullptr_t> || std::is_same_v<T, BigInteger> ||
-    std::is_convertible_v<const T&, const char*>;
+                    std::is_same_v<T, std::string> || std::is_same_v<T, std::nullptr_t> ||
+                    std::is_same_v<T, BigInteger> || std::is_convertible_v<const T&, const char*>;
 
 template <typename T>
 absl::StatusOr<Value> ObjectRegistry::Encode(const T& object, const EncodeOptions& options) const {
@@ -93,7 +93,8 @@ absl::StatusOr<Value> Encoder::Encode(const T& object) const {
   } else if constexpr (IsRef<T>::value) {
     return object.record();
   } else if constexpr (PlainJson<T> || IsWrapper<T>::value) {
-    return Codec<T>::Encode(object, *this);  // of a wrapper: what is in it looks for hooks and serialisers
+    // of a wrapper: what is in it looks for hooks and serialisers
+    return Codec<T>::Encode(object, *this);
   } else {
     const ObjectView view(&object);
     TIFFIN_ASSIGN_OR_RETURN(std::optional<Value> early, registry_->EncodeEarly(view, *this));
@@ -115,7 +116,8 @@ absl::StatusOr<T> Decoder::Decode(const Value& value, const PathLink& where) con
   } else if constexpr (IsRef<T>::value) {
     return T(value, *this);
   } else if constexpr (PlainJson<T> || IsWrapper<T>::value) {
-    return Codec<T>::Decode(value, where, *this);  // of a wrapper: what is in it looks for hooks and refs
+    // of a wrapper: what is in it looks for hooks and refs
+    return Codec<T>::Decode(value, where, *this);
   } else {
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<Value> brought, Resolve(value, where));
     const Value& whole = brought.has_value() ? *brought : value;

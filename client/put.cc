@@ -106,7 +106,8 @@ absl::StatusOr<std::vector<BlobName>> Client::PutBatch(std::span<const Array> ar
   TIFFIN_RETURN_IF_ERROR(flush());
   // What is left: the large ones, what other threads were sending, what was refused.
   for (size_t i = 0; i < arrays.size(); ++i) {
-    TIFFIN_RETURN_IF_ERROR(Annotate(impl_->Upload(*route_, names[i], arrays[i].bytes).status(), at(i)));
+    TIFFIN_RETURN_IF_ERROR(
+        Annotate(impl_->Upload(*route_, names[i], arrays[i].bytes).status(), at(i)));
   }
   return names;
 }
@@ -126,11 +127,13 @@ absl::StatusOr<bool> Client::PutNamed(const BlobName& name, std::string_view byt
   return impl->Upload(*route, name, bytes, on_sent);
 }
 
-absl::StatusOr<bool> Client::Impl::Upload(const Route& over, const BlobName& name, std::string_view bytes,
+absl::StatusOr<bool> Client::Impl::Upload(const Route& over, const BlobName& name,
+                                          std::string_view bytes,
                                           const std::function<void(uint64_t sent)>& on_sent) {
   if (Knows(name)) return true;
   if (!BeginUpload(name, over.deadline())) {
-    return absl::DeadlineExceededError(StrCat(name.ToText(), " is still being sent by another thread"));
+    return absl::DeadlineExceededError(
+        StrCat(name.ToText(), " is still being sent by another thread"));
   }
   // Asked again: another thread may have sent it meanwhile.
   absl::StatusOr<bool> existed = Knows(name) ? true : Send(over, name, bytes, on_sent);
@@ -139,7 +142,8 @@ absl::StatusOr<bool> Client::Impl::Upload(const Route& over, const BlobName& nam
   return existed;
 }
 
-absl::StatusOr<bool> Client::Impl::Send(const Route& over, const BlobName& name, std::string_view bytes,
+absl::StatusOr<bool> Client::Impl::Send(const Route& over, const BlobName& name,
+                                        std::string_view bytes,
                                         const std::function<void(uint64_t sent)>& on_sent) const {
   if (bytes.size() < kSmallBlob) {
     const NamedBytes blob{&name, bytes};
@@ -155,10 +159,12 @@ absl::StatusOr<bool> Client::Impl::Send(const Route& over, const BlobName& name,
   ToProto(name, header.mutable_name());
   size_t furthest = 0;
   bool existed = false;
-  // Goes on where an earlier try broke, of this program or of another that sent the same: but an upload that somebody
-  // else still sends is not taken from him, nor one on which somebody else goes on from us, or that has expired.
+  // Goes on where an earlier try broke, of this program or of another that sent the same: but an
+  // upload that somebody else still sends is not taken from him, nor one on which somebody else
+  // goes on from us, or that has expired.
   bool first = true, from_front = false;
-  bool ours = false;  // the last try was of what can be resumed: it may look as if it were still sent
+  // the last try was of what can be resumed: it may look as if it were still sent
+  bool ours = false;
   TIFFIN_RETURN_IF_ERROR(over.Repeat([&](bool* progress) -> absl::Status {
     size_t at = 0;
     if (!from_front) {
@@ -194,7 +200,8 @@ absl::StatusOr<bool> Client::Impl::Send(const Route& over, const BlobName& name,
 }
 
 absl::Status Client::Impl::SendSmall(const Route& over, std::span<const NamedBytes> blobs,
-                                     std::vector<absl::Status>* outcomes, bool* last_existed) const {
+                                     std::vector<absl::Status>* outcomes,
+                                     bool* last_existed) const {
   const absl::Status none = absl::InternalError("no answer for the blob");
   outcomes->assign(blobs.size(), none);
   std::vector<size_t> left(blobs.size());  // places in `blobs`

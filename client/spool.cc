@@ -77,12 +77,14 @@ bool Delivered(const absl::Status& status) { return status.ok() || absl::IsAlrea
 // Nothing more can be delivered now.
 bool IsAway(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
-         absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsCancelled(status);
+         absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) ||
+         absl::IsCancelled(status);
 }
 
-// This one cannot be now: there is no room for it, or it was computed without a lease, and somebody has one. (What there is
-// no room for day after day is too large for that server.)
-bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request, const fs::path& path) {
+// This one cannot be now: there is no room for it, or it was computed without a lease, and somebody
+// has one. (What there is no room for day after day is too large for that server.)
+bool MayPass(const absl::Status& status, const v1::StoreResultRequest& request,
+             const fs::path& path) {
   if (absl::IsFailedPrecondition(status)) return request.lease().empty();
   if (!absl::IsResourceExhausted(status)) return false;
   std::error_code error;

@@ -239,8 +239,8 @@ class Putter {
     const bool is_value = std::holds_alternative<ValueRef>(ref);
     Value* data = record->Find("data");
     text_bytes_ -= PrintJson(*data).size();
-    // Before anything is brought: base64 takes four bytes for three, and a `ref` may go. The size of a value is
-    // its sender's word.
+    // Before anything is brought: base64 takes four bytes for three, and a `ref` may go. The size
+    // of a value is its sender's word.
     const uint64_t at_least = is_value ? 0 : size / 3 * 4;
     TIFFIN_RETURN_IF_ERROR(CheckSize(at_least - std::min(at_least, kRefBytes), where));
     absl::StatusOr<std::string> bytes = fetch_(ref);
@@ -250,7 +250,8 @@ class Putter {
       // Another text of it may have been first: any with that E is the value.
       TIFFIN_RETURN_IF_ERROR(CheckSize(came - std::min(came, kRefBytes), where));
     } else if (came != size) {
-      return Error(absl::StatusCode::kDataLoss, where, StrCat(RefText(ref), " came as ", came, " bytes"));
+      return Error(absl::StatusCode::kDataLoss, where,
+                   StrCat(RefText(ref), " came as ", came, " bytes"));
     }
     absl::StatusOr<Value> inlined = DataOfRef(*record, ref, *std::move(bytes));
     if (!inlined.ok()) return Annotate(inlined.status(), where.text());
@@ -264,7 +265,8 @@ class Putter {
     return CheckSize(0, where);
   }
 
-  // True if TakeBulk added the `ref`: only where bulk leaves unmarked, which is text in an <object>.
+  // True if TakeBulk added the `ref`: only where bulk leaves unmarked, which is text in an
+  // <object>.
   static bool RefIsOurs(const Object& record) {
     return RecordType(record) == kObjectType && record.Find("data")->if_string() != nullptr &&
            LooksOurs(record);

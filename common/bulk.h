@@ -32,7 +32,7 @@ struct TakenBulk {
 struct TakenRecord {
   Value record;                  // small: bulk replaced by refs, `"ref": true` put before `data`
   std::vector<TakenBulk> taken;  // each blob once, inner ones before what holds them
-  std::vector<RecordRef> refs;         // refs that were in the record as sent, each once
+  std::vector<RecordRef> refs;   // refs that were in the record as sent, each once
 };
 
 // Takes bulk out at any depth. E of the record does not change.

@@ -41,8 +41,8 @@ Sha256& Sha256::operator=(const Sha256& other) {
 Sha256::~Sha256() = default;
 
 void Sha256::Update(std::string_view bytes) {
-  // What comes next is fetched while this is hashed: processors stop reading ahead at the end of a page, and waiting
-  // there can cost a third of the speed.
+  // What comes next is fetched while this is hashed: processors stop reading ahead at the end of a
+  // page, and waiting there can cost a third of the speed.
   constexpr size_t kStep = 512, kAhead = 2048, kCacheLine = 64;
   while (!bytes.empty()) {
     const size_t fetched = std::min(bytes.size(), kAhead + kStep);

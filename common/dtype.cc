@@ -117,8 +117,8 @@ uint64_t DType::total_size() const {
 
 // Spelled out: clang 14 fails on a default one that calls itself through DTypeField's.
 bool operator==(const DType& a, const DType& b) {
-  return a.kind == b.kind && a.order == b.order && a.item_size == b.item_size &&
-         a.unit == b.unit && a.fields == b.fields && a.fieldless == b.fieldless && a.sub_shape == b.sub_shape &&
+  return a.kind == b.kind && a.order == b.order && a.item_size == b.item_size && a.unit == b.unit &&
+         a.fields == b.fields && a.fieldless == b.fieldless && a.sub_shape == b.sub_shape &&
          a.inner_shapes == b.inner_shapes;
 }
 

@@ -4,10 +4,10 @@
 //   tiffin::Registry MyRegistry() { … }
 //   TIFFIN_PLUGIN(MyRegistry)
 //
-// A plug-in links tiffin::common, has the same compiler, Abseil and version of what it shares with the server
-// (TIFFIN_PLUGIN_ABI, checked when it is loaded), and stays loaded until the process ends. It runs in the
-// server's process with the server's rights: load none you do not trust. Its serialisers are called from any thread, gRPC's own too, and
-// must not block.
+// A plug-in links tiffin::common, has the same compiler, Abseil and version of what it shares with
+// the server (TIFFIN_PLUGIN_ABI, checked when it is loaded), and stays loaded until the process
+// ends. It runs in the server's process with the server's rights: load none you do not trust. Its
+// serialisers are called from any thread, gRPC's own too, and must not block.
 #ifndef TIFFIN_COMMON_PLUGIN_H_
 #define TIFFIN_COMMON_PLUGIN_H_
 
@@ -26,9 +26,9 @@
 #define TIFFIN_PLUGIN_TEXT(number) #number
 #define TIFFIN_PLUGIN_NUMBER(number) TIFFIN_PLUGIN_TEXT(number)
 #ifdef ABSL_LTS_RELEASE_VERSION
-#define TIFFIN_PLUGIN_ABI_ABSL                                  \
-  "absl-" TIFFIN_PLUGIN_NUMBER(ABSL_LTS_RELEASE_VERSION) "." \
-      TIFFIN_PLUGIN_NUMBER(ABSL_LTS_RELEASE_PATCH_LEVEL)
+#define TIFFIN_PLUGIN_ABI_ABSL                                                     \
+  "absl-" TIFFIN_PLUGIN_NUMBER(ABSL_LTS_RELEASE_VERSION) "." TIFFIN_PLUGIN_NUMBER( \
+      ABSL_LTS_RELEASE_PATCH_LEVEL)
 #else
 #define TIFFIN_PLUGIN_ABI_ABSL "absl"
 #endif
@@ -37,8 +37,9 @@
 #else
 #define TIFFIN_PLUGIN_ABI_DEBUG "plain"
 #endif
-#define TIFFIN_PLUGIN_ABI \
-  "tiffin-plugin/" TIFFIN_PLUGIN_ABI_VERSION " " __VERSION__ " " TIFFIN_PLUGIN_ABI_ABSL " " TIFFIN_PLUGIN_ABI_DEBUG
+#define TIFFIN_PLUGIN_ABI                                                               \
+  "tiffin-plugin/" TIFFIN_PLUGIN_ABI_VERSION " " __VERSION__ " " TIFFIN_PLUGIN_ABI_ABSL \
+  " " TIFFIN_PLUGIN_ABI_DEBUG
 
 // Exports a function `tiffin::Registry Function()` as this shared object's registry.
 #define TIFFIN_PLUGIN(Function)                                                       \

@@ -151,7 +151,8 @@ bool HasRef(const Object& record) { return IsTruthyMember(record, "ref"); }
 
 namespace {
 
-// A ref of the second form has lost its files; one that names some is the user's own, unless its value is a digest.
+// A ref of the second form has lost its files; one that names some is the user's own, unless its
+// value is a digest.
 bool IsForFiles(const Object& record, const Object& data) {
   if (!NamesFiles(record) || !LooksLikeValueRef(data)) return false;
   return !DigestOf(*data.Find("value"), "data.value").ok();
@@ -162,7 +163,8 @@ bool IsForFiles(const Object& record, const Object& data) {
 absl::StatusOr<std::optional<RecordRef>> RefOf(const Object& record) {
   const Value* member = record.Find("data");
   const Object* data = member == nullptr ? nullptr : member->if_object();
-  if (data == nullptr || data->size() > 3 || !HasRef(record) || IsForFiles(record, *data)) return std::nullopt;
+  if (data == nullptr || data->size() > 3 || !HasRef(record) || IsForFiles(record, *data))
+    return std::nullopt;
   if (LooksLikeBlobName(*data) && RecordType(record) == kObjectType) {
     TIFFIN_ASSIGN_OR_RETURN(BlobName name, BlobNameOf(*data, RecordClass(record) == kBytesClass));
     return RecordRef(std::move(name));

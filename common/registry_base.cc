@@ -86,7 +86,8 @@ void AddPythonClasses(Registry* registry) {
   registry->AddClass(kBytesClass,
                      MakeShapedSerialiser(Base64Text, "from inline_limit on as an array of |V1",
                                           /*allow_array=*/true));
-  add("pathlib.PurePath", AnyString, "marked with ref and without files: as a value; else as it is, with host and files");
+  add("pathlib.PurePath", AnyString,
+      "marked with ref and without files: as a value; else as it is, with host and files");
   add("tiffin.map", Pairs);
   add(kFilesClass, Files);
   add("tiffin.duration", AnyInteger);  // nanoseconds

@@ -45,7 +45,8 @@ absl::StatusOr<const List*> ItemsOfTuple(const Value& value, size_t size, std::s
 }
 
 absl::Status Argument(const Value& value, const PathLink& where) {
-  TIFFIN_ASSIGN_OR_RETURN(const List* pair, ItemsOfTuple(value, 2, "an address and a value", where));
+  TIFFIN_ASSIGN_OR_RETURN(const List* pair,
+                          ItemsOfTuple(value, 2, "an address and a value", where));
   if (pair == nullptr) return absl::OkStatus();
   const PathLink data_path(where, "data");
   return AddressRecord(pair->front(), PathLink(data_path, size_t{0}));
@@ -135,7 +136,8 @@ absl::Status ResultMessage(const Value& data, const PathLink& where) {
 
 // An argument that is a Fail, or derives from it, and so was not called with.
 absl::Status FailedArgument(const Value& value, const PathLink& where) {
-  TIFFIN_ASSIGN_OR_RETURN(const List* items, ItemsOfTuple(value, 3, "a function, an argument and a Fail", where));
+  TIFFIN_ASSIGN_OR_RETURN(const List* items,
+                          ItemsOfTuple(value, 3, "a function, an argument and a Fail", where));
   if (items == nullptr) return absl::OkStatus();
   const PathLink data_path(where, "data");
   TIFFIN_RETURN_IF_ERROR(AnyString((*items)[0], PathLink(data_path, size_t{0})));
@@ -151,12 +153,16 @@ absl::Status FailedArguments(const Value& value, const PathLink& where) {
   return CheckItems(value, where, FailedArgument);
 }
 
-absl::Status Strings(const Value& value, const PathLink& where) { return CheckItems(value, where, AnyString); }
+absl::Status Strings(const Value& value, const PathLink& where) {
+  return CheckItems(value, where, AnyString);
+}
 
 absl::Status Fail(const Value& data, const PathLink& where) {
-  return CheckMembers(
-      data, where,
-      {{"name", AnyString}, {"fails", FailedArguments}, {"trace", Strings}, {"exception", AnyValue}});
+  return CheckMembers(data, where,
+                      {{"name", AnyString},
+                       {"fails", FailedArguments},
+                       {"trace", Strings},
+                       {"exception", AnyValue}});
 }
 
 }  // namespace

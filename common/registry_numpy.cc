@@ -64,14 +64,15 @@ struct ScalarClass {
   uint64_t bytes;
 };
 constexpr ScalarClass kScalarClasses[] = {
-    {"bool_", 'b', 1},      {"bool", 'b', 1},
-    {"int8", 'i', 1},       {"int16", 'i', 2},      {"int32", 'i', 4},
-    {"int64", 'i', 8},      {"longlong", 'i', 8},   {"uint8", 'u', 1},      {"uint16", 'u', 2},
-    {"uint32", 'u', 4},     {"uint64", 'u', 8},     {"ulonglong", 'u', 8},  {"float16", 'f', 2},
-    {"float32", 'f', 4},    {"float64", 'f', 8},    {"longdouble", 'f', 0}, {"float128", 'f', 16},
-    {"complex64", 'c', 8},  {"complex128", 'c', 16}, {"clongdouble", 'c', 0}, {"complex256", 'c', 32},
-    {"str_", 'U', 0},       {"bytes_", 'S', 0},     {"void", 'V', 0},       {"record", 'V', 0},
-    {"datetime64", 'M', 8}, {"timedelta64", 'm', 8}};
+    {"bool_", 'b', 1},       {"bool", 'b', 1},        {"int8", 'i', 1},
+    {"int16", 'i', 2},       {"int32", 'i', 4},       {"int64", 'i', 8},
+    {"longlong", 'i', 8},    {"uint8", 'u', 1},       {"uint16", 'u', 2},
+    {"uint32", 'u', 4},      {"uint64", 'u', 8},      {"ulonglong", 'u', 8},
+    {"float16", 'f', 2},     {"float32", 'f', 4},     {"float64", 'f', 8},
+    {"longdouble", 'f', 0},  {"float128", 'f', 16},   {"complex64", 'c', 8},
+    {"complex128", 'c', 16}, {"clongdouble", 'c', 0}, {"complex256", 'c', 32},
+    {"str_", 'U', 0},        {"bytes_", 'S', 0},      {"void", 'V', 0},
+    {"record", 'V', 0},      {"datetime64", 'M', 8},  {"timedelta64", 'm', 8}};
 
 // {"dtype": "float64", "bytes": <bytes record>}
 absl::Status Scalar(const Value& data, const PathLink& where) {
@@ -95,7 +96,8 @@ class ScalarSerialiser : public RecordSerialiser {
     const std::string class_name(RecordClass(record));
     for (const ScalarClass& scalar : kScalarClasses) {
       if (class_name != StrCat("numpy.", scalar.name)) continue;
-      if (dtype.kind == scalar.kind && (scalar.bytes == 0 || scalar.bytes == dtype.total_size())) break;
+      if (dtype.kind == scalar.kind && (scalar.bytes == 0 || scalar.bytes == dtype.total_size()))
+        break;
       return BadRecord(PathLink(PathLink(where, "data"), "dtype"),
                        StrCat(DTypeName(dtype), " is not that of a ", class_name));
     }

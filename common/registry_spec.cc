@@ -21,7 +21,8 @@ absl::StatusOr<Registry> Summand(const std::string& name) {
 }
 
 // `class=base,base`
-absl::StatusOr<std::pair<std::string, std::vector<std::string>>> ParseBases(const std::string& text) {
+absl::StatusOr<std::pair<std::string, std::vector<std::string>>> ParseBases(
+    const std::string& text) {
   const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
   const std::vector<std::string> bases = absl::StrSplit(parts.second, ',', absl::SkipEmpty());
   if (parts.first.empty() || bases.empty()) {
@@ -45,8 +46,8 @@ absl::Status AddBases(const std::vector<std::string>& texts, Registry* registry)
     TIFFIN_ASSIGN_OR_RETURN(const auto parsed, ParseBases(text));
     for (const std::string& base : parsed.second) {
       if (registry->KnowsClass(base)) continue;
-      return absl::InvalidArgumentError(
-          StrCat("bases \"", text, "\": no class ", base, " is known here (`tiffin describe` lists them)"));
+      return absl::InvalidArgumentError(StrCat("bases \"", text, "\": no class ", base,
+                                               " is known here (`tiffin describe` lists them)"));
     }
   }
   return absl::OkStatus();

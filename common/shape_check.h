@@ -36,8 +36,8 @@ absl::Status Unexpected(const Value& found, std::string_view what, const PathLin
 // business.
 absl::Status CheckRecordOf(const Value& value, std::string_view class_name, const PathLink& where);
 
-// What any record may have beside its data: `class` and `host` are strings or null, `files` is a list of strings or
-// null; each may be absent.
+// What any record may have beside its data: `class` and `host` are strings or null, `files` is a
+// list of strings or null; each may be absent.
 absl::Status CheckFrame(const Object& record, const PathLink& where);
 
 // Calls `check(item, path)` for each item of a list.

@@ -13,8 +13,7 @@ absl::Status CheckDimension(const SlabDimension& selected, uint64_t extent) {
     return absl::InvalidArgumentError(StrCat("count ", selected.count, " is negative"));
   }
   if (selected.stride < 1) {
-    return absl::InvalidArgumentError(
-        StrCat("stride ", selected.stride, ", the least is 1"));
+    return absl::InvalidArgumentError(StrCat("stride ", selected.stride, ", the least is 1"));
   }
   const uint64_t start = selected.start, count = selected.count, stride = selected.stride;
   if (start > extent || (count > 0 && start == extent)) {
@@ -34,8 +33,8 @@ absl::Status CheckDimension(const SlabDimension& selected, uint64_t extent) {
 absl::StatusOr<Slab> Slab::Make(const Shape& shape, uint64_t item_bytes,
                                 std::span<const SlabDimension> dimensions) {
   if (dimensions.size() != shape.size()) {
-    return absl::InvalidArgumentError(StrCat(dimensions.size(), " dimensions are selected from, the ",
-                                             "array has ", shape.size()));
+    return absl::InvalidArgumentError(StrCat(
+        dimensions.size(), " dimensions are selected from, the ", "array has ", shape.size()));
   }
   Slab slab;
   uint64_t step = item_bytes;  // of the dimension at hand, in the array

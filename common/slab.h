@@ -38,9 +38,9 @@ class Slab {
   // The selection consists of runs of this many bytes that lie together in the array.
   uint64_t run_bytes() const { return run_bytes_; }
 
-  // Calls `run(array_offset, length)`, in bytes, for each run that the bytes [offset, offset + length)
-  // of the selection touch, in order; the range lies within the selection. The first and the last may
-  // be parts of a run. Neither allocates nor locks.
+  // Calls `run(array_offset, length)`, in bytes, for each run that the bytes [offset, offset +
+  // length) of the selection touch, in order; the range lies within the selection. The first and
+  // the last may be parts of a run. Neither allocates nor locks.
   template <typename Run>
   void ForRuns(uint64_t offset, uint64_t length, Run&& run) const;
 
@@ -52,9 +52,9 @@ class Slab {
 
   Shape shape_;
   uint64_t bytes_ = 0;
-  uint64_t first_ = 0;        // array offset of the first byte selected
+  uint64_t first_ = 0;  // array offset of the first byte selected
   uint64_t run_bytes_ = 0;
-  std::vector<Step> steps_;   // how runs follow one another, outer dimensions first
+  std::vector<Step> steps_;  // how runs follow one another, outer dimensions first
 };
 
 template <typename Run>

@@ -31,7 +31,8 @@ void CloseWaiting(int socket) {
     ++closed;
   }
   spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  spdlog::warn("event=connections note=\"no descriptor was left (see ulimit -n)\" closed={}", closed);
+  spdlog::warn("event=connections note=\"no descriptor was left (see ulimit -n)\" closed={}",
+               closed);
 }
 
 }  // namespace
@@ -46,7 +47,8 @@ void KeepAccepting() {
 // In the place of the C library's, for all of the process.
 extern "C" int accept4(int socket, sockaddr* address, socklen_t* length, int flags) {
   const int accepted = tiffin::server::Accept(socket, address, length, flags);
-  if (accepted >= 0 || (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)) {
+  if (accepted >= 0 ||
+      (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)) {
     return accepted;
   }
   tiffin::server::CloseWaiting(socket);

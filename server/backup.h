@@ -18,16 +18,19 @@
 
 namespace tiffin::server {
 
-// Copies go to folders of their own below `root`. Threads: all methods may be called from any thread.
+// Copies go to folders of their own below `root`. Threads: all methods may be called from any
+// thread.
 class FolderBackups : public Backups {
  public:
   // Makes the folder if absent, and removes what an earlier run left unfinished. All outlive it.
   static absl::StatusOr<std::unique_ptr<FolderBackups>> Open(const std::filesystem::path& root,
-                                                             JobDatabase* database, BlobStore* bytes,
+                                                             JobDatabase* database,
+                                                             BlobStore* bytes,
                                                              BlobCatalogue* blobs);
 
-  // Rows first, then the packs that they refer to: all are there, since none is removed meanwhile. Sealed packs
-  // are linked where the file system can, so that they cost nothing. Synced before it gets its name.
+  // Rows first, then the packs that they refer to: all are there, since none is removed meanwhile.
+  // Sealed packs are linked where the file system can, so that they cost nothing. Synced before it
+  // gets its name.
   absl::StatusOr<std::string> Make(std::string_view name, const Progress& progress) override;
 
  private:

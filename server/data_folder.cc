@@ -24,8 +24,8 @@
 namespace tiffin::server {
 namespace {
 
-// Makes the names of all folders down to `path` durable. What this user may not read, or what cannot be
-// synced, was not made by him.
+// Makes the names of all folders down to `path` durable. What this user may not read, or what
+// cannot be synced, was not made by him.
 absl::Status SyncNamesOf(const std::filesystem::path& path) {
   for (std::filesystem::path at = path; at.has_relative_path();) {
     at = at.parent_path();
@@ -39,7 +39,8 @@ absl::Status SyncNamesOf(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
-// What a folder of ours may hold that has no database (yet), and what a file system has at its root.
+// What a folder of ours may hold that has no database (yet), and what a file system has at its
+// root.
 constexpr std::string_view kHarmless[] = {"LOCK", "packs", "open", "reserve", "lost+found"};
 // In these a server removes what it does not know: having them makes no folder its own.
 constexpr std::string_view kSwept[] = {"tmp", "uploads"};
@@ -68,8 +69,8 @@ absl::Status CheckOurs(const std::filesystem::path& path) {
   }
   if (other.empty() && !locked) other = swept;
   if (error) {
-    return absl::FailedPreconditionError(StrCat("cannot read the data folder ", path.string(), ": ",
-                                                error.message()));
+    return absl::FailedPreconditionError(
+        StrCat("cannot read the data folder ", path.string(), ": ", error.message()));
   }
   if (other.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -100,8 +101,8 @@ bool IsPackFolder(std::string_view name) {
 
 absl::Status CheckWritable(const std::filesystem::path& path) {
   std::vector<std::filesystem::path> parts;
-  for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs", "open",
-                           "uploads", "tmp"}) {
+  for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs",
+                           "open", "uploads", "tmp"}) {
     parts.push_back(path / name);
   }
   std::error_code unreadable;  // told by its turn in the loop
@@ -129,29 +130,46 @@ void NoteClock(const std::filesystem::path& path) {
   if (stat((path / "tiffin.db").c_str(), &file) != 0) return;
   const absl::Time written = absl::TimeFromTimespec(file.st_mtim);
   if (written < absl::Now() + absl::Minutes(10)) return;
-  spdlog::warn("event=clock note=\"the database was written at {}, which is yet to come: was the clock set "
-               "back?\"", absl::FormatTime(written, absl::UTCTimeZone()));
+  spdlog::warn(
+      "event=clock note=\"the database was written at {}, which is yet to come: was the clock set "
+      "back?\"",
+      absl::FormatTime(written, absl::UTCTimeZone()));
 }
 
 }  // namespace
 
 const char* NetworkFileSystem(int64_t type) {
   switch (type) {
-    case 0x6969: return "NFS";
-    case 0xff534d42: return "CIFS";
-    case 0xfe534d42: return "SMB2";
-    case 0x517b: return "SMB";
-    case 0x5346414f: return "AFS";
-    case 0x6b414653: return "AFS";
-    case 0x19830326: return "BeeGFS";
-    case 0xaad7aaea: return "PanFS";
-    case 0x00c36400: return "Ceph";
-    case 0x0bd00bd0: return "Lustre";
-    case 0x47504653: return "GPFS";
-    case 0x73757245: return "Coda";
-    case 0x01021997: return "9P";
-    case 0x65735546: return "FUSE (sshfs, GlusterFS and the like)";
-    default: return nullptr;
+    case 0x6969:
+      return "NFS";
+    case 0xff534d42:
+      return "CIFS";
+    case 0xfe534d42:
+      return "SMB2";
+    case 0x517b:
+      return "SMB";
+    case 0x5346414f:
+      return "AFS";
+    case 0x6b414653:
+      return "AFS";
+    case 0x19830326:
+      return "BeeGFS";
+    case 0xaad7aaea:
+      return "PanFS";
+    case 0x00c36400:
+      return "Ceph";
+    case 0x0bd00bd0:
+      return "Lustre";
+    case 0x47504653:
+      return "GPFS";
+    case 0x73757245:
+      return "Coda";
+    case 0x01021997:
+      return "9P";
+    case 0x65735546:
+      return "FUSE (sshfs, GlusterFS and the like)";
+    default:
+      return nullptr;
   }
 }
 
@@ -201,9 +219,9 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(const std::filesyst
     if (itself >= 0) close(itself);
     close(lock);
     return absl::FailedPreconditionError(
-        reason == EWOULDBLOCK
-            ? StrCat("another server owns the data folder ", path.string(), ", though its LOCK is gone")
-            : StrCat("cannot lock ", path.string(), ": ", std::strerror(reason)));
+        reason == EWOULDBLOCK ? StrCat("another server owns the data folder ", path.string(),
+                                       ", though its LOCK is gone")
+                              : StrCat("cannot lock ", path.string(), ": ", std::strerror(reason)));
   }
   return std::unique_ptr<DataFolder>(new DataFolder(path, lock, itself));
 }
@@ -220,17 +238,19 @@ absl::Status DataFolder::CheckDatabase() const {
   }
   if (std::filesystem::exists(rebuilt, error)) {
     return absl::FailedPreconditionError(
-        StrCat("a rebuild of ", path_.string(), " was broken off, and its database tiffin.db is gone: run "
-               "`tiffin-server --rebuild --data ", path_.string(), "` again"));
+        StrCat("a rebuild of ", path_.string(),
+               " was broken off, and its database tiffin.db is gone: run "
+               "`tiffin-server --rebuild --data ",
+               path_.string(), "` again"));
   }
   for (const char* folder : {"packs", "open"}) {
-    for (const auto& entry :
-         std::filesystem::recursive_directory_iterator(path_ / folder, error)) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_ / folder, error)) {
       if (entry.path().extension() != ".h5") continue;
       return absl::FailedPreconditionError(
-          StrCat(path_.string(), " has packs, but its database tiffin.db is gone: put it back, or "
-                 "run `tiffin-server --rebuild --data ", path_.string(),
-                 "`, which finds the blobs of sealed packs again"));
+          StrCat(path_.string(),
+                 " has packs, but its database tiffin.db is gone: put it back, or "
+                 "run `tiffin-server --rebuild --data ",
+                 path_.string(), "`, which finds the blobs of sealed packs again"));
     }
   }
   return absl::OkStatus();  // a new folder

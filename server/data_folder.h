@@ -16,17 +16,17 @@ inline constexpr char kRebuiltDatabase[] = "tiffin.db.rebuilt";
 // Holds DATA/LOCK until it is destroyed, or the process ends however it ends.
 class DataFolder {
  public:
-  // FAILED_PRECONDITION, saying what to do, if another server owns it; if it cannot be written; if it holds
-  // something else than tiffin's files; if it lies on a network file system (unless `network` allows it), where
-  // neither locks nor the log of the database can be relied on.
+  // FAILED_PRECONDITION, saying what to do, if another server owns it; if it cannot be written; if
+  // it holds something else than tiffin's files; if it lies on a network file system (unless
+  // `network` allows it), where neither locks nor the log of the database can be relied on.
   static absl::StatusOr<std::unique_ptr<DataFolder>> Open(const std::filesystem::path& folder,
                                                           bool network = false);
   ~DataFolder();
   DataFolder(const DataFolder&) = delete;
   DataFolder& operator=(const DataFolder&) = delete;
 
-  // FAILED_PRECONDITION if there are packs, or the outcome of a rebuild, but no database: a new one would know none of
-  // them. Removes that outcome if there is a database, which will be newer.
+  // FAILED_PRECONDITION if there are packs, or the outcome of a rebuild, but no database: a new one
+  // would know none of them. Removes that outcome if there is a database, which will be newer.
   absl::Status CheckDatabase() const;
 
   const std::filesystem::path& path() const { return path_; }

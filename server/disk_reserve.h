@@ -1,4 +1,5 @@
-// DATA/reserve: space that is given up when the disk is full, so that what frees space can be written.
+// DATA/reserve: space that is given up when the disk is full, so that what frees space can be
+// written.
 #ifndef TIFFIN_SERVER_DISK_RESERVE_H_
 #define TIFFIN_SERVER_DISK_RESERVE_H_
 
@@ -15,11 +16,12 @@
 
 namespace tiffin::server {
 
-// The disk is full when less than `low_bytes` are free, or when a write met its end (a quota). From then on
-// nothing that needs space is written, until the reserve can be made again with `low_bytes` to spare; or, if
-// there never was room for one, until twice `low_bytes` are free. Looks once a second, and when a write met a full
-// disk or is about to be refused. A reserve that was given up stays as an empty file, so that the next start knows.
-// Threads: all methods may be called from any thread.
+// The disk is full when less than `low_bytes` are free, or when a write met its end (a quota). From
+// then on nothing that needs space is written, until the reserve can be made again with `low_bytes`
+// to spare; or, if there never was room for one, until twice `low_bytes` are free. Looks once a
+// second, and when a write met a full disk or is about to be refused. A reserve that was given up
+// stays as an empty file, so that the next start knows. Threads: all methods may be called from any
+// thread.
 class DiskReserve : public DiskRoom {
  public:
   struct Options {

@@ -31,9 +31,10 @@ uint64_t MachineMemory(const std::filesystem::path& root) {
   return kNoLimit;
 }
 
-// The least of the limits of a group and those above it, up to `top`. In a container the group's own path may not be
-// there, only `top`, which is its own.
-uint64_t LeastLimit(const std::filesystem::path& top, std::filesystem::path group, const char* file) {
+// The least of the limits of a group and those above it, up to `top`. In a container the group's
+// own path may not be there, only `top`, which is its own.
+uint64_t LeastLimit(const std::filesystem::path& top, std::filesystem::path group,
+                    const char* file) {
   uint64_t least = NumberIn(top / file).value_or(kNoLimit);
   for (group = group.relative_path(); group.has_filename(); group = group.parent_path()) {
     least = std::min(least, NumberIn(top / group / file).value_or(kNoLimit));
@@ -47,7 +48,8 @@ uint64_t GroupMemory(const std::filesystem::path& root) {
   for (std::string line; std::getline(in, line);) {  // number:controllers:path
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == line.npos || second == line.npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1);
+    const std::string controllers = line.substr(first + 1, second - first - 1),
+                      group = line.substr(second + 1);
     const std::filesystem::path top = root / "sys/fs/cgroup";
     if (controllers.empty()) {  // version 2
       least = std::min(least, LeastLimit(top, group, "memory.max"));

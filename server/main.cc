@@ -15,7 +15,8 @@
 
 namespace {
 
-// Connections and packs take descriptors; the usual soft limit of 1,024 is for programs that use select.
+// Connections and packs take descriptors; the usual soft limit of 1,024 is for programs that use
+// select.
 void RaiseDescriptorLimit() {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
@@ -49,7 +50,8 @@ int main(int argc, char** argv) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   if (config->rebuild) {
-    const absl::Status rebuilt = tiffin::server::RebuildDatabase(config->data, config->allow_network_folder, std::cout);
+    const absl::Status rebuilt =
+        tiffin::server::RebuildDatabase(config->data, config->allow_network_folder, std::cout);
     if (rebuilt.ok()) return EXIT_SUCCESS;
     spdlog::critical("event=rebuild error=\"{}\"", std::string(rebuilt.message()));
     return EXIT_FAILURE;

@@ -54,8 +54,8 @@ void AddCalls(const std::vector<CallMeter::Rpc>& rpcs, Families* out) {
       metric.counter.value = Number(rpc.codes[code]);
     }
   }
-  MetricFamily& took = out->New("tiffin_rpc_seconds", "How long calls took; streams until their end.",
-                                MetricType::Histogram);
+  MetricFamily& took = out->New(
+      "tiffin_rpc_seconds", "How long calls took; streams until their end.", MetricType::Histogram);
   for (const CallMeter::Rpc& rpc : rpcs) {
     ClientMetric& metric = took.metric.emplace_back();
     metric.label = {{"rpc", rpc.name}};
@@ -141,7 +141,8 @@ class Collected : public prometheus::Collectable {
     const BlobStoreStats bytes = sources_.blobs->StoreStats();
     out->Gauge("tiffin_database_bytes", "Bytes of the database and its log on disk.",
                Number(sources_.database->DiskBytes()));
-    out->Gauge("tiffin_open_pack_bytes", "Bytes in packs not sealed yet.", Number(bytes.open_bytes));
+    out->Gauge("tiffin_open_pack_bytes", "Bytes in packs not sealed yet.",
+               Number(bytes.open_bytes));
     out->Gauge("tiffin_upload_bytes", "Bytes of uploads that can be resumed.",
                Number(bytes.upload_bytes));
     if (sources_.disk == nullptr) return;
@@ -164,8 +165,8 @@ class MetricsServerImpl : public MetricsServer {
       : exposer_(address), collected_(std::make_shared<Collected>(sources)) {
     exposer_.RegisterCollectable(collected_);
     const std::vector<int> ports = exposer_.GetListeningPorts();
-    address_ = address.substr(0, address.rfind(':') + 1) +
-               std::to_string(ports.empty() ? 0 : ports[0]);
+    address_ =
+        address.substr(0, address.rfind(':') + 1) + std::to_string(ports.empty() ? 0 : ports[0]);
   }
   const std::string& address() const override { return address_; }
 
@@ -177,8 +178,8 @@ class MetricsServerImpl : public MetricsServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const std::string& address, const MetricsSources& sources) {
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& address,
+                                                                    const MetricsSources& sources) {
   try {
     return std::make_unique<MetricsServerImpl>(address, sources);
   } catch (const std::exception& error) {

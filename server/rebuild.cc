@@ -99,13 +99,13 @@ class FolderSource : public RebuildSource {
   std::ostream& out_;
 };
 
-// The old files are kept under names that SQLite pairs as it did before. The database goes first: without it no server
-// starts, while with it, but without its log, one would start with what was acknowledged last lost.
+// The old files are kept under names that SQLite pairs as it did before. The database goes first:
+// without it no server starts, while with it, but without its log, one would start with what was
+// acknowledged last lost.
 absl::Status Replace(const std::filesystem::path& data, const std::filesystem::path& rebuilt) {
   const std::string database = (data / "tiffin.db").string();
-  const std::string kept =
-      StrCat(database, ".damaged-",
-             absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
+  const std::string kept = StrCat(
+      database, ".damaged-", absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
   for (const char* suffix : {"", "-wal", "-shm", "-copying"}) {
     std::error_code error;
     std::filesystem::rename(database + suffix, kept + suffix, error);
@@ -126,9 +126,12 @@ absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_netwo
     return absl::FailedPreconditionError(
         StrCat(data.string(), " is no data folder of tiffin: it has no packs/"));
   }
-  TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder, DataFolder::Open(data, allow_network));
-  const std::filesystem::path rebuilt = data / kRebuiltDatabase, unfinished = data / "tiffin.db.rebuilding";
-  if (!std::filesystem::exists(data / "tiffin.db", error) && std::filesystem::exists(rebuilt, error)) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::unique_ptr<DataFolder> folder,
+                          DataFolder::Open(data, allow_network));
+  const std::filesystem::path rebuilt = data / kRebuiltDatabase,
+                              unfinished = data / "tiffin.db.rebuilding";
+  if (!std::filesystem::exists(data / "tiffin.db", error) &&
+      std::filesystem::exists(rebuilt, error)) {
     TIFFIN_RETURN_IF_ERROR(Replace(data, rebuilt));
     out << "a rebuild that was broken off is finished\n";
     return absl::OkStatus();
@@ -145,9 +148,9 @@ absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_netwo
   }
   TIFFIN_RETURN_IF_ERROR(RenameDurably(unfinished, rebuilt));  // whole from here on
   TIFFIN_RETURN_IF_ERROR(Replace(data, rebuilt));
-  out << (counts.rows_damaged ? "some rows of the old database could not be read\n" : "")
-      << "jobs " << counts.jobs << ", lost " << counts.lost_jobs << "\nresults " << counts.results
-      << ", lost " << counts.lost_results << " (misses now)\nblobs " << counts.blobs << ", of which "
+  out << (counts.rows_damaged ? "some rows of the old database could not be read\n" : "") << "jobs "
+      << counts.jobs << ", lost " << counts.lost_jobs << "\nresults " << counts.results << ", lost "
+      << counts.lost_results << " (misses now)\nblobs " << counts.blobs << ", of which "
       << counts.found << " were found in packs only and " << counts.damaged_blobs
       << " are damaged\n";
   return absl::OkStatus();

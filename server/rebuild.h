@@ -9,8 +9,9 @@
 
 namespace tiffin::server {
 
-// Offline: takes DATA/LOCK. The old database stays beside the new one, as `tiffin.db.damaged-TIME`. Says what it
-// did on `out`. The new one takes the old one's place only when it is whole and synced.
+// Offline: takes DATA/LOCK. The old database stays beside the new one, as `tiffin.db.damaged-TIME`.
+// Says what it did on `out`. The new one takes the old one's place only when it is whole and
+// synced.
 absl::Status RebuildDatabase(const std::filesystem::path& data, bool allow_network,
                              std::ostream& out);
 

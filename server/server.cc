@@ -39,8 +39,9 @@ constexpr auto kFlushTime = std::chrono::milliseconds(300);
 class ServerImpl : public Server {
  public:
   explicit ServerImpl(const Config& config)
-      : config_(config), calls_({config.max_memory, config.stream_memory,
-                                std::chrono::milliseconds(static_cast<int64_t>(config.idle_time * 1000))}) {}
+      : config_(config),
+        calls_({config.max_memory, config.stream_memory,
+                std::chrono::milliseconds(static_cast<int64_t>(config.idle_time * 1000))}) {}
 
   ~ServerImpl() override {
     Drain();
@@ -58,7 +59,8 @@ class ServerImpl : public Server {
       database_ = MakeMemoryJobDatabase();
       bytes_ = MakeMemoryBlobStore();
     } else {
-      TIFFIN_ASSIGN_OR_RETURN(folder_, DataFolder::Open(config_.data, config_.allow_network_folder));
+      TIFFIN_ASSIGN_OR_RETURN(folder_,
+                              DataFolder::Open(config_.data, config_.allow_network_folder));
       DiskReserve::Options reserve{folder_->path()};
       reserve.bytes = config_.reserve;
       TIFFIN_ASSIGN_OR_RETURN(reserve_, DiskReserve::Open(reserve));
@@ -82,14 +84,15 @@ class ServerImpl : public Server {
     });
     blobs_ = std::make_unique<BlobCatalogue>(
         database_.get(), bytes_.get(), &clock_,
-        BlobCatalogue::Options{std::chrono::seconds(static_cast<int64_t>(config_.pin_time)), reserve_.get(),
-                               std::chrono::seconds(std::clamp<int64_t>(
-                                   static_cast<int64_t>(config_.upload_time), 1, kMostExpireEvery))});
+        BlobCatalogue::Options{
+            std::chrono::seconds(static_cast<int64_t>(config_.pin_time)), reserve_.get(),
+            std::chrono::seconds(std::clamp<int64_t>(static_cast<int64_t>(config_.upload_time), 1,
+                                                     kMostExpireEvery))});
     TIFFIN_RETURN_IF_ERROR(blobs_->Start());
-    jobs_ = std::make_unique<JobStore>(
-        database_.get(), blobs_.get(), &clock_,
-        JobStore::Options{config_.limits, config_.allow_unversioned_main, config_.max_hold,
-                          config_.result_cache});
+    jobs_ =
+        std::make_unique<JobStore>(database_.get(), blobs_.get(), &clock_,
+                                   JobStore::Options{config_.limits, config_.allow_unversioned_main,
+                                                     config_.max_hold, config_.result_cache});
     history_ = std::make_unique<JobHistory>(database_.get(), jobs_.get());
     if (!config_.backups.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(backups_, FolderBackups::Open(config_.backups, database_.get(),
@@ -107,20 +110,20 @@ class ServerImpl : public Server {
 
   absl::Status Listen() {
     jobs_service_ = std::make_unique<JobsService>(jobs_.get(), history_.get(), &calls_);
-    blobs_service_ = std::make_unique<BlobsService>(blobs_.get(), config_.limits,
-                                                    config_.allow_local, &calls_);
-    admin_service_ = std::make_unique<AdminService>(
-        AdminService::Parts{.jobs = jobs_.get(),
-                            .blobs = blobs_.get(),
-                            .database = database_.get(),
-                            .verifier = verifier_.get(),
-                            .evictor = evictor_.get(),
-                            .disk = reserve_.get(),
-                            .backups = backups_.get(),
-                            .backend = config_.backend,
-                            .registry = config_.registry.spec,
-                            .allow_local = config_.allow_local},
-        &calls_);
+    blobs_service_ =
+        std::make_unique<BlobsService>(blobs_.get(), config_.limits, config_.allow_local, &calls_);
+    admin_service_ =
+        std::make_unique<AdminService>(AdminService::Parts{.jobs = jobs_.get(),
+                                                           .blobs = blobs_.get(),
+                                                           .database = database_.get(),
+                                                           .verifier = verifier_.get(),
+                                                           .evictor = evictor_.get(),
+                                                           .disk = reserve_.get(),
+                                                           .backups = backups_.get(),
+                                                           .backend = config_.backend,
+                                                           .registry = config_.registry.spec,
+                                                           .allow_local = config_.allow_local},
+                                       &calls_);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -132,8 +135,8 @@ class ServerImpl : public Server {
     for (const auto algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
       builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
     }
-    // What a stream may send ahead of its reader, beside what waits for the disk. By itself gRPC lets that
-    // grow with the speed of the connection, outside of every limit.
+    // What a stream may send ahead of its reader, beside what waits for the disk. By itself gRPC
+    // lets that grow with the speed of the connection, outside of every limit.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     builder.AddChannelArgument(
         GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
@@ -159,13 +162,13 @@ class ServerImpl : public Server {
           StrCat("cannot listen on ", config_.listen, ": in use, or no address of this machine"));
     }
     if (!config_.metrics.empty()) {
-      TIFFIN_ASSIGN_OR_RETURN(
-          metrics_, MetricsServer::Start(config_.metrics, {.jobs = jobs_.get(),
-                                                           .blobs = blobs_.get(),
-                                                           .database = database_.get(),
-                                                           .verifier = verifier_.get(),
-                                                           .disk = reserve_.get(),
-                                                           .calls = &calls_}));
+      TIFFIN_ASSIGN_OR_RETURN(metrics_,
+                              MetricsServer::Start(config_.metrics, {.jobs = jobs_.get(),
+                                                                     .blobs = blobs_.get(),
+                                                                     .database = database_.get(),
+                                                                     .verifier = verifier_.get(),
+                                                                     .disk = reserve_.get(),
+                                                                     .calls = &calls_}));
       spdlog::info("event=metrics address={}", metrics_->address());
     }
     address_ = config_.listen.substr(0, config_.listen.rfind(':') + 1) + std::to_string(port);

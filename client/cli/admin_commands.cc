@@ -125,9 +125,8 @@ void AddAdminCommands(CLI::App* app, Command* chosen) {
   CLI::App* health = app->add_subcommand("health", "Tells whether the server is serving");
   auto options = std::make_shared<HealthCommand>();
   AddDurationOption(health, "--wait", &options->wait, "Try until it is, at most this long");
-  health->callback([=] {
-    *chosen = [options](Context& context) { return RunHealth(*options, context); };
-  });
+  health->callback(
+      [=] { *chosen = [options](Context& context) { return RunHealth(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

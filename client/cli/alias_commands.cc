@@ -74,9 +74,7 @@ void AddAliasCommands(CLI::App* app, Command* chosen) {
   auto options = std::make_shared<AliasCommand>();
   const auto add = [&](const std::string& name, const std::string& description, auto run) {
     CLI::App* command = alias->add_subcommand(name, description);
-    command->callback([=] {
-      *chosen = [=](Context& context) { return run(*options, context); };
-    });
+    command->callback([=] { *chosen = [=](Context& context) { return run(*options, context); }; });
     return command;
   };
   CLI::App* set = add("set", "Points a name to a job", RunSet);

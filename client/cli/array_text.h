@@ -10,8 +10,8 @@
 namespace tiffin::cli {
 
 // The elements as nested lists, as numpy's tolist() has them; complex numbers as [real, imaginary],
-// strings without the zeros that pad them. nullopt for dtypes that JSON has no word for (structured, void,
-// long double, times) and for arrays whose bytes do not fit their shape.
+// strings without the zeros that pad them. nullopt for dtypes that JSON has no word for
+// (structured, void, long double, times) and for arrays whose bytes do not fit their shape.
 std::optional<Value> ArrayValues(const Array& array);
 
 }  // namespace tiffin::cli

@@ -48,9 +48,8 @@ void AddBackupCommand(CLI::App* app, Command* chosen) {
   auto name = std::make_shared<std::string>();
   backup->add_option("name", *name, "Of the copy: a folder that a server can be started on")
       ->required();
-  backup->callback([=] {
-    *chosen = [name](Context& context) { return RunBackup(*name, context); };
-  });
+  backup->callback(
+      [=] { *chosen = [name](Context& context) { return RunBackup(*name, context); }; });
 }
 
 }  // namespace tiffin::cli

@@ -125,7 +125,8 @@ void AddBlobCommands(CLI::App* app, Command* chosen) {
   auto paths = std::make_shared<std::vector<std::string>>();
   auto dataset = std::make_shared<std::string>();
   put->add_option("FILE", *paths, ".npy files; with --dataset, HDF5 files")->required();
-  put->add_option("--dataset", *dataset, "The dataset of this name, with the dtype that h5py gives it");
+  put->add_option("--dataset", *dataset,
+                  "The dataset of this name, with the dtype that h5py gives it");
   put->callback([=] {
     *chosen = [paths, dataset](Context& context) { return RunPut(*paths, *dataset, context); };
   });
@@ -134,9 +135,8 @@ void AddBlobCommands(CLI::App* app, Command* chosen) {
   auto options = std::make_shared<StatCommand>();
   stat->add_option("KEY|RECORD", options->target, kTargetHelp)->required();
   stat->add_flag("--value", options->value, "KEY is that of a value (second ref form)");
-  stat->callback([=] {
-    *chosen = [options](Context& context) { return RunStat(*options, context); };
-  });
+  stat->callback(
+      [=] { *chosen = [options](Context& context) { return RunStat(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

@@ -1,5 +1,5 @@
-// tiffin catalogue: an HDF5 file that links every blob by its key, so that `h5py.File(OUT)[KEY]` is the array. The one
-// file of the command line that needs HDF5.
+// tiffin catalogue: an HDF5 file that links every blob by its key, so that `h5py.File(OUT)[KEY]` is
+// the array. The one file of the command line that needs HDF5.
 #include <H5Cpp.h>
 
 #include <algorithm>
@@ -74,7 +74,8 @@ class CatalogueFile {
   absl::Status Add(const v1::CatalogueResponse::Entry& entry) {
     if (pack_path_ != entry.pack()) {
       if (!std::filesystem::exists(entry.pack())) {
-        return absl::NotFoundError(StrCat(entry.pack(), " is not on this host: run this command on "
+        return absl::NotFoundError(StrCat(entry.pack(),
+                                          " is not on this host: run this command on "
                                           "the server's"));
       }
       names_ = NamesIn(entry.pack());
@@ -175,9 +176,8 @@ void AddCatalogueCommand(CLI::App* app, Command* chosen) {
   catalogue->add_option("out", command->out, "The file, OUT.h5: h5py.File(OUT)[KEY] is the array")
       ->required();
   catalogue->add_flag("--force", command->force, "Replace a file that is there");
-  catalogue->callback([=] {
-    *chosen = [command](Context& context) { return RunCatalogue(*command, context); };
-  });
+  catalogue->callback(
+      [=] { *chosen = [command](Context& context) { return RunCatalogue(*command, context); }; });
 }
 
 }  // namespace tiffin::cli

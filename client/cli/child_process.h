@@ -17,9 +17,9 @@
 
 namespace tiffin::cli {
 
-// Takes SIGINT, SIGTERM and SIGHUP for the whole program while it lives, so that a lease is given back
-// before the program ends. To be made before any other thread. Without a lease (Hold not called)
-// such a signal ends the program at once, with exit code 128 + signal.
+// Takes SIGINT, SIGTERM and SIGHUP for the whole program while it lives, so that a lease is given
+// back before the program ends. To be made before any other thread. Without a lease (Hold not
+// called) such a signal ends the program at once, with exit code 128 + signal.
 class SignalRelay {
  public:
   SignalRelay();
@@ -53,21 +53,21 @@ class SignalRelay {
 };
 
 struct ChildOutcome {
-  int exit_status = 0;     // 128 + signal if one ended it
-  std::string out;         // what it printed
-  bool out_cut = false;    // there was more than the limit
-  std::string log;         // the last 64 KiB of its standard error
+  int exit_status = 0;   // 128 + signal if one ended it
+  std::string out;       // what it printed
+  bool out_cut = false;  // there was more than the limit
+  std::string log;       // the last 64 KiB of its standard error
 };
 
 struct ChildOptions {
   // Standard output is collected up to this size; nullopt: it goes where standard error goes.
   std::optional<size_t> collect_bytes;
-  std::ostream* err = nullptr;  // its standard error is passed on to this
+  std::ostream* err = nullptr;              // its standard error is passed on to this
   std::function<void()> on_output = [] {};  // called when it has printed something
 };
 
-// Runs the program (looked up in PATH) to its end. It inherits standard input. WrongUse if it cannot
-// be started.
+// Runs the program (looked up in PATH) to its end. It inherits standard input. WrongUse if it
+// cannot be started.
 absl::StatusOr<ChildOutcome> RunChild(const std::vector<std::string>& command,
                                       const ChildOptions& options, SignalRelay* relay);
 

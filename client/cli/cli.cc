@@ -15,8 +15,8 @@ constexpr char kFooter[] =
     "Exit codes: 0 done, 1 not found or miss, 2 wrong use, 3 refused, differs or failed,\n"
     "4 unreachable.";
 
-// One key in 64 starts with '-', as options do: a blank in front keeps it an argument. ParseKey takes
-// it off again.
+// One key in 64 starts with '-', as options do: a blank in front keeps it an argument. ParseKey
+// takes it off again.
 void ShieldKeys(std::vector<std::string>* arguments) {
   for (std::string& argument : *arguments) {
     if (argument.starts_with('-') && Digest::FromText(argument).ok()) argument.insert(0, " ");
@@ -26,7 +26,8 @@ void ShieldKeys(std::vector<std::string>* arguments) {
 // What stands after `run … --` is another program's command line.
 std::vector<std::string> TakeRest(std::vector<std::string>* arguments) {
   const auto dashes = std::find(arguments->begin(), arguments->end(), "--");
-  if (std::find(arguments->begin(), dashes, "run") == dashes || dashes == arguments->end()) return {};
+  if (std::find(arguments->begin(), dashes, "run") == dashes || dashes == arguments->end())
+    return {};
   std::vector<std::string> rest(dashes + 1, arguments->end());
   arguments->erase(dashes, arguments->end());
   return rest;
@@ -61,8 +62,7 @@ CLI::Option* AddDurationOption(CLI::App* command, const std::string& name,
     if (!parsed.ok()) throw CLI::ValidationError(name, std::string(parsed.status().message()));
     *duration = *parsed;
   };
-  return command->add_option_function<std::string>(name, parse, description)
-      ->type_name("DURATION");
+  return command->add_option_function<std::string>(name, parse, description)->type_name("DURATION");
 }
 
 void AddBulkOption(CLI::App* command, Bulk* bulk) {

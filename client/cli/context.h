@@ -60,14 +60,14 @@ class Context {
 
   // The connection to the server, made at the first call.
   std::shared_ptr<Connection> connection();
-  // A client of the namespace asked for. `patience` is how long the command bears with a server that
-  // is away unless --patience says otherwise.
+  // A client of the namespace asked for. `patience` is how long the command bears with a server
+  // that is away unless --patience says otherwise.
   Client MakeClient(ClientOptions options, absl::Duration patience = absl::Seconds(5));
   Client MakeClient() { return MakeClient(ClientOptions()); }
   // The Caller for requests that the client library has no method for.
   v1::Caller caller() const;
-  // Calls `call` again while the server is UNAVAILABLE or asks to come back later, as long as patience lasts: for what
-  // may be repeated and has no method in Client.
+  // Calls `call` again while the server is UNAVAILABLE or asks to come back later, as long as
+  // patience lasts: for what may be repeated and has no method in Client.
   absl::Status Persist(const std::function<absl::Status()>& call) const;
 
  private:

@@ -36,7 +36,8 @@ struct Source {
   bool json = false;
 };
 
-// Asks for no bytes: the header has all there is to know, and a ref that cannot be resolved is told.
+// Asks for no bytes: the header has all there is to know, and a ref that cannot be resolved is
+// told.
 absl::StatusOr<Source> Ask(const DerefCommand& command, Client& client, Context& context) {
   Source source;
   TIFFIN_ASSIGN_OR_RETURN(source.ref, ParseTarget(command.target, command.value, context.in()));
@@ -88,8 +89,8 @@ absl::Status WriteWhole(const DerefCommand& command, const Source& source, Clien
   };
   TIFFIN_RETURN_IF_ERROR(client.DerefTo(source.ref, 0, std::nullopt, on_chunk).status());
   if (hash.Finish() != source.name.key) {
-    return absl::DataLossError(StrCat("the bytes that came are not those of ",
-                                      source.name.ToText()));
+    return absl::DataLossError(
+        StrCat("the bytes that came are not those of ", source.name.ToText()));
   }
   return file.Commit();
 }
@@ -110,16 +111,15 @@ absl::StatusOr<std::optional<Value>> ShownValue(const Source& source, const Arra
     return ArrayValues(*array);
   }
   if (source.size > kShownBytes) return std::nullopt;
-  TIFFIN_ASSIGN_OR_RETURN(std::string bytes,
-                          FetchRange(source, 0, source.size, client, context));
+  TIFFIN_ASSIGN_OR_RETURN(std::string bytes, FetchRange(source, 0, source.size, client, context));
   if (source.json) {
     TIFFIN_ASSIGN_OR_RETURN(Value value, ParseJson(bytes));
     return value;
   }
   const Array whole{source.name.dtype, source.name.shape, std::move(bytes)};
   if (whole.Name() != source.name) {
-    return absl::DataLossError(StrCat("the bytes that came are not those of ",
-                                      source.name.ToText()));
+    return absl::DataLossError(
+        StrCat("the bytes that came are not those of ", source.name.ToText()));
   }
   return ArrayValues(whole);
 }
@@ -161,8 +161,7 @@ absl::Status DerefSlice(const DerefCommand& command, const Source& source, Clien
   if (!items.ok()) return WrongUse(ToStd(items.status().message()));
   absl::StatusOr<Selection> selection = Select(*items, source.name.shape);
   if (!selection.ok()) return WrongUse(ToStd(selection.status().message()));
-  TIFFIN_ASSIGN_OR_RETURN(Array selected,
-                          client.DerefSlab(source.name, selection->dimensions));
+  TIFFIN_ASSIGN_OR_RETURN(Array selected, client.DerefSlab(source.name, selection->dimensions));
   selected.shape = std::move(selection->shape);
   if (command.output.empty()) return Show(source, &selected, client, context);
   if (!WritesNpy(command, source)) return WriteBytes(command, selected.bytes, context);
@@ -176,8 +175,7 @@ absl::Status DerefRange(const DerefCommand& command, const Source& source, Clien
   uint64_t offset = 0;
   uint64_t limit = 0;
   const std::string rest = command.range.substr(std::min(colon + 1, command.range.size()));
-  if (colon == command.range.size() ||
-      !absl::SimpleAtoi(command.range.substr(0, colon), &offset) ||
+  if (colon == command.range.size() || !absl::SimpleAtoi(command.range.substr(0, colon), &offset) ||
       !absl::SimpleAtoi(rest, &limit)) {
     return WrongUse(StrCat("deref: '", command.range, "' is not OFFSET:LIMIT"));
   }
@@ -218,9 +216,8 @@ void AddDerefCommand(CLI::App* app, Command* chosen) {
   deref->add_option("--slice", options->slice, "As numpy: 0:10,::2 (nothing negative)");
   deref->add_option("--range", options->range, "Bytes OFFSET:LIMIT, as they are");
   deref->add_flag("--raw", options->raw, "With -o: C-order bytes without a header");
-  deref->callback([=] {
-    *chosen = [options](Context& context) { return RunDeref(*options, context); };
-  });
+  deref->callback(
+      [=] { *chosen = [options](Context& context) { return RunDeref(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

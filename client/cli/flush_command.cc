@@ -44,9 +44,8 @@ void AddFlushCommand(CLI::App* app, Command* chosen) {
   auto folder = std::make_shared<std::string>();
   flush->add_option("--spool", *folder, "The folder, if not the user's own")
       ->envname("TIFFIN_SPOOL");
-  flush->callback([=] {
-    *chosen = [folder](Context& context) { return RunFlush(*folder, context); };
-  });
+  flush->callback(
+      [=] { *chosen = [folder](Context& context) { return RunFlush(*folder, context); }; });
 }
 
 }  // namespace tiffin::cli

@@ -1,4 +1,5 @@
-// tiffin gc: frees what nothing refers to, and, when told how much may stay, results that were not read for long.
+// tiffin gc: frees what nothing refers to, and, when told how much may stay, results that were not
+// read for long.
 #include <memory>
 #include <optional>
 
@@ -47,9 +48,8 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
     PrintFields(fields, context.out());
   }
   if (command.max_bytes && collected.kept_bytes() > *command.max_bytes) {
-    return absl::ResourceExhaustedError(
-        StrCat(BytesText(collected.kept_bytes()),
-               " stay: they are pinned, named by aliases, or in use"));
+    return absl::ResourceExhaustedError(StrCat(
+        BytesText(collected.kept_bytes()), " stay: they are pinned, named by aliases, or in use"));
   }
   return kDone;
 }
@@ -57,17 +57,15 @@ absl::StatusOr<int> RunGc(const GcCommand& command, Context& context) {
 }  // namespace
 
 void AddGcCommand(CLI::App* app, Command* chosen) {
-  CLI::App* gc = app->add_subcommand(
-      "gc", "Frees what nothing refers to; results too, with --max-bytes");
+  CLI::App* gc =
+      app->add_subcommand("gc", "Frees what nothing refers to; results too, with --max-bytes");
   auto command = std::make_shared<GcCommand>();
   gc->add_option_function<uint64_t>(
         "--max-bytes", [command](const uint64_t& bytes) { command->max_bytes = bytes; },
         "Evict results, the least recently read first, until blobs and rows take less (10GiB)")
       ->transform(CLI::AsSizeValue(false));
   gc->add_flag("--dry-run", command->dry_run, "Only count");
-  gc->callback([=] {
-    *chosen = [command](Context& context) { return RunGc(*command, context); };
-  });
+  gc->callback([=] { *chosen = [command](Context& context) { return RunGc(*command, context); }; });
 }
 
 }  // namespace tiffin::cli

@@ -44,7 +44,8 @@ void AddFilterOptions(CLI::App* command, FilterOptions* filter) {
   command->add_option("--session", filter->session, "First submitted by this session");
   command->add_option("--host", filter->host, "First submitted from this host");
   AddDurationOption(command, "--older", &filter->older, "First submitted longer ago");
-  AddDurationOption(command, "--stored-older", &filter->stored_older, "Their results stored longer ago");
+  AddDurationOption(command, "--stored-older", &filter->stored_older,
+                    "Their results stored longer ago");
 }
 
 void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
@@ -63,7 +64,8 @@ absl::StatusOr<v1::JobFilter> MakeFilter(const FilterOptions& options) {
   }
   if (options.older) SetTime(absl::Now() - *options.older, filter.mutable_created_before());
   if (options.newer) SetTime(absl::Now() - *options.newer, filter.mutable_created_after());
-  if (options.stored_older) SetTime(absl::Now() - *options.stored_older, filter.mutable_stored_before());
+  if (options.stored_older)
+    SetTime(absl::Now() - *options.stored_older, filter.mutable_stored_before());
   filter.set_nondeterministic(options.nondeterministic);
   return filter;
 }
@@ -98,14 +100,13 @@ absl::StatusOr<int> RunList(const ListCommand& command, Context& context) {
   TIFFIN_ASSIGN_OR_RETURN(*request.mutable_filter(), MakeFilter(command.filter));
   request.set_newest_first(command.newest);
   Table table = JobTable();
-  TIFFIN_RETURN_IF_ERROR(
-      ForEachJob(request, command.limit, context, [&](const v1::JobInfo& job) {
-        if (context.globals.json) {
-          PrintLine(JobObject(job), context.out());
-        } else {
-          AddJob(job, &table);
-        }
-      }));
+  TIFFIN_RETURN_IF_ERROR(ForEachJob(request, command.limit, context, [&](const v1::JobInfo& job) {
+    if (context.globals.json) {
+      PrintLine(JobObject(job), context.out());
+    } else {
+      AddJob(job, &table);
+    }
+  }));
   if (!table.empty()) table.Print(context.out());
   return kDone;
 }
@@ -114,14 +115,13 @@ absl::StatusOr<int> RunLeases(Context& context) {
   v1::ListJobsRequest request;
   request.mutable_filter()->set_leased(true);
   Table table = LeaseTable();
-  TIFFIN_RETURN_IF_ERROR(
-      ForEachJob(request, SIZE_MAX, context, [&](const v1::JobInfo& job) {
-        if (context.globals.json) {
-          PrintLine(JobObject(job), context.out());
-        } else {
-          AddLease(job, &table);
-        }
-      }));
+  TIFFIN_RETURN_IF_ERROR(ForEachJob(request, SIZE_MAX, context, [&](const v1::JobInfo& job) {
+    if (context.globals.json) {
+      PrintLine(JobObject(job), context.out());
+    } else {
+      AddLease(job, &table);
+    }
+  }));
   if (!table.empty()) table.Print(context.out());
   return kDone;
 }
@@ -240,7 +240,8 @@ absl::StatusOr<int> RunInvalidate(const InvalidateCommand& command, Context& con
   request.set_dry_run(command.dry_run);
   // Once: a second try could take back what was computed anew after a first, whose answer was lost.
   *request.mutable_caller() = context.caller();
-  TIFFIN_ASSIGN_OR_RETURN(const v1::InvalidateResponse done, context.connection()->Invalidate(request));
+  TIFFIN_ASSIGN_OR_RETURN(const v1::InvalidateResponse done,
+                          context.connection()->Invalidate(request));
   for (const std::string& key : done.keys()) {
     if (context.globals.json) {
       PrintLine({{"key", KeyText(key)}, {"dry_run", command.dry_run}}, context.out());
@@ -258,9 +259,7 @@ absl::StatusOr<int> RunInvalidate(const InvalidateCommand& command, Context& con
 template <typename Options>
 void Choose(CLI::App* command, Command* chosen, std::shared_ptr<Options> options,
             absl::StatusOr<int> (*run)(const Options&, Context&)) {
-  command->callback([=] {
-    *chosen = [=](Context& context) { return run(*options, context); };
-  });
+  command->callback([=] { *chosen = [=](Context& context) { return run(*options, context); }; });
 }
 
 void AddLeases(CLI::App* app, Command* chosen) {

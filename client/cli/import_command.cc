@@ -14,8 +14,10 @@ namespace {
 
 constexpr size_t kMaxShown = 20;  // rows that people are told of one by one
 constexpr char kFooter[] =
-    "Stores the job, result and Noodles' own key (an alias) of each row that has a result; workflows\n"
-    "are linked to the job that gave their final result. Nothing that is stored is replaced, and the\n"
+    "Stores the job, result and Noodles' own key (an alias) of each row that has a result; "
+    "workflows\n"
+    "are linked to the job that gave their final result. Nothing that is stored is replaced, and "
+    "the\n"
     "file is only read: importing again stores what is new. Let no Noodles run write to the file\n"
     "meanwhile.\n"
     "  stored       now (with --dry-run: would be)\n"
@@ -24,11 +26,13 @@ constexpr char kFooter[] =
     "  final        the result of a workflow, without a job of its own\n"
     "  unfinished   no result, or a workflow that never came to one\n"
     "  failed       null: the job failed, or returned None (see --nulls)\n"
-    "  unversioned  a function of __main__ without version, which another script may define differently\n"
+    "  unversioned  a function of __main__ without version, which another script may define "
+    "differently\n"
     "  differs      another result is stored, and stays\n"
     "  refused      by the server, or somebody computes it now\n"
     "  unreadable   the row is damaged; file, row and column are named\n"
-    "Exit codes: 0 done, 2 no such file, 3 rows that differ, were refused or cannot be read, or no\n"
+    "Exit codes: 0 done, 2 no such file, 3 rows that differ, were refused or cannot be read, or "
+    "no\n"
     "database of Noodles; 4 the server is away: what was not told is not imported, import again.";
 
 struct ImportCommand {
@@ -117,10 +121,10 @@ absl::StatusOr<int> RunImport(const ImportCommand& command, Context& context) {
     Progress progress(context.err(), context.progress(), "import",
                       static_cast<uint64_t>(std::max<int64_t>(last, 0)));
     NoodlesImport work(database.get(), &context, context.MakeClient(client_options),
-                         command.options, [&](const RowReport& row) {
-                           progress.Advance(1);
-                           printer.Add(row);
-                         });
+                       command.options, [&](const RowReport& row) {
+                         progress.Advance(1);
+                         printer.Add(row);
+                       });
     status = work.Run();
     report = work.report();
   }
@@ -131,7 +135,8 @@ absl::StatusOr<int> RunImport(const ImportCommand& command, Context& context) {
     if (IsFault(static_cast<RowOutcome>(i))) faults += report.rows[i];
   }
   if (faults == 0 && report.aliases_refused == 0) return kDone;
-  return absl::AbortedError(StrCat("import: ", faults, " rows differ, were refused or cannot be read; ",
+  return absl::AbortedError(StrCat("import: ", faults,
+                                   " rows differ, were refused or cannot be read; ",
                                    report.aliases_refused, " aliases point elsewhere"));
 }
 
@@ -142,15 +147,15 @@ void AddImportCommand(CLI::App* app, Command* chosen) {
       app->add_subcommand("import", "Stores the finished jobs of a Noodles 0.3 job database");
   auto options = std::make_shared<ImportCommand>();
   command->add_option("FILE", options->file, "The SQLite database that Noodles wrote")->required();
-  command->add_flag("--dry-run", options->options.dry_run, "Compares with the server, stores nothing");
+  command->add_flag("--dry-run", options->options.dry_run,
+                    "Compares with the server, stores nothing");
   command->add_flag("--nulls", options->options.nulls,
-                   "null is a result: Noodles writes it for jobs that failed, too");
+                    "null is a result: Noodles writes it for jobs that failed, too");
   command->add_flag("--any-prov", options->options.any_prov,
-                   "Also rows whose own key cannot be had from their contents; they get no alias");
+                    "Also rows whose own key cannot be had from their contents; they get no alias");
   command->footer(kFooter);
-  command->callback([=] {
-    *chosen = [options](Context& context) { return RunImport(*options, context); };
-  });
+  command->callback(
+      [=] { *chosen = [options](Context& context) { return RunImport(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

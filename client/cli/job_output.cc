@@ -138,7 +138,8 @@ void PrintJob(const v1::JobInfo& job, std::ostream& out) {
                                             : "too large to be shown here: tiffin get");
     const bool failed = job.result().kind() == v1::RESULT_KIND_ERROR;
     if (failed) add("a retry", job.result().retryable() ? "can help" : "cannot help");
-    if (job.result().exit_status() != 0) add("exit status", std::to_string(job.result().exit_status()));
+    if (job.result().exit_status() != 0)
+      add("exit status", std::to_string(job.result().exit_status()));
     if (!job.result().log().empty()) add("log", Short(Value(job.result().log()), 500));
   }
   if (job.hits() > 0) {
@@ -184,10 +185,9 @@ Table LeaseTable() {
 }
 
 void AddLease(const v1::JobInfo& job, Table* table) {
-  table->Add({KeyText(job.key()), job.function(),
-              Who(job.holder().user(), job.holder().host(), ""), job.holder().session(),
-              TimeText(TimeOf(job.holder().since())), std::to_string(job.holder().epoch()),
-              WaitersText(job)});
+  table->Add({KeyText(job.key()), job.function(), Who(job.holder().user(), job.holder().host(), ""),
+              job.holder().session(), TimeText(TimeOf(job.holder().since())),
+              std::to_string(job.holder().epoch()), WaitersText(job)});
 }
 
 }  // namespace tiffin::cli

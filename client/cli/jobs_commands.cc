@@ -51,9 +51,8 @@ Object LeaseObject(const Lease& lease) {
 }
 
 Object HolderObject(const Holder& holder) {
-  return {{"session", holder.session},       {"name", holder.name},  {"user", holder.user},
-          {"host", holder.host},             {"epoch", holder.epoch},
-          {"since", TimeText(holder.since)}};
+  return {{"session", holder.session}, {"name", holder.name},   {"user", holder.user},
+          {"host", holder.host},       {"epoch", holder.epoch}, {"since", TimeText(holder.since)}};
 }
 
 Object SubmittedObject(size_t index, const Submitted& answer) {
@@ -146,8 +145,9 @@ absl::Status BringResult(Client& client, Bulk bulk, Submitted* answer) {
   } else if (answer->outcome == Submitted::Outcome::kFailed) {
     // Somebody may try again meanwhile.
     TIFFIN_ASSIGN_OR_RETURN(
-        Awaited awaited,
-        client.Await(answer->key, {.bulk = bulk, .after_epoch = 1, .deadline = absl::Now() + absl::Seconds(10)}));
+        Awaited awaited, client.Await(answer->key, {.bulk = bulk,
+                                                    .after_epoch = 1,
+                                                    .deadline = absl::Now() + absl::Seconds(10)}));
     if (awaited.event == Awaited::Event::kResult) answer->outcome = Submitted::Outcome::kRetrieved;
     answer->result = std::move(awaited.result);
   }
@@ -166,12 +166,12 @@ absl::StatusOr<int> RunSubmit(const SubmitCommand& options, Context& context) {
   SubmitPrinter printer(&context, options.compute, jobs.size() == 1);
   for (size_t start = 0; start < jobs.size(); start += kBatch) {
     const auto batch = std::span(jobs).subspan(start, std::min(kBatch, jobs.size() - start));
-    TIFFIN_ASSIGN_OR_RETURN(
-        std::vector<absl::StatusOr<Submitted>> answers,
-        client.SubmitBatch(batch, submit_options));
+    TIFFIN_ASSIGN_OR_RETURN(std::vector<absl::StatusOr<Submitted>> answers,
+                            client.SubmitBatch(batch, submit_options));
     for (absl::StatusOr<Submitted>& answer : answers) {
       if (answer.ok()) {
-        if (const absl::Status status = BringResult(client, options.bulk, &*answer); !status.ok()) answer = status;
+        if (const absl::Status status = BringResult(client, options.bulk, &*answer); !status.ok())
+          answer = status;
       }
       printer.Add(answer);
     }
@@ -284,8 +284,8 @@ absl::StatusOr<int> RunGet(const GetCommand& command, Context& context) {
     TIFFIN_ASSIGN_OR_RETURN(const Digest key, ParseKey(command.key));
     TIFFIN_ASSIGN_OR_RETURN(result, client.Get(key, command.bulk));
   } else {
-    TIFFIN_ASSIGN_OR_RETURN(
-        result, client.GetByAlias(command.alias[0], command.alias[1], command.bulk));
+    TIFFIN_ASSIGN_OR_RETURN(result,
+                            client.GetByAlias(command.alias[0], command.alias[1], command.bulk));
   }
   const Value shown = context.globals.json ? Value(ResultObject(result)) : result.value;
   TIFFIN_RETURN_IF_ERROR(WriteText(command.output, PrintJson(shown) + "\n", context.out()));
@@ -370,9 +370,8 @@ void AddSubmit(CLI::App* app, Command* chosen) {
   AddDurationOption(submit, "--answer-failures", &options->answer_failures,
                     "Answer FAILED for a job that failed less than this ago");
   AddBulkOption(submit, &options->bulk);
-  submit->callback([=] {
-    *chosen = [options](Context& context) { return RunSubmit(*options, context); };
-  });
+  submit->callback(
+      [=] { *chosen = [options](Context& context) { return RunSubmit(*options, context); }; });
 }
 
 void AddStore(CLI::App* app, Command* chosen) {
@@ -388,9 +387,8 @@ void AddStore(CLI::App* app, Command* chosen) {
   AddDurationOption(store, "--compute-time", &options->compute_time, "What computing it took");
   store->add_option("--exit-status", options->exit_status, "Of the program that computed it");
   store->add_option("--log", options->log, "A file with what the computation printed");
-  store->callback([=] {
-    *chosen = [options](Context& context) { return RunStore(*options, context); };
-  });
+  store->callback(
+      [=] { *chosen = [options](Context& context) { return RunStore(*options, context); }; });
 }
 
 void AddGet(CLI::App* app, Command* chosen) {
@@ -402,9 +400,8 @@ void AddGet(CLI::App* app, Command* chosen) {
       ->type_name("PROFILE NAME");
   AddBulkOption(get, &options->bulk);
   get->add_option("-o,--output", options->output, "Write to this file");
-  get->callback([=] {
-    *chosen = [options](Context& context) { return RunGet(*options, context); };
-  });
+  get->callback(
+      [=] { *chosen = [options](Context& context) { return RunGet(*options, context); }; });
 }
 
 void AddAwait(CLI::App* app, Command* chosen) {
@@ -417,9 +414,8 @@ void AddAwait(CLI::App* app, Command* chosen) {
   AddDurationOption(await, "--term", &options->term, "How long a lease lasts, 5s to 1h");
   AddDurationOption(await, "--timeout", &options->timeout, "Give up after this time: exit code 1");
   AddBulkOption(await, &options->bulk);
-  await->callback([=] {
-    *chosen = [options](Context& context) { return RunAwait(*options, context); };
-  });
+  await->callback(
+      [=] { *chosen = [options](Context& context) { return RunAwait(*options, context); }; });
 }
 
 }  // namespace

@@ -50,9 +50,8 @@ void AddKeyCommand(CLI::App* app, Command* chosen) {
       ->check(CLI::IsMember({"json", "ujson"}));
   key->add_flag("--allow-unversioned-main", options->allow_unversioned_main,
                 "Also for functions of __main__ without version and salt");
-  key->callback([=] {
-    *chosen = [options](Context& context) { return RunKey(*options, context); };
-  });
+  key->callback(
+      [=] { *chosen = [options](Context& context) { return RunKey(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

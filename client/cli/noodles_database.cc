@@ -25,7 +25,7 @@ namespace tiffin::cli {
 namespace {
 
 constexpr int kBusyTimeoutMs = 5000;
-constexpr int kMaxTextBytes = 16 << 20;  // no server takes a longer one
+constexpr int kMaxTextBytes = 16 << 20;      // no server takes a longer one
 constexpr int64_t kStepsOfStatement = 1000;  // in thousands: a row takes some ten
 constexpr char kNotNoodles[] = "is no job database of Noodles 0.3";
 
@@ -33,7 +33,8 @@ enum Column { kStatus, kProv, kVersion, kFunction, kArguments, kResult, kLink };
 constexpr std::array<const char*, 7> kColumns = {"status",    "prov",   "version", "function",
                                                  "arguments", "result", "link"};
 constexpr char kSelectRow[] =
-    "SELECT status, prov, version, function, arguments, result, link FROM jobs NOT INDEXED WHERE id = ?";
+    "SELECT status, prov, version, function, arguments, result, link FROM jobs NOT INDEXED WHERE "
+    "id = ?";
 
 // As Noodles numbers them.
 enum NoodlesStatus { kInactive, kWaiting, kStored, kWorkflow, kDuplicate, kLinkee };
@@ -53,10 +54,12 @@ absl::Status StatusOf(const SQLite::Exception& error) {
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
       return absl::FailedPreconditionError(
-          "is as a run that was cut short left it, or unreadable: a journal beside it must be rolled back, "
+          "is as a run that was cut short left it, or unreadable: a journal beside it must be "
+          "rolled back, "
           "which any program does that opens it (or a copy of both) for writing");
     case SQLITE_TOOBIG:
-      return absl::ResourceExhaustedError(StrCat("is too large; ", kMaxTextBytes, " bytes are the limit"));
+      return absl::ResourceExhaustedError(
+          StrCat("is too large; ", kMaxTextBytes, " bytes are the limit"));
     case SQLITE_INTERRUPT:
       return absl::ResourceExhaustedError("takes too many steps to read");
     case SQLITE_IOERR:
@@ -106,8 +109,8 @@ absl::StatusOr<Value> JsonOf(const Cell& cell) {
   return ParseJson(*text);
 }
 
-// What may have stood in `hints.version`: the column is of type TEXT, so that SQLite made text of a number or
-// a truth value.
+// What may have stood in `hints.version`: the column is of type TEXT, so that SQLite made text of a
+// number or a truth value.
 absl::StatusOr<std::vector<std::optional<Value>>> VersionsOf(const Cell& cell) {
   if (std::holds_alternative<std::monostate>(cell)) {
     return std::vector<std::optional<Value>>{std::nullopt, Value()};
@@ -245,8 +248,9 @@ absl::StatusOr<std::unique_ptr<NoodlesDatabase>> NoodlesDatabase::Open(const std
   if (std::ifstream(file, std::ios::binary).read(header.data(), header.size()) &&
       header[kReadVersion] == 2) {
     return absl::FailedPreconditionError(
-        StrCat(file, ": is in WAL mode, which Noodles does not set; import a copy after "
-                     "`PRAGMA journal_mode = DELETE`"));
+        StrCat(file,
+               ": is in WAL mode, which Noodles does not set; import a copy after "
+               "`PRAGMA journal_mode = DELETE`"));
   }
   absl::StatusOr<SQLite::Database> database = Caught([&]() -> absl::StatusOr<SQLite::Database> {
     std::error_code ignored;  // then the path stays as it is
@@ -325,7 +329,8 @@ absl::Status NoodlesDatabase::CheckTables() {
     const std::string name = columns.getColumn("name").getString();
     if (stored && key == (name == "id")) found.insert(name);
   }
-  for (const char* name : {"id", "status", "prov", "version", "function", "arguments", "result", "link"}) {
+  for (const char* name :
+       {"id", "status", "prov", "version", "function", "arguments", "result", "link"}) {
     if (found.contains(name)) continue;
     return absl::InvalidArgumentError(
         StrCat(kNotNoodles, ": its table jobs has no column ", name,
@@ -341,8 +346,8 @@ absl::StatusOr<std::optional<int64_t>> NoodlesDatabase::NextId(std::optional<int
   const int64_t from = after.has_value() ? *after + 1 : Limits::min();
   Id next = Caught([&]() -> Id {
     Refill();
-    SQLite::Statement query(
-        database_, "SELECT id FROM jobs NOT INDEXED WHERE id >= ? ORDER BY id LIMIT 1");
+    SQLite::Statement query(database_,
+                            "SELECT id FROM jobs NOT INDEXED WHERE id >= ? ORDER BY id LIMIT 1");
     query.bind(1, from);
     if (!query.executeStep()) return std::nullopt;
     const Cell id = CellOf(query.getColumn(0));
@@ -353,8 +358,9 @@ absl::StatusOr<std::optional<int64_t>> NoodlesDatabase::NextId(std::optional<int
     return absl::DataLossError("is damaged: its rows are out of order");
   });
   if (next.ok()) return next;
-  return Annotate(next.status(), after.has_value() ? StrCat(RowName(*after), " and all rows behind it")
-                                                   : StrCat(name_, ": its rows"));
+  return Annotate(next.status(), after.has_value()
+                                     ? StrCat(RowName(*after), " and all rows behind it")
+                                     : StrCat(name_, ": its rows"));
 }
 
 absl::StatusOr<int64_t> NoodlesDatabase::LastId() {

@@ -43,14 +43,14 @@ struct NoodlesRow {
   size_t bytes = 0;  // of the row's texts
 };
 
-// Nothing in the file is trusted: it is never written to, no view, trigger, generated column or function of
-// its schema is run, and lengths and steps are limited, so that each call ends soon. It holds no lock
-// between calls. Not thread-safe.
+// Nothing in the file is trusted: it is never written to, no view, trigger, generated column or
+// function of its schema is run, and lengths and steps are limited, so that each call ends soon. It
+// holds no lock between calls. Not thread-safe.
 class NoodlesDatabase {
  public:
-  // Opens a file for reading. INVALID_ARGUMENT: no SQLite database, or not one of Noodles 0.3 (it says what is
-  // missing). FAILED_PRECONDITION: in use, or left by a run that was cut short, or in WAL mode.
-  // DATA_LOSS: damaged.
+  // Opens a file for reading. INVALID_ARGUMENT: no SQLite database, or not one of Noodles 0.3 (it
+  // says what is missing). FAILED_PRECONDITION: in use, or left by a run that was cut short, or in
+  // WAL mode. DATA_LOSS: damaged.
   static absl::StatusOr<std::unique_ptr<NoodlesDatabase>> Open(const std::string& file);
   // The same for an open database; errors call it `name`.
   static absl::StatusOr<std::unique_ptr<NoodlesDatabase>> Make(SQLite::Database database,
@@ -59,12 +59,13 @@ class NoodlesDatabase {
   NoodlesDatabase(const NoodlesDatabase&) = delete;
   NoodlesDatabase& operator=(const NoodlesDatabase&) = delete;
 
-  // The id of the first row, or of the next one; nullopt: there is none. An error: the rows behind `after`
-  // are out of reach.
+  // The id of the first row, or of the next one; nullopt: there is none. An error: the rows behind
+  // `after` are out of reach.
   absl::StatusOr<std::optional<int64_t>> NextId(std::optional<int64_t> after);
   // The greatest id; 0: no rows.
   absl::StatusOr<int64_t> LastId();
-  // NOT_FOUND: no such row. Else an error names file, row and column: `jobs.db: row 7, column result: …`.
+  // NOT_FOUND: no such row. Else an error names file, row and column: `jobs.db: row 7, column
+  // result: …`.
   absl::StatusOr<NoodlesRow> Read(int64_t id);
   // `jobs.db: row 7`, as errors begin.
   std::string RowName(int64_t id) const;

@@ -11,8 +11,8 @@ namespace tiffin::cli {
 namespace {
 
 constexpr size_t kBatchBytes = 8 << 20;
-constexpr size_t kThreads = 8;     // calls under way at once: the server commits them together
-constexpr int kMaxHops = 100;      // from a workflow to its final job; Noodles makes one
+constexpr size_t kThreads = 8;  // calls under way at once: the server commits them together
+constexpr int kMaxHops = 100;   // from a workflow to its final job; Noodles makes one
 
 bool IsLost(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
@@ -110,8 +110,8 @@ absl::Status NoodlesImport::LoadAliases() {
   return absl::OkStatus();
 }
 
-// Values first, since links point to them; copies last, so that a workflow whose result was retrieved later
-// is stored as the workflow it is.
+// Values first, since links point to them; copies last, so that a workflow whose result was
+// retrieved later is stored as the workflow it is.
 absl::Status NoodlesImport::ReadAll() {
   std::vector<int64_t> workflows, copies;
   std::optional<int64_t> at;
@@ -159,9 +159,10 @@ bool NoodlesImport::Skip(const NoodlesRow& row) {
   }
   if (!row.profile.has_value() && !options_.any_prov) {
     Tell(row, RowOutcome::kUnreadable,
-         StrCat(database_.RowName(row.id),
-                ", column prov: is not the MD5 of function, arguments and version, as json or ujson 5 "
-                "prints them: the row is damaged, or another printer's (see --any-prov)"));
+         StrCat(
+             database_.RowName(row.id),
+             ", column prov: is not the MD5 of function, arguments and version, as json or ujson 5 "
+             "prints them: the row is damaged, or another printer's (see --any-prov)"));
     return true;
   }
   return false;
@@ -219,7 +220,8 @@ absl::Status NoodlesImport::TakeWorkflow(NoodlesRow row) {
   }
   if (final->result.is_null() && !options_.nulls) {
     Tell(row, RowOutcome::kFailed,
-         StrCat("the result of its workflow, row ", final->id, ", is null: it failed, or returned None"));
+         StrCat("the result of its workflow, row ", final->id,
+                ", is null: it failed, or returned None"));
     return absl::OkStatus();
   }
   if (Skip(row)) return absl::OkStatus();
@@ -287,7 +289,8 @@ absl::Status NoodlesImport::FlushItems(std::vector<Item>* items) {
     TIFFIN_RETURN_IF_ERROR(Submit(items, true));
     const absl::Status stored =
         ForEach<Item>(those(open), [&](Item* item) { return StoreItem(item); });
-    // Also when it ends here, so that the next import need not wait for them; if the server is lost they lapse.
+    // Also when it ends here, so that the next import need not wait for them; if the server is lost
+    // they lapse.
     for (Item* item : those([](const Item& item) { return item.lease.has_value(); })) {
       const absl::Status released = client_.Release(*item->lease);
       if (!stored.ok() && IsLost(released)) break;
@@ -370,9 +373,9 @@ absl::Status NoodlesImport::Submit(std::vector<Item>* items, bool workflows) {
       item.reason = "somebody stored it meanwhile: import again";
     } else if (answer.outcome == Submitted::Outcome::kAttached) {
       item.outcome = RowOutcome::kRefused;
-      item.reason = answer.holder.has_value()
-                        ? StrCat(answer.holder->name, " on ", answer.holder->host, " computes it now")
-                        : "somebody computes it now";
+      item.reason = answer.holder.has_value() ? StrCat(answer.holder->name, " on ",
+                                                       answer.holder->host, " computes it now")
+                                              : "somebody computes it now";
     }
   }
   return lost;
@@ -388,7 +391,8 @@ absl::Status NoodlesImport::StoreItem(Item* item) {
 }
 
 absl::Status NoodlesImport::StoreWorkflow(Item* item) {
-  if (!item->lease.has_value()) return Refuse(absl::InternalError("the server gave no lease"), item);
+  if (!item->lease.has_value())
+    return Refuse(absl::InternalError("the server gave no lease"), item);
   if (!item->unfolding) {
     const absl::StatusOr<Stored> stored =
         client_.Store(item->row.key, item->lease, item->row.result);
@@ -429,7 +433,8 @@ void NoodlesImport::Compare(const Digest& stored, Item* item) {
 }
 
 void NoodlesImport::Tell(const NoodlesRow& row, RowOutcome outcome, std::string reason) {
-  RowReport report{.row = row.id, .outcome = outcome, .key = std::nullopt, .reason = std::move(reason)};
+  RowReport report{
+      .row = row.id, .outcome = outcome, .key = std::nullopt, .reason = std::move(reason)};
   const bool has_job =
       row.kind == NoodlesRow::Kind::kResult || row.kind == NoodlesRow::Kind::kWorkflow;
   if (has_job && !row.unversioned_main) report.key = row.key;

@@ -47,26 +47,27 @@ struct RowReport {
 
 struct ImportReport {
   std::array<uint64_t, kRowOutcomes> rows{};
-  uint64_t links = 0;             // of what was stored: workflows linked to their final jobs
-  uint64_t aliases = 0;           // set now (dry run: would be)
-  uint64_t aliases_known = 0;     // pointed to the job already
-  uint64_t aliases_refused = 0;   // point to another job, which stays so
+  uint64_t links = 0;            // of what was stored: workflows linked to their final jobs
+  uint64_t aliases = 0;          // set now (dry run: would be)
+  uint64_t aliases_known = 0;    // pointed to the job already
+  uint64_t aliases_refused = 0;  // point to another job, which stays so
 
   uint64_t of(RowOutcome outcome) const { return rows[static_cast<size_t>(outcome)]; }
 };
 
-// A batch of workflows is stored and linked in seconds; leases of an import that was killed lapse soon.
+// A batch of workflows is stored and linked in seconds; leases of an import that was killed lapse
+// soon.
 inline constexpr absl::Duration kImportLeaseTerm = absl::Minutes(2);
 
 struct ImportOptions {
   bool dry_run = false;
-  bool nulls = false;      // null is a result
-  bool any_prov = false;   // also rows whose `prov` is not their key; these get no alias
+  bool nulls = false;     // null is a result
+  bool any_prov = false;  // also rows whose `prov` is not their key; these get no alias
   size_t batch_rows = 1000;
 };
 
-// One import. Values are stored without a lease; a workflow under one, then linked to the job that has its
-// result. Nothing stored is replaced, so that importing again goes on where it stopped.
+// One import. Values are stored without a lease; a workflow under one, then linked to the job that
+// has its result. Nothing stored is replaced, so that importing again goes on where it stopped.
 class NoodlesImport {
  public:
   using OnRow = std::function<void(const RowReport&)>;
@@ -115,7 +116,7 @@ class NoodlesImport {
   const OnRow on_row_;
   ImportReport report_;
   std::map<std::pair<std::string, std::string>, Digest> aliases_;  // (profile, name) → job
-  std::map<Digest, Digest> imported_;  // job → its final result
+  std::map<Digest, Digest> imported_;                              // job → its final result
   // Of one batch.
   std::vector<Item> items_;
   std::set<Digest> keys_;

@@ -69,8 +69,8 @@ absl::StatusOr<NpyFile> NpyFile::Open(const std::string& path) {
   const absl::StatusOr<uint64_t> size = ArrayBytes(header->dtype, header->shape);
   if (!size.ok()) return Annotate(size.status(), path);
   if (*size != file.bytes_.size()) {
-    return absl::InvalidArgumentError(StrCat(path, ": the header announces ", *size,
-                                             " bytes, but ", file.bytes_.size(), " follow"));
+    return absl::InvalidArgumentError(StrCat(path, ": the header announces ", *size, " bytes, but ",
+                                             file.bytes_.size(), " follow"));
   }
   return file;
 }

@@ -16,7 +16,8 @@
 
 namespace tiffin::cli {
 
-// Rows under a header, each column as wide as its widest cell; columns of numbers are right-aligned.
+// Rows under a header, each column as wide as its widest cell; columns of numbers are
+// right-aligned.
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}

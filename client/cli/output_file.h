@@ -11,8 +11,8 @@
 
 namespace tiffin::cli {
 
-// `-` is `out`, to which bytes go at once. Any other path is written beside its place and moved there
-// by Commit; destruction without it leaves what was there before.
+// `-` is `out`, to which bytes go at once. Any other path is written beside its place and moved
+// there by Commit; destruction without it leaves what was there before.
 class OutputFile {
  public:
   OutputFile(std::string path, std::ostream& out);

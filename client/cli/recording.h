@@ -1,5 +1,5 @@
-// A recorded Noodles run (tests/data/README.md): what it asked, what it stored, what it was answered;
-// and from that what a server must answer. No server here.
+// A recorded Noodles run (tests/data/README.md): what it asked, what it stored, what it was
+// answered; and from that what a server must answer. No server here.
 #ifndef TIFFIN_CLIENT_CLI_RECORDING_H_
 #define TIFFIN_CLIENT_CLI_RECORDING_H_
 
@@ -30,9 +30,9 @@ struct ReplayStep {
   int64_t seq = 0;
   // Rows of Noodles' table: each submission has its own, also one that is attached.
   int64_t row = 0;
-  int64_t target = 0;  // kLink
-  Value record;        // the job (kSubmit) or the result
-  std::string prov;    // kSubmit
+  int64_t target = 0;                // kLink
+  Value record;                      // the job (kSubmit) or the result
+  std::string prov;                  // kSubmit
   Answer answer = Answer::kGranted;  // kSubmit
 };
 

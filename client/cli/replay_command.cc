@@ -32,8 +32,8 @@ Object ReportObject(int pass, const PassReport& report) {
   }
   List again;
   for (const GrantedAgain& g : report.granted_again) {
-    again.emplace_back(Object{
-        {"workflow", g.workflow}, {"seq", g.seq}, {"key", g.key}, {"reason", g.reason}});
+    again.emplace_back(
+        Object{{"workflow", g.workflow}, {"seq", g.seq}, {"key", g.key}, {"reason", g.reason}});
   }
   return {{"pass", pass},
           {"submissions", report.submissions},
@@ -93,8 +93,9 @@ class Replay {
       client_options.name_space = StrCat(command_.prefix, "/", workflow.name);
       // A pass takes seconds: no lease lapses, however slow the machine.
       client_options.lease_term = absl::Minutes(10);
-      TIFFIN_RETURN_IF_ERROR(ReplayWorkflow(workflow, options, context_.MakeClient(client_options),
-                                            [&] { progress.Advance(1); }, &report));
+      TIFFIN_RETURN_IF_ERROR(ReplayWorkflow(
+          workflow, options, context_.MakeClient(client_options), [&] { progress.Advance(1); },
+          &report));
     }
     report.time = absl::Now() - started;
     return report;
@@ -163,9 +164,8 @@ void AddReplayCommand(CLI::App* app, Command* chosen) {
   replay->add_flag("--second", options->second, "An earlier replay has stored the results already");
   replay->add_flag("--aliases", options->aliases,
                    "Also stores Noodles' own keys, as names of the profile noodles/json");
-  replay->callback([=] {
-    *chosen = [options](Context& context) { return RunReplay(*options, context); };
-  });
+  replay->callback(
+      [=] { *chosen = [options](Context& context) { return RunReplay(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

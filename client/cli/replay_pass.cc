@@ -139,8 +139,7 @@ class Replayer {
   }
 
   absl::Status StoreError(const ReplayStep& step, LeaseEntry lease) {
-    TIFFIN_RETURN_IF_ERROR(
-        client_.StoreFailure(lease->first, lease->second, step.record).status());
+    TIFFIN_RETURN_IF_ERROR(client_.StoreFailure(lease->first, lease->second, step.record).status());
     leases_.erase(lease);
     return absl::OkStatus();
   }
@@ -205,8 +204,8 @@ class Replayer {
 
   void Differs(int64_t seq, std::string_view what, std::string_view expected,
                std::string_view got) {
-    report_.differences.push_back({workflow_.name, seq, std::string(what), std::string(expected),
-                                   std::string(got)});
+    report_.differences.push_back(
+        {workflow_.name, seq, std::string(what), std::string(expected), std::string(got)});
   }
 
   const RecordedWorkflow& workflow_;
@@ -216,10 +215,10 @@ class Replayer {
   std::vector<Expectation> expected_;
   size_t submitted_ = 0;
   PassReport& report_;
-  std::map<int64_t, Digest> keys_;        // row → job
-  std::map<Digest, std::string> provs_;   // job → Noodles' key
-  std::map<Digest, Lease> leases_;        // held now
-  std::set<Digest> unfolding_;            // granted with the workflow of an earlier pass
+  std::map<int64_t, Digest> keys_;       // row → job
+  std::map<Digest, std::string> provs_;  // job → Noodles' key
+  std::map<Digest, Lease> leases_;       // held now
+  std::set<Digest> unfolding_;           // granted with the workflow of an earlier pass
 };
 
 }  // namespace

@@ -41,8 +41,8 @@ struct PassReport {
 };
 
 struct PassOptions {
-  bool rerun = false;    // over what an earlier pass stored
-  bool aliases = false;  // also stores Noodles' keys as names of the profile noodles/json
+  bool rerun = false;          // over what an earlier pass stored
+  bool aliases = false;        // also stores Noodles' keys as names of the profile noodles/json
   size_t inline_limit = 4096;  // of the server
 };
 
@@ -55,7 +55,8 @@ absl::Status ReplayWorkflow(const RecordedWorkflow& workflow, const PassOptions&
 
 // How a record must come back: with its bulk as refs, as TakeBulk has it.
 absl::StatusOr<Value> WithRefs(const Value& sent, size_t inline_limit);
-// True if `got` equals `sent`, the inline arrays of both brought to C order as numpy.save writes it.
+// True if `got` equals `sent`, the inline arrays of both brought to C order as numpy.save writes
+// it.
 bool EqualInline(const Value& sent, const Value& got);
 
 }  // namespace tiffin::cli

@@ -40,7 +40,10 @@ constexpr absl::Duration kRenewTimeout = absl::Seconds(2), kRenewAgain = absl::S
 class Renewer {
  public:
   Renewer(Client client, Lease lease, SignalRelay* relay)
-      : client_(std::move(client)), lease_(std::move(lease)), relay_(relay), thread_([this] { Loop(); }) {}
+      : client_(std::move(client)),
+        lease_(std::move(lease)),
+        relay_(relay),
+        thread_([this] { Loop(); }) {}
   ~Renewer() {
     {
       const std::lock_guard lock(mutex_);
@@ -178,13 +181,14 @@ class Runner {
     return absl::IsUnavailable(error) || (computed_ && Spool::MayStillCome(error));
   }
 
-  // The server is away, `why`: what was computed already, or the command now, without a lease. The result
-  // waits in the spool.
+  // The server is away, `why`: what was computed already, or the command now, without a lease. The
+  // result waits in the spool.
   absl::StatusOr<int> RunAlone(const Value& job, const absl::Status& why) {
     if (!computed_) {
       relay_.Hold();
       const absl::Time started = absl::Now();
-      TIFFIN_ASSIGN_OR_RETURN(ChildOutcome outcome, RunChild(context_.rest, MakeChildOptions(), &relay_));
+      TIFFIN_ASSIGN_OR_RETURN(ChildOutcome outcome,
+                              RunChild(context_.rest, MakeChildOptions(), &relay_));
       compute_time_ = absl::Now() - started;
       if (relay_.signal_number() != 0) return 128 + relay_.signal_number();
       if (outcome.exit_status != 0) return FailedWith(outcome.exit_status);
@@ -207,8 +211,8 @@ class Runner {
     request.mutable_job()->set_json(PrintJson(job));
     const absl::Duration time = compute_time_;
     request.mutable_compute_time()->set_seconds(absl::ToInt64Seconds(time));
-    request.mutable_compute_time()->set_nanos(
-        static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::Seconds(absl::ToInt64Seconds(time)))));
+    request.mutable_compute_time()->set_nanos(static_cast<int32_t>(
+        absl::ToInt64Nanoseconds(time - absl::Seconds(absl::ToInt64Seconds(time)))));
     request.set_log(CutUtf8(ToValidUtf8(computed_->log), kMaxLog));
     Spool spool(Spool::DefaultFolder());
     const absl::Status spooled = spool.Add(request);
@@ -232,7 +236,8 @@ class Runner {
           "the job unfolds into a workflow that is stored; run does not go on with it");
     }
     const absl::Time started = absl::Now();
-    Renewer renewer(client_, lease, &relay_);  // until the result is stored: an upload takes its time, too
+    // until the result is stored: an upload takes its time, too
+    Renewer renewer(client_, lease, &relay_);
     ChildOptions child_options = MakeChildOptions();
     child_options.on_output = [&] { renewer.NoteOutput(); };
     absl::StatusOr<ChildOutcome> outcome = RunChild(context_.rest, child_options, &relay_);
@@ -311,8 +316,8 @@ class Runner {
 
   absl::StatusOr<int> Report(std::string_view outcome, const StoredResult& result) {
     if (result.kind == StoredResult::Kind::kError) {
-      return absl::AbortedError(StrCat("the job failed on ", result.host, ": ",
-                                       Short(result.value, 500)));
+      return absl::AbortedError(
+          StrCat("the job failed on ", result.host, ": ", Short(result.value, 500)));
     }
     if (context_.globals.json) {
       PrintLine({{"key", key_.ToText()}, {"outcome", outcome}, {"value", result.value}},
@@ -343,7 +348,8 @@ absl::StatusOr<int> RunRun(const RunOptions& options, Context& context) {
   if (options.term.has_value()) client_options.lease_term = *options.term;
   Runner runner(options, &context, context.MakeClient(client_options, absl::Seconds(60)), &relay);
   absl::StatusOr<int> code = runner.Run(job);
-  if (options.compute_alone && runner.MayGoOnAlone(code.status())) return runner.RunAlone(job, code.status());
+  if (options.compute_alone && runner.MayGoOnAlone(code.status()))
+    return runner.RunAlone(job, code.status());
   Spool spool(Spool::DefaultFolder());
   // It is there, so that what was spooled can go; `tiffin flush` tells more of it.
   if (code.ok() && !spool.empty()) spool.Deliver(*context.connection()).IgnoreError();
@@ -357,21 +363,20 @@ void AddRunCommand(CLI::App* app, Command* chosen) {
       "run", "Prints a job's result; computes it by the command after -- if nobody has");
   auto options = std::make_shared<RunOptions>();
   run->add_option("JOB", options->job, "The job's record: a file, -, or JSON")->required();
-  run->add_option("--output", options->output,
-                  "Store what the command writes to this file (.npy: an array), not what it prints");
+  run->add_option(
+      "--output", options->output,
+      "Store what the command writes to this file (.npy: an array), not what it prints");
   AddDurationOption(run, "--term", &options->term, "How long the lease lasts without us, 5s to 1h");
   AddDurationOption(run, "--answer-failures", &options->answer_failures,
                     "Do not compute what failed less than this ago: tell the failure");
   AddBulkOption(run, &options->bulk);
   run->add_option_function<std::string>(
-         "--on-unavailable", [options](const std::string& text) {
-           options->compute_alone = text == "compute";
-         },
+         "--on-unavailable",
+         [options](const std::string& text) { options->compute_alone = text == "compute"; },
          "While the server is away: compute (default), the result waits in $TIFFIN_SPOOL; or fail")
       ->check(CLI::IsMember({"compute", "fail"}));
-  run->callback([=] {
-    *chosen = [options](Context& context) { return RunRun(*options, context); };
-  });
+  run->callback(
+      [=] { *chosen = [options](Context& context) { return RunRun(*options, context); }; });
 }
 
 }  // namespace tiffin::cli

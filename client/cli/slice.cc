@@ -94,15 +94,15 @@ absl::StatusOr<Selection> Select(const std::vector<SliceItem>& items, const Shap
     const SliceItem& item = full[i];
     const bool index = item.kind == SliceItem::Kind::kIndex;
     if (index && item.start >= shape[i]) {
-      return absl::InvalidArgumentError(StrCat("slice: index ", item.start,
-                                               " is beyond dimension ", i, " of size ", shape[i]));
+      return absl::InvalidArgumentError(
+          StrCat("slice: index ", item.start, " is beyond dimension ", i, " of size ", shape[i]));
     }
     const uint64_t count = index ? 1 : CountOf(item, shape[i]);
     // What is not needed to find the elements may be beyond what the wire takes.
     const uint64_t start = count > 0 ? item.start : 0;
     const uint64_t step = count > 1 ? item.step : 1;
-    selection.dimensions.push_back({static_cast<int64_t>(start), static_cast<int64_t>(count),
-                                    static_cast<int64_t>(step)});
+    selection.dimensions.push_back(
+        {static_cast<int64_t>(start), static_cast<int64_t>(count), static_cast<int64_t>(step)});
     if (!index) selection.shape.push_back(count);
   }
   return selection;

@@ -30,11 +30,11 @@ absl::StatusOr<std::vector<SliceItem>> ParseSlice(std::string_view text);
 // A slice of one array.
 struct Selection {
   std::vector<SlabDimension> dimensions;  // one for each of the array
-  Shape shape;  // of what is selected: an index takes its dimension away
+  Shape shape;                            // of what is selected: an index takes its dimension away
 };
 
-// By numpy's rules: stops beyond the end are cut, missing dimensions are taken whole. INVALID_ARGUMENT:
-// more items than dimensions, or an index beyond the end.
+// By numpy's rules: stops beyond the end are cut, missing dimensions are taken whole.
+// INVALID_ARGUMENT: more items than dimensions, or an index beyond the end.
 absl::StatusOr<Selection> Select(const std::vector<SliceItem>& items, const Shape& shape);
 
 }  // namespace tiffin::cli

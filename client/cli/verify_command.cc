@@ -19,19 +19,22 @@ namespace {
 
 struct VerifyCommand {
   bool keys = false;
-  double rate = 0;  // MiB/s
+  double rate = 0;                     // MiB/s
   std::optional<std::string> rebuild;  // the data folder
 };
 
-// Becomes the server's program, which rebuilds without serving: that of the same install, else the one in PATH.
+// Becomes the server's program, which rebuilds without serving: that of the same install, else the
+// one in PATH.
 absl::Status Rebuild(const std::string& folder) {
-  if (folder.empty()) return WrongUse("verify --rebuild needs the stopped server's data folder: --rebuild DIR");
+  if (folder.empty())
+    return WrongUse("verify --rebuild needs the stopped server's data folder: --rebuild DIR");
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string beside = self.parent_path() / "tiffin-server";
   const char* const server = access(beside.c_str(), X_OK) == 0 ? beside.c_str() : "tiffin-server";
   execlp(server, "tiffin-server", "--rebuild", "--data", folder.c_str(), nullptr);
-  return absl::NotFoundError(StrCat("tiffin-server, which rebuilds, cannot be run: ", std::strerror(errno)));
+  return absl::NotFoundError(
+      StrCat("tiffin-server, which rebuilds, cannot be run: ", std::strerror(errno)));
 }
 
 void AddDamage(const v1::VerifyResponse::Damage& damage, Context& context, Table* table) {
@@ -105,8 +108,8 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
   });
   progress.reset();
   if (!verified.ok() && last.total_bytes() == 0) return verified;
-  const uint64_t damaged =
-      last.damaged_blobs() + last.total_damaged_results() + last.total_damaged_jobs() + last.total_damaged_rows();
+  const uint64_t damaged = last.damaged_blobs() + last.total_damaged_results() +
+                           last.total_damaged_jobs() + last.total_damaged_rows();
   if (context.globals.json) {
     Object total = MessageObject(last);
     total.Erase("damaged");
@@ -119,16 +122,21 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
     if (!results.empty()) results.Print(context.out());
     if (!jobs.empty()) {
       jobs.Print(context.out());
-      context.out() << "jobs of damaged rows are answered again after tiffin-server --rebuild, as new ones\n";
+      context.out()
+          << "jobs of damaged rows are answered again after tiffin-server --rebuild, as new ones\n";
     }
     if (!rows.empty()) {
       rows.Print(context.out());
-      context.out() << "aliases can be set again, values put again; what else needs them misses after "
-                       "tiffin-server --rebuild\n";
+      context.out()
+          << "aliases can be set again, values put again; what else needs them misses after "
+             "tiffin-server --rebuild\n";
     }
-    const auto counted = [](uint64_t n, std::string_view what) { return StrCat(n, " ", what, n == 1 ? ", " : "s, "); };
+    const auto counted = [](uint64_t n, std::string_view what) {
+      return StrCat(n, " ", what, n == 1 ? ", " : "s, ");
+    };
     context.out() << "read " << counted(last.jobs(), "job") << counted(last.blobs(), "blob")
-                  << counted(last.results(), "result") << counted(last.rows(), "other row") << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
+                  << counted(last.results(), "result") << counted(last.rows(), "other row")
+                  << BytesText(last.bytes()) << "; " << damaged << " damaged\n";
   }
   TIFFIN_RETURN_IF_ERROR(verified);
   return damaged > 0 ? kRefused : kDone;
@@ -137,17 +145,18 @@ absl::StatusOr<int> RunVerify(const VerifyCommand& command, Context& context) {
 }  // namespace
 
 void AddVerifyCommand(CLI::App* app, Command* chosen) {
-  CLI::App* verify = app->add_subcommand(
-      "verify", "Reads and checks every stored job, result and blob; damaged ones are set aside (exit code 3)");
+  CLI::App* verify = app->add_subcommand("verify",
+                                         "Reads and checks every stored job, result and blob; "
+                                         "damaged ones are set aside (exit code 3)");
   auto command = std::make_shared<VerifyCommand>();
   verify->add_flag("--keys", command->keys, "Check keys (SHA-256) beside checksums");
   verify->add_option("--rate", command->rate, "MiB/s at most; 0: as fast as it goes")
       ->check(CLI::Range(0.0, 1e6));
   auto folder = std::make_shared<std::string>();
-  CLI::Option* rebuild =
-      verify->add_option("--rebuild", *folder,
-                         "Makes the database of a stopped server's data folder anew (TIFFIN_DATA): runs tiffin-server "
-                         "--rebuild of this host");
+  CLI::Option* rebuild = verify->add_option(
+      "--rebuild", *folder,
+      "Makes the database of a stopped server's data folder anew (TIFFIN_DATA): runs tiffin-server "
+      "--rebuild of this host");
   rebuild->type_name("[DIR]")->expected(0, 1);
   verify->callback([=] {
     if (rebuild->count() > 0) {

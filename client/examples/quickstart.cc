@@ -12,9 +12,8 @@ int main(int argc, char** argv) {
       tiffin::MakeGrpcConnection({.server = argc > 1 ? argv[1] : "127.0.0.1:7410"}));
 
   // A job is a call: function, arguments, version. What it returns is stored under its key.
-  const tiffin::Value job(tiffin::Object{{"function", "example.square_sum"},
-                                         {"arguments", tiffin::List{3, 4}},
-                                         {"version", "1"}});
+  const tiffin::Value job(tiffin::Object{
+      {"function", "example.square_sum"}, {"arguments", tiffin::List{3, 4}}, {"version", "1"}});
   int computed = 0;
   for (int i = 0; i < 2; ++i) {
     const absl::StatusOr<tiffin::Value> result = client.Run(job, [&computed] {
@@ -44,6 +43,7 @@ int main(int argc, char** argv) {
     std::cerr << back.status() << "\n";
     return 1;
   }
-  std::cout << "array " << name->key.ToText() << (back->bytes == bytes ? " came back equal\n" : " differs\n");
+  std::cout << "array " << name->key.ToText()
+            << (back->bytes == bytes ? " came back equal\n" : " differs\n");
   return back->bytes == bytes ? 0 : 1;
 }

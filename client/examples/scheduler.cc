@@ -1,7 +1,6 @@
 // A scheduler: many jobs on several threads that share one large array, run twice. The array is
 // hashed and uploaded once; the second pass comes from the store.
 #include <CLI/CLI.hpp>
-
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -59,8 +58,12 @@ int main(int argc, char** argv) {
   app.add_option("--server", server, "Address")->capture_default_str();
   app.add_option("--namespace", name_space, "Namespace")->capture_default_str();
   app.add_option("--jobs", jobs, "Jobs")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--threads", threads, "Threads")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--mib", mib, "MiB of the array")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--threads", threads, "Threads")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--mib", mib, "MiB of the array")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
 
   tiffin::Client client(tiffin::MakeGrpcConnection({.server = server}),

@@ -4,7 +4,9 @@
 
 namespace tiffin::server {
 
-std::string_view PackOf(std::string_view location) { return location.substr(0, location.find(':')); }
+std::string_view PackOf(std::string_view location) {
+  return location.substr(0, location.find(':'));
+}
 
 absl::StatusOr<std::string> ReadAll(BlobReader& reader, uint64_t size) {
   TIFFIN_RETURN_IF_ERROR(reader.Check(0, size));

@@ -56,7 +56,7 @@ struct FilePlace {
 // Bytes [begin, end) of a blob that are not what they were.
 struct DamagedRange {
   uint64_t begin = 0, end = 0;
-  std::string how;  // `differ from their checksum`
+  std::string how;          // `differ from their checksum`
   bool unreadable = false;  // the disk failed, which may pass
 };
 
@@ -68,8 +68,9 @@ class BlobReader {
   // Whether the range was brought in and checked since the pack was mapped, so that using it hardly
   // waits for the disk. Never blocks.
   virtual bool Checked(uint64_t offset, uint64_t length) const = 0;
-  // Brings the range in and checks every checksum block that it touches and that was not checked yet.
-  // DATA_LOSS, naming pack and block, if a checksum differs or the file is cut; UNAVAILABLE if the disk fails.
+  // Brings the range in and checks every checksum block that it touches and that was not checked
+  // yet. DATA_LOSS, naming pack and block, if a checksum differs or the file is cut; UNAVAILABLE if
+  // the disk fails.
   virtual absl::Status Check(uint64_t offset, uint64_t length) = 0;
   // The bytes themselves, checked before. Only to be passed to the kernel, which reports an access
   // that fails: in this process it would raise SIGBUS.
@@ -150,22 +151,23 @@ class BlobStore {
   // of temporary files. Called once, before anything else. The journal outlives the store.
   virtual absl::Status Start(PackJournal* journal, std::span<const KnownPack> packs) = 0;
 
-  // Starts a blob of `size` bytes (= dtype × shape). The bytes of a blob below kSmallBlob are held in
-  // memory until Commit, where they go as with Store.
+  // Starts a blob of `size` bytes (= dtype × shape). The bytes of a blob below kSmallBlob are held
+  // in memory until Commit, where they go as with Store.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create(std::string_view dtype,
-                                                             const Shape& shape,
-                                                             uint64_t size) = 0;
+                                                             const Shape& shape, uint64_t size) = 0;
 
-  // The same for a blob whose key is declared, of at least kSmallBlob: what was written outlives the
-  // writer and this process, so that it need not come again, until it is committed, refused, expires
-  // or gives way to others. `owner` keeps the uploads of those apart who must not go on with one
-  // another's. The caller goes on at `offset`: what was there before it is told to `before`, in order, in pieces; an
-  // error of it is returned, and what is there stays.
-  // FAILED_PRECONDITION if fewer bytes are there. A writer of the same upload that still lives is cut
-  // off, even if this is given up by `before`; with `offset` 0 it goes on, and this one cannot be resumed.
-  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
-      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const TakeBytes& before) = 0;
+  // The same for a blob whose key is declared, of at least kSmallBlob: what was written outlives
+  // the writer and this process, so that it need not come again, until it is committed, refused,
+  // expires or gives way to others. `owner` keeps the uploads of those apart who must not go on
+  // with one another's. The caller goes on at `offset`: what was there before it is told to
+  // `before`, in order, in pieces; an error of it is returned, and what is there stays.
+  // FAILED_PRECONDITION if fewer bytes are there. A writer of the same upload that still lives is
+  // cut off, even if this is given up by `before`; with `offset` 0 it goes on, and this one cannot
+  // be resumed.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view owner,
+                                                             const BlobName& name, uint64_t size,
+                                                             uint64_t offset,
+                                                             const TakeBytes& before) = 0;
   // How many bytes of it are there; 0 if none.
   virtual uint64_t Received(std::string_view owner, const BlobName& name) = 0;
   // Whether a writer of it lives.
@@ -175,46 +177,47 @@ class BlobStore {
   // after an error nothing refers to what may have been written. Each is below kSmallBlob.
   virtual absl::StatusOr<std::vector<StoredBlob>> Store(std::span<const BlobBytes> blobs) = 0;
 
-  // A blob of `size` bytes, for reading. NOT_FOUND if the pack is gone (look the location up again: it
-  // may have been sealed away); DATA_LOSS if it ends before the blob does.
+  // A blob of `size` bytes, for reading. NOT_FOUND if the pack is gone (look the location up again:
+  // it may have been sealed away); DATA_LOSS if it ends before the blob does.
   virtual absl::StatusOr<std::shared_ptr<BlobReader>> Open(const StoredBlob& blob,
                                                            uint64_t size) = 0;
 
-  // Reads all of a blob from its pack, a checksum block at a time, whatever was checked before. Each block
-  // that could be read goes to `on_block`, which ends it with an error. Returns what is damaged, neighbours of
-  // one kind as one range. NOT_FOUND if the pack is gone.
+  // Reads all of a blob from its pack, a checksum block at a time, whatever was checked before.
+  // Each block that could be read goes to `on_block`, which ends it with an error. Returns what is
+  // damaged, neighbours of one kind as one range. NOT_FOUND if the pack is gone.
   virtual absl::StatusOr<std::vector<DamagedRange>> Verify(
       const StoredBlob& blob, uint64_t size,
       const std::function<absl::Status(std::string_view bytes)>& on_block) = 0;
-  // Where a location's bytes lie, the path below the data folder; nothing is looked at. nullopt: not in
-  // a file.
+  // Where a location's bytes lie, the path below the data folder; nothing is looked at. nullopt:
+  // not in a file.
   virtual std::optional<FilePlace> Locate(std::string_view location) = 0;
 
-  // Takes a durable blob back that the index does not refer to (an equal one came first). Never fails:
-  // what could not be removed is logged and left for the next start.
+  // Takes a durable blob back that the index does not refer to (an equal one came first). Never
+  // fails: what could not be removed is logged and left for the next start.
   virtual void Discard(const StoredBlob& blob) = 0;
 
-  // Open packs that are full or from an earlier run; with `all`, also the one appended to now, which
-  // is closed for that. Waits until no pin is on them: what they hold is in the index.
+  // Open packs that are full or from an earlier run; with `all`, also the one appended to now,
+  // which is closed for that. Waits until no pin is on them: what they hold is in the index.
   virtual std::vector<std::string> PacksToSeal(bool all) = 0;
 
   // Copies the blobs (all from one pack) into a new sealed pack, typed datasets named by key, each
-  // checked against its checksums on the way; announces and syncs it. Returns a location for each. A blob whose
-  // bytes are damaged gets an empty location and stays where it is.
+  // checked against its checksums on the way; announces and syncs it. Returns a location for each.
+  // A blob whose bytes are damaged gets an empty location and stays where it is.
   virtual absl::StatusOr<std::vector<StoredBlob>> Seal(std::span<const BlobToMove> blobs) = 0;
 
   // A pack with damage in it is not sealed again; it stays for somebody to look at.
   virtual void SetAside(std::string_view pack) = 0;
 
-  // Removes a pack that the index no longer refers to, durably. Readers that have it open finish. After an error, which
-  // is logged, it may still be there.
+  // Removes a pack that the index no longer refers to, durably. Readers that have it open finish.
+  // After an error, which is logged, it may still be there.
   virtual absl::Status Drop(std::string_view pack) = 0;
 
   // Bytes of a pack on disk; NOT_FOUND if it is gone.
   virtual absl::StatusOr<uint64_t> PackBytes(std::string_view pack) = 0;
-  // Puts a pack into another data folder, at its place there: the same file for a sealed one if the file
-  // systems allow it, else a copy; of an open one at least what is acknowledged. Durable, with the folders that it
-  // makes. `progress` is told the bytes so far, and may end it. NOT_FOUND if the pack is gone.
+  // Puts a pack into another data folder, at its place there: the same file for a sealed one if the
+  // file systems allow it, else a copy; of an open one at least what is acknowledged. Durable, with
+  // the folders that it makes. `progress` is told the bytes so far, and may end it. NOT_FOUND if
+  // the pack is gone.
   virtual absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
                                 const std::function<absl::Status(uint64_t)>& progress) = 0;
   // Removes uploads that nobody went on with for longer than they are kept.

@@ -10,8 +10,9 @@
 
 namespace tiffin::server {
 
-// Makes `to` hold what `from` does, synced; the folder is not. With `link` the two become one file if they lie on one file
-// system. `progress` is told the bytes so far, and may end it. NOT_FOUND: `from` is gone.
+// Makes `to` hold what `from` does, synced; the folder is not. With `link` the two become one file
+// if they lie on one file system. `progress` is told the bytes so far, and may end it. NOT_FOUND:
+// `from` is gone.
 absl::Status CopyPackFile(const std::filesystem::path& from, const std::filesystem::path& to,
                           bool link, const std::function<absl::Status(uint64_t)>& progress);
 

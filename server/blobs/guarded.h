@@ -8,9 +8,9 @@
 
 namespace tiffin::server {
 
-// False if SIGBUS cut `touch` short. It may only read and write memory: what it had locked or allocated
-// would stay so. Threads: any. The first call of the process installs the handler; a SIGBUS outside of
-// `touch` does what it did before.
+// False if SIGBUS cut `touch` short. It may only read and write memory: what it had locked or
+// allocated would stay so. Threads: any. The first call of the process installs the handler; a
+// SIGBUS outside of `touch` does what it did before.
 bool RunGuarded(void (*touch)(void*), void* context);
 
 template <typename Touch>

@@ -49,9 +49,9 @@ class Hdf5BlobStore : public BlobStore {
     return open_.Append(blobs);
   }
 
-  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
-      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const TakeBytes& before) override;
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view owner, const BlobName& name,
+                                                     uint64_t size, uint64_t offset,
+                                                     const TakeBytes& before) override;
   uint64_t Received(std::string_view owner, const BlobName& name) override {
     return uploads_.Received(owner, name);
   }
@@ -92,9 +92,7 @@ class Hdf5BlobStore : public BlobStore {
   absl::Status CopyPack(std::string_view pack, const std::filesystem::path& data,
                         const std::function<absl::Status(uint64_t)>& progress) override;
   void ExpireUploads() override { uploads_.Expire(); }
-  BlobStoreStats Stats() const override {
-    return {sealed_, open_.bytes(), uploads_.bytes()};
-  }
+  BlobStoreStats Stats() const override { return {sealed_, open_.bytes(), uploads_.bytes()}; }
 
   // Moves a finished, synced file to its place.
   absl::Status Publish(const std::filesystem::path& file, const std::string& pack) {
@@ -117,8 +115,8 @@ class Hdf5BlobStore : public BlobStore {
   std::atomic<uint64_t> sealed_{0};
 };
 
-// Removes a temporary file, if it is still there under that name, at the end. What cannot be removed then is
-// swept at the next start.
+// Removes a temporary file, if it is still there under that name, at the end. What cannot be
+// removed then is swept at the next start.
 class FileToRemove {
  public:
   explicit FileToRemove(std::filesystem::path path) : path_(std::move(path)) {}
@@ -215,7 +213,8 @@ class SmallWriter : public BlobWriter {
   }
   absl::StatusOr<StoredBlob> Commit(const Digest& key) override {
     if (bytes_.size() != size_) {
-      return absl::InvalidArgumentError(StrCat(bytes_.size(), " of ", size_, " bytes were written"));
+      return absl::InvalidArgumentError(
+          StrCat(bytes_.size(), " of ", size_, " bytes were written"));
     }
     name_.key = key;
     const BlobBytes blob{name_, bytes_};
@@ -239,9 +238,10 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Create(std::string_vi
   return writer;
 }
 
-absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Resume(
-    std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const TakeBytes& before) {
+absl::StatusOr<std::unique_ptr<BlobWriter>> Hdf5BlobStore::Resume(std::string_view owner,
+                                                                  const BlobName& name,
+                                                                  uint64_t size, uint64_t offset,
+                                                                  const TakeBytes& before) {
   TIFFIN_ASSIGN_OR_RETURN(std::optional<UploadFiles::Claim> claim,
                           uploads_.Begin(owner, name, size, offset, before));
   if (!claim) return Create(name.dtype, name.shape, size);
@@ -252,7 +252,8 @@ absl::StatusOr<std::shared_ptr<BlobReader>> Hdf5BlobStore::Open(const StoredBlob
                                                                 uint64_t size) {
   TIFFIN_ASSIGN_OR_RETURN(const Place place, Place::FromText(blob.location));
   TIFFIN_ASSIGN_OR_RETURN(std::shared_ptr<MappedPack> pack, folders_.Reader(place));
-  return ReadBlobIn(std::move(pack), !place.open, size == 0 ? 0 : place.offset, size, blob.checksums);
+  return ReadBlobIn(std::move(pack), !place.open, size == 0 ? 0 : place.offset, size,
+                    blob.checksums);
 }
 
 absl::StatusOr<std::vector<StoredBlob>> Hdf5BlobStore::Seal(std::span<const BlobToMove> blobs) {

@@ -40,8 +40,8 @@ absl::StatusOr<std::vector<ListedDataset>> ListHdf5File(const std::filesystem::p
     }
     return out;
   } catch (const H5::Exception& error) {
-    return absl::DataLossError(StrCat(file.string(), ": ", error.getFuncName(), ": ",
-                                      error.getDetailMsg()));
+    return absl::DataLossError(
+        StrCat(file.string(), ": ", error.getFuncName(), ": ", error.getDetailMsg()));
   } catch (const std::exception& error) {
     return absl::DataLossError(StrCat(file.string(), ": ", error.what()));
   }

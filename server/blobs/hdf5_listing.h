@@ -1,4 +1,5 @@
-// What an HDF5 file of this server's says of its datasets. For offline use: reads metadata that may be damaged.
+// What an HDF5 file of this server's says of its datasets. For offline use: reads metadata that may
+// be damaged.
 #ifndef TIFFIN_SERVER_BLOBS_HDF5_LISTING_H_
 #define TIFFIN_SERVER_BLOBS_HDF5_LISTING_H_
 

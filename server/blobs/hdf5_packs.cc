@@ -19,7 +19,8 @@
 namespace tiffin::server {
 namespace {
 
-constexpr size_t kMaxHeaderBytes = 64'000;  // of a type or an attribute: HDF5 takes less than 64 KiB, with all around it
+// of a type or an attribute: HDF5 takes less than 64 KiB, with all around it
+constexpr size_t kMaxHeaderBytes = 64'000;
 constexpr uint64_t kDatasetOverhead = 64 << 10;      // of metadata, generously
 constexpr uint64_t kSpareBytes = uint64_t{8} << 20;  // left for others that write just now
 
@@ -31,8 +32,8 @@ std::mutex& Hdf5Mutex() {
 
 H5::DataType Opaque(const DType& type) {
   H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
-  // h5py takes the tag as the name of a numpy type; plain void it writes without one, and one of no bytes it
-  // cannot read.
+  // h5py takes the tag as the name of a numpy type; plain void it writes without one, and one of no
+  // bytes it cannot read.
   std::string tag;
   if (type.kind != 'V' && type.item_size > 0) {
     tag = DTypeDescr(type);
@@ -65,10 +66,14 @@ H5::DataType FloatOf(uint64_t size, bool big) {
 H5::DataType IntegerOf(uint64_t size, bool is_signed, bool big) {
   using P = H5::PredType;
   switch (size) {
-    case 1: return is_signed ? P::STD_I8LE : P::STD_U8LE;
-    case 2: return is_signed ? (big ? P::STD_I16BE : P::STD_I16LE) : (big ? P::STD_U16BE : P::STD_U16LE);
-    case 4: return is_signed ? (big ? P::STD_I32BE : P::STD_I32LE) : (big ? P::STD_U32BE : P::STD_U32LE);
-    default: return is_signed ? (big ? P::STD_I64BE : P::STD_I64LE) : (big ? P::STD_U64BE : P::STD_U64LE);
+    case 1:
+      return is_signed ? P::STD_I8LE : P::STD_U8LE;
+    case 2:
+      return is_signed ? (big ? P::STD_I16BE : P::STD_I16LE) : (big ? P::STD_U16BE : P::STD_U16LE);
+    case 4:
+      return is_signed ? (big ? P::STD_I32BE : P::STD_I32LE) : (big ? P::STD_U32BE : P::STD_U32LE);
+    default:
+      return is_signed ? (big ? P::STD_I64BE : P::STD_I64LE) : (big ? P::STD_U64BE : P::STD_U64LE);
   }
 }
 
@@ -88,7 +93,8 @@ H5::DataType FieldTypeOf(const DType& type) {
   return type.sub_shape.empty() ? field : ArrayOf(field, type.sub_shape);
 }
 
-// HDF5 has no compound without fields, no field of no bytes, and no two of a name, which ends at a NUL.
+// HDF5 has no compound without fields, no field of no bytes, and no two of a name, which ends at a
+// NUL.
 bool FitsCompound(const DType& type) {
   std::set<std::string> names;
   int halves = 0;
@@ -98,7 +104,8 @@ bool FitsCompound(const DType& type) {
     if (field.type.total_size() == 0 || name.empty() || !names.insert(name).second) return false;
     halves += field.type.kind == 'f' && field.type.total_size() == 2;
   }
-  // h5py takes two floats of these names for a complex number, of which there is none of two halves.
+  // h5py takes two floats of these names for a complex number, of which there is none of two
+  // halves.
   if (halves == 2 && names == std::set<std::string>{"i", "r"}) return false;
   return !names.empty();
 }
@@ -140,13 +147,14 @@ H5::DataType TypeOf(const DType& type) {
   if (!type.structured() || !FitsCompound(type)) return Opaque(type);
   H5::CompType compound(type.item_size);
   for (const DTypeField& field : type.fields) {
-    if (!field.name.empty()) compound.insertMember(field.name, field.offset, FieldTypeOf(field.type));
+    if (!field.name.empty())
+      compound.insertMember(field.name, field.offset, FieldTypeOf(field.type));
   }
   return compound;
 }
 
-// As h5py would have stored it, unless HDF5 does not take that, or its description is too large: bytes then. A type must
-// not fail here, or none of the blobs beside it could be sealed.
+// As h5py would have stored it, unless HDF5 does not take that, or its description is too large:
+// bytes then. A type must not fail here, or none of the blobs beside it could be sealed.
 H5::DataType StoredTypeOf(const DType& type) {
   try {
     const H5::DataType stored = TypeOf(type);
@@ -154,8 +162,8 @@ H5::DataType StoredTypeOf(const DType& type) {
     if (H5Tencode(stored.getId(), nullptr, &bytes) >= 0 && bytes <= kMaxHeaderBytes) return stored;
   } catch (const H5::Exception& error) {
     // Clients choose the names of fields.
-    spdlog::warn("event=opaque dtype=\"{}\" error=\"{}\"", absl::CHexEscape(DTypeName(type).substr(0, 300)),
-                 error.getDetailMsg());
+    spdlog::warn("event=opaque dtype=\"{}\" error=\"{}\"",
+                 absl::CHexEscape(DTypeName(type).substr(0, 300)), error.getDetailMsg());
   }
   H5::DataType opaque(H5T_OPAQUE, std::max<uint64_t>(type.item_size, 1));
   if (H5Tset_tag(opaque.getId(), "") < 0) {
@@ -164,8 +172,8 @@ H5::DataType StoredTypeOf(const DType& type) {
   return opaque;
 }
 
-// Bytes of any size worth mapping begin on a page, those of a large dataset on a huge page: the kernel maps
-// those whole. What lies before is a hole that takes no space.
+// Bytes of any size worth mapping begin on a page, those of a large dataset on a huge page: the
+// kernel maps those whole. What lies before is a hole that takes no space.
 constexpr uint64_t kAlignedBytes = 64 << 10, kPage = 4096;
 constexpr uint64_t kLargeFile = uint64_t{16} << 20, kHugePage = uint64_t{2} << 20;
 
@@ -176,20 +184,23 @@ H5::FileAccPropList Access(uint64_t alignment = kPage) {
   return access;
 }
 
-// Once a close has failed, the library may not run at the exit either, as the C++ API has arranged: what was
-// registered before this, that included, is left out. By then the server has written all that it has to write.
+// Once a close has failed, the library may not run at the exit either, as the C++ API has arranged:
+// what was registered before this, that included, is left out. By then the server has written all
+// that it has to write.
 void EndWithoutHdf5() {
   static const bool arranged = [] {
-    return on_exit([](int status, void*) {
-             fflush(nullptr);
-             _exit(status);
-           }, nullptr) == 0;
+    return on_exit(
+               [](int status, void*) {
+                 fflush(nullptr);
+                 _exit(status);
+               },
+               nullptr) == 0;
   }();
   (void)arranged;
 }
 
-// A file of which H5Fclose is called once: after a close that failed, as on a full disk, the library
-// keeps the id, and crashes when it is closed again.
+// A file of which H5Fclose is called once: after a close that failed, as on a full disk, the
+// library keeps the id, and crashes when it is closed again.
 class OpenFile {
  public:
   static OpenFile Create(const std::filesystem::path& path, uint64_t alignment) {
@@ -250,8 +261,8 @@ int& SystemError() {
   return error;
 }
 
-// Called by the library for each call that fails: its stack of errors is gone soon after. HDF5 tells what the
-// system said in words only.
+// Called by the library for each call that fails: its stack of errors is gone soon after. HDF5
+// tells what the system said in words only.
 herr_t NoteError(hid_t stack, void*) {
   const H5E_walk2_t look = [](unsigned, const H5E_error2_t* entry, void*) -> herr_t {
     constexpr std::string_view kTell = "errno = ";
@@ -278,8 +289,8 @@ absl::Status FromHdf5(const H5::Exception& error, const std::filesystem::path& f
       StrCat("HDF5: ", file.string(), ": ", error.getFuncName(), ": ", error.getDetailMsg()));
 }
 
-// So it is looked at before: HDF5 must never meet a full disk, or a file larger than the file system
-// can hold.
+// So it is looked at before: HDF5 must never meet a full disk, or a file larger than the file
+// system can hold.
 absl::Status CheckSpace(const std::filesystem::path& file, uint64_t bytes) {
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(file.parent_path(), error);

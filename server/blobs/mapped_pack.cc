@@ -24,12 +24,15 @@ class MappedBlob : public BlobReader {
  public:
   MappedBlob(std::shared_ptr<MappedPack> pack, bool sealed, uint64_t offset, uint64_t size,
              std::string checksums)
-      : pack_(std::move(pack)), sealed_(sealed), offset_(offset), size_(size),
+      : pack_(std::move(pack)),
+        sealed_(sealed),
+        offset_(offset),
+        size_(size),
         checksums_(std::move(checksums)) {}
 
   bool Checked(uint64_t offset, uint64_t length) const override {
-    return length == 0 || pack_->Checked(offset_, offset / kChecksumBlock,
-                                         (offset + length - 1) / kChecksumBlock);
+    return length == 0 ||
+           pack_->Checked(offset_, offset / kChecksumBlock, (offset + length - 1) / kChecksumBlock);
   }
 
   absl::Status Check(uint64_t offset, uint64_t length) override {
@@ -44,16 +47,15 @@ class MappedBlob : public BlobReader {
   }
 
   absl::StatusOr<BlobSlice> Slice(uint64_t offset, uint64_t length) const override {
-    // What was checked may have been cut off since: sent, it would end the whole connection. (A file that is gone
-    // by name is whole.)
+    // What was checked may have been cut off since: sent, it would end the whole connection. (A
+    // file that is gone by name is whole.)
     std::error_code error;
     const uint64_t now = std::filesystem::file_size(pack_->path(), error);
     if (!error && now < offset_ + offset + length) return Unreadable(offset + length);
     return BlobSlice{std::string_view(pack_->data() + offset_ + offset, length), pack_};
   }
 
-  absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
-                      char* to) const override {
+  absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length, char* to) const override {
     const char* const from = pack_->data() + offset_;
     const auto copy = [&] {
       slab.ForRuns(offset, length, [&](uint64_t at, uint64_t n) {
@@ -80,15 +82,17 @@ class MappedBlob : public BlobReader {
     if (stored + kChecksumBytes > checksums_.size() ||
         std::memcmp(checksums_.data() + stored, found, kChecksumBytes) != 0) {
       return absl::DataLossError(StrCat("pack ", pack_->path().stem().string(), ": block ", block,
-                                        " of the blob at ", offset_, " does not match its checksum"));
+                                        " of the blob at ", offset_,
+                                        " does not match its checksum"));
     }
     return absl::OkStatus();
   }
 
-  // Why an access up to byte `end` failed: what was cut off is lost, while a disk that fails may work again.
+  // Why an access up to byte `end` failed: what was cut off is lost, while a disk that fails may
+  // work again.
   absl::Status Unreadable(uint64_t end) const {
-    const std::string what = StrCat("pack ", pack_->path().stem().string(), ": the blob at ", offset_,
-                                    " cannot be read: ");
+    const std::string what = StrCat("pack ", pack_->path().stem().string(), ": the blob at ",
+                                    offset_, " cannot be read: ");
     std::error_code error;
     const uint64_t now = std::filesystem::file_size(pack_->path(), error);
     if (!error && now < offset_ + end) return absl::DataLossError(StrCat(what, "the file was cut"));

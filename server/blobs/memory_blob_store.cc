@@ -42,8 +42,7 @@ class MemoryReader : public BlobReader {
   absl::StatusOr<BlobSlice> Slice(uint64_t offset, uint64_t length) const override {
     return BlobSlice{std::string_view(*bytes_).substr(offset, length), bytes_};
   }
-  absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length,
-                      char* to) const override {
+  absl::Status Gather(const Slab& slab, uint64_t offset, uint64_t length, char* to) const override {
     slab.ForRuns(offset, length, [&](uint64_t at, uint64_t n) {
       bytes_->copy(to, n, at);
       to += n;
@@ -83,9 +82,9 @@ class MemoryBlobStore : public BlobStore {
     return out;
   }
 
-  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
-      std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-      const TakeBytes& before) override;
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(std::string_view owner, const BlobName& name,
+                                                     uint64_t size, uint64_t offset,
+                                                     const TakeBytes& before) override;
   uint64_t Received(std::string_view owner, const BlobName& name) override {
     std::lock_guard lock(mutex_);
     const auto it = uploads_.find({std::string(owner), name});
@@ -297,9 +296,10 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Create(std::string_
   return std::make_unique<MemoryWriter>(this, size);
 }
 
-absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(
-    std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const TakeBytes& before) {
+absl::StatusOr<std::unique_ptr<BlobWriter>> MemoryBlobStore::Resume(std::string_view owner,
+                                                                    const BlobName& name,
+                                                                    uint64_t size, uint64_t offset,
+                                                                    const TakeBytes& before) {
   std::lock_guard lock(mutex_);
   std::shared_ptr<MemoryUpload>& upload = uploads_[{std::string(owner), name}];
   if (!upload) upload = std::make_shared<MemoryUpload>();

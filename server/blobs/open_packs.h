@@ -30,7 +30,8 @@ struct OpenPack {
 // Threads: all methods may be called from any thread.
 class OpenPacks {
  public:
-  OpenPacks(PackFolders* folders, uint64_t pack_bytes) : folders_(folders), pack_bytes_(pack_bytes) {}
+  OpenPacks(PackFolders* folders, uint64_t pack_bytes)
+      : folders_(folders), pack_bytes_(pack_bytes) {}
 
   void Start(PackJournal* journal, std::vector<std::string> left_open);
   // Appends and syncs: one sync serves all who appended before it began.
@@ -50,7 +51,7 @@ class OpenPacks {
   PackFolders* const folders_;
   const uint64_t pack_bytes_;
   PackJournal* journal_ = nullptr;
-  std::mutex make_mutex_;  // one pack is made at a time; taken before mutex_
+  std::mutex make_mutex_;     // one pack is made at a time; taken before mutex_
   mutable std::mutex mutex_;  // guards all below, and the packs but their files
   std::condition_variable synced_, unpinned_;
   std::shared_ptr<OpenPack> current_;

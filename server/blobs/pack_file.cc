@@ -54,8 +54,7 @@ absl::StatusOr<std::unique_ptr<PackFile>> PackFile::Create(const std::filesystem
 PackFile::~PackFile() { close(fd_); }
 
 absl::Status PackFile::Reserve(uint64_t offset, uint64_t bytes) const {
-  if (bytes == 0 ||
-      fallocate(fd_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ||
+  if (bytes == 0 || fallocate(fd_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0 ||
       errno == EOPNOTSUPP) {
     return absl::OkStatus();
   }
@@ -82,8 +81,8 @@ absl::Status PackFile::Write(std::span<const std::string_view> parts, uint64_t o
       vectors[i] = {const_cast<char*>(parts[i].data()), parts[i].size()};
       bytes += parts[i].size();
     }
-    const ssize_t written = pwritev(fd_, vectors.data(), static_cast<int>(n),
-                                    static_cast<off_t>(offset));
+    const ssize_t written =
+        pwritev(fd_, vectors.data(), static_cast<int>(n), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return FromErrno(errno, "writing", path_);
     if (static_cast<size_t>(written) < bytes) {

@@ -1,6 +1,6 @@
-// Files and folders, each call checked. A full disk, or too many open files, is RESOURCE_EXHAUSTED, a missing
-// file NOT_FOUND, a disk that fails or is read-only UNAVAILABLE, all else INTERNAL; the message names the file
-// and what the system said.
+// Files and folders, each call checked. A full disk, or too many open files, is RESOURCE_EXHAUSTED,
+// a missing file NOT_FOUND, a disk that fails or is read-only UNAVAILABLE, all else INTERNAL; the
+// message names the file and what the system said.
 #ifndef TIFFIN_SERVER_BLOBS_PACK_FILE_H_
 #define TIFFIN_SERVER_BLOBS_PACK_FILE_H_
 

@@ -11,7 +11,8 @@ std::string Place::ToText() const { return StrCat(pack, open ? ":o:" : ":s:", of
 absl::StatusOr<Place> Place::FromText(std::string_view location) {
   const size_t colon = location.find(':');
   Place place;
-  if (colon != std::string_view::npos && location.size() > colon + 3 && location[colon + 2] == ':') {
+  if (colon != std::string_view::npos && location.size() > colon + 3 &&
+      location[colon + 2] == ':') {
     place.pack = std::string(location.substr(0, colon));
     place.open = location[colon + 1] == 'o';
     const std::string_view digits = location.substr(colon + 3);
@@ -71,8 +72,8 @@ absl::Status PackFolders::Remove(std::string_view pack) {
   for (const auto& path : {Temporary(pack), Open(pack), Sealed(pack)}) {
     status.Update(RemoveFile(path));
   }
-  // Its row goes next: a file that came back after a power cut would be known to nobody. Also if it was gone
-  // before, for whoever removed it may have been killed.
+  // Its row goes next: a file that came back after a power cut would be known to nobody. Also if it
+  // was gone before, for whoever removed it may have been killed.
   for (const auto& folder : {Open(pack).parent_path(), Sealed(pack).parent_path()}) {
     const absl::Status synced = SyncFolder(folder);
     if (!absl::IsNotFound(synced)) status.Update(synced);

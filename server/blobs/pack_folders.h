@@ -57,8 +57,8 @@ class PackFolders {
 
  private:
   void Forget(const std::string& pack);
-  // Makes it if absent, and its name durable: once for each start, since a folder that is there may have been
-  // made by a server that was killed before the sync.
+  // Makes it if absent, and its name durable: once for each start, since a folder that is there may
+  // have been made by a server that was killed before the sync.
   absl::Status EnsureFolder(const std::filesystem::path& folder);
 
   const std::filesystem::path data_;
@@ -66,7 +66,7 @@ class PackFolders {
   std::mutex mutex_;  // guards what is below
   using Entry = std::pair<std::string, std::shared_ptr<MappedPack>>;
   std::set<std::string> made_;  // folders whose names are durable
-  std::list<Entry> packs_;  // the latest used first
+  std::list<Entry> packs_;      // the latest used first
   std::unordered_map<std::string, std::list<Entry>::iterator> by_pack_;
 };
 

@@ -16,8 +16,8 @@
 
 namespace tiffin::server {
 
-// Checksums are made and the disk is set to work on the way, so that the last sync has little to wait
-// for. Used by one thread at a time.
+// Checksums are made and the disk is set to work on the way, so that the last sync has little to
+// wait for. Used by one thread at a time.
 class StreamedBytes {
  public:
   // `size` bytes at `base` of the file, of which `written` are there.
@@ -31,8 +31,8 @@ class StreamedBytes {
 
   // INVALID_ARGUMENT past the size.
   absl::Status Append(std::span<const std::string_view> parts);
-  // Takes over what an earlier writer left: the first `length` bytes, told to `read` in pieces, whose
-  // error ends it.
+  // Takes over what an earlier writer left: the first `length` bytes, told to `read` in pieces,
+  // whose error ends it.
   template <typename Read>
   absl::Status TakeOver(uint64_t length, Read&& read);
 

@@ -45,9 +45,7 @@ std::string IdOf(std::string_view owner, const BlobName& name) {
   return absl::BytesToHexString(ToAbsl(hash.Finish().view().substr(0, 16)));
 }
 
-absl::Status CutOff() {
-  return absl::AbortedError("another call goes on with this upload");
-}
+absl::Status CutOff() { return absl::AbortedError("another call goes on with this upload"); }
 
 }  // namespace
 
@@ -74,7 +72,8 @@ absl::Status UploadFiles::Sweep() {
     const std::string id = entry.path().stem().string();
     if (!ReadProgress(Progress(id)) || !fs::exists(Pack(id))) halves.push_back(entry.path());
   }
-  if (error) return absl::InternalError(StrCat("reading ", folder_.string(), ": ", error.message()));
+  if (error)
+    return absl::InternalError(StrCat("reading ", folder_.string(), ": ", error.message()));
   for (const fs::path& path : halves) TIFFIN_RETURN_IF_ERROR(RemoveFile(path));
   Expire();
   return absl::OkStatus();
@@ -118,8 +117,7 @@ bool UploadFiles::MakeRoomLocked(const std::string& own, uint64_t size) {
     }
   }
   if (needed > limits_.quota) return false;  // it fits beside no idle one either
-  std::sort(idle.begin(), idle.end(),
-            [](const Idle& a, const Idle& b) { return a.time < b.time; });
+  std::sort(idle.begin(), idle.end(), [](const Idle& a, const Idle& b) { return a.time < b.time; });
   for (const Idle& upload : idle) {
     if (total <= limits_.quota) break;
     RemoveFiles(upload.id);
@@ -137,16 +135,13 @@ absl::Status UploadFiles::Make(const std::string& id, const BlobName& name, uint
   TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(path, true));
   TIFFIN_RETURN_IF_ERROR(file->Reserve(offsets[0], size));
   TIFFIN_ASSIGN_OR_RETURN(state.progress, PackFile::Create(Progress(id)));
-  TIFFIN_RETURN_IF_ERROR(
-      state.progress->Write(AsBytes(ProgressRecord{0, offsets[0], size}), 0));
+  TIFFIN_RETURN_IF_ERROR(state.progress->Write(AsBytes(ProgressRecord{0, offsets[0], size}), 0));
   state.bytes = std::make_unique<StreamedBytes>(std::move(file), offsets[0], size);
   return absl::OkStatus();
 }
 
 absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint64_t size,
-                               uint64_t offset,
-                               const TakeBytes& before,
-                               UploadState& state) {
+                               uint64_t offset, const TakeBytes& before, UploadState& state) {
   const auto progress = ReadProgress(Progress(id));
   if (!progress) return absl::InternalError(StrCat(Progress(id).string(), " is gone"));
   TIFFIN_ASSIGN_OR_RETURN(std::unique_ptr<PackFile> file, PackFile::Open(Pack(id), true));
@@ -167,9 +162,10 @@ absl::Status UploadFiles::Load(const std::string& id, const BlobName& name, uint
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
-    std::string_view owner, const BlobName& name, uint64_t size, uint64_t offset,
-    const TakeBytes& before) {
+absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(std::string_view owner,
+                                                                     const BlobName& name,
+                                                                     uint64_t size, uint64_t offset,
+                                                                     const TakeBytes& before) {
   Claim claim;
   claim.id = IdOf(owner, name);
   std::unique_lock<std::mutex> writing;
@@ -196,8 +192,9 @@ absl::StatusOr<std::optional<UploadFiles::Claim>> UploadFiles::Begin(
   }
   claim.number = ++claim.state->claim;
   claim.state->bytes.reset();
-  const absl::Status status = offset == 0 ? Make(claim.id, name, size, *claim.state)
-                                          : Load(claim.id, name, size, offset, before, *claim.state);
+  const absl::Status status = offset == 0
+                                  ? Make(claim.id, name, size, *claim.state)
+                                  : Load(claim.id, name, size, offset, before, *claim.state);
   if (status.ok()) return claim;
   // Half made, it would only take space.
   if (offset == 0) RemoveFiles(claim.id);
@@ -245,7 +242,9 @@ void UploadFiles::Remove(const Claim& claim) {
 
 void UploadFiles::Leave(const Claim& claim) {
   std::lock_guard lock(claim.state->mutex);
-  if (claim.state->claim != claim.number || !claim.state->bytes || claim.state->bytes->written() > 0) return;
+  if (claim.state->claim != claim.number || !claim.state->bytes ||
+      claim.state->bytes->written() > 0)
+    return;
   claim.state->bytes.reset();
   RemoveFiles(claim.id);
 }

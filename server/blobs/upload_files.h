@@ -1,5 +1,5 @@
-// Uploads that outlive their connection: DATA/uploads/ID.h5, the pack to be, and ID.at, which says how
-// much of it has come.
+// Uploads that outlive their connection: DATA/uploads/ID.h5, the pack to be, and ID.at, which says
+// how much of it has come.
 #ifndef TIFFIN_SERVER_BLOBS_UPLOAD_FILES_H_
 #define TIFFIN_SERVER_BLOBS_UPLOAD_FILES_H_
 
@@ -37,9 +37,9 @@ struct UploadState {
 
 // Threads: all methods may be called from any thread.
 //
-// What `.at` says is not synced: after a power cut it may tell of bytes that never reached the disk.
-// The key, checked when the upload is complete, finds that; the upload is then refused, and sent from
-// the front. So it does if HDF5's part of the file is damaged, which is looked at before.
+// What `.at` says is not synced: after a power cut it may tell of bytes that never reached the
+// disk. The key, checked when the upload is complete, finds that; the upload is then refused, and
+// sent from the front. So it does if HDF5's part of the file is damaged, which is looked at before.
 class UploadFiles {
  public:
   UploadFiles(std::filesystem::path folder, UploadLimits limits)
@@ -58,18 +58,19 @@ class UploadFiles {
   // Claims the upload from `offset` on (see BlobStore::Resume). nullopt: it cannot be kept (another
   // writes it from the front just now, or the quota is used up).
   absl::StatusOr<std::optional<Claim>> Begin(std::string_view owner, const BlobName& name,
-                                               uint64_t size, uint64_t offset,
-                                               const TakeBytes& before);
+                                             uint64_t size, uint64_t offset,
+                                             const TakeBytes& before);
   // Both fail with ABORTED if another claim has followed.
   absl::Status Append(const Claim& claim, std::span<const std::string_view> parts);
-  // Syncs the complete file and gives it to `publish` to be renamed; `checksums` are then filled in. If that
-  // fails before it has another name, the upload stays complete.
+  // Syncs the complete file and gives it to `publish` to be renamed; `checksums` are then filled
+  // in. If that fails before it has another name, the upload stays complete.
   absl::Status Complete(const Claim& claim,
                         const std::function<absl::Status(const std::filesystem::path&)>& publish,
                         uint64_t* base, std::string* checksums);
   // Nothing of it stays, unless another claim has followed.
   void Remove(const Claim& claim);
-  // The call that writes it is over. If nothing has come yet, nothing stays: it would only take space.
+  // The call that writes it is over. If nothing has come yet, nothing stays: it would only take
+  // space.
   void Leave(const Claim& claim);
 
   uint64_t Received(std::string_view owner, const BlobName& name);
@@ -84,8 +85,8 @@ class UploadFiles {
   absl::Status Make(const std::string& id, const BlobName& name, uint64_t size, UploadState& state);
   absl::Status Load(const std::string& id, const BlobName& name, uint64_t size, uint64_t offset,
                     const TakeBytes& before, UploadState& state);
-  // Whether the quota has room for so many bytes of upload `own`, once the oldest of the others that nobody writes are
-  // gone. Removes none if it has not.
+  // Whether the quota has room for so many bytes of upload `own`, once the oldest of the others
+  // that nobody writes are gone. Removes none if it has not.
   bool MakeRoomLocked(const std::string& own, uint64_t size);
   bool LiveLocked(const std::string& id) const;
   void RemoveFiles(const std::string& id);

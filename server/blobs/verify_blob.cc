@@ -11,7 +11,8 @@
 namespace tiffin::server {
 namespace {
 
-void Add(uint64_t begin, uint64_t end, std::string_view how, bool unreadable, std::vector<DamagedRange>* ranges) {
+void Add(uint64_t begin, uint64_t end, std::string_view how, bool unreadable,
+         std::vector<DamagedRange>* ranges) {
   if (!ranges->empty() && ranges->back().end == begin && ranges->back().how == how) {
     ranges->back().end = end;
   } else {

@@ -15,8 +15,8 @@
 
 namespace tiffin::server {
 
-// See BlobStore::Verify. Reads by system calls, not by a mapping: what cannot be read is an error, no
-// signal, and what was checked in a mapping is read again.
+// See BlobStore::Verify. Reads by system calls, not by a mapping: what cannot be read is an error,
+// no signal, and what was checked in a mapping is read again.
 absl::StatusOr<std::vector<DamagedRange>> VerifyBlobIn(
     const PackFile& file, uint64_t offset, uint64_t size, std::string_view checksums,
     const std::function<absl::Status(std::string_view bytes)>& on_block);

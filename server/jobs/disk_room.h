@@ -1,4 +1,5 @@
-// Whether there is room on the disk. An interface, so that rows and bytes need not know of the file system.
+// Whether there is room on the disk. An interface, so that rows and bytes need not know of the file
+// system.
 #ifndef TIFFIN_SERVER_JOBS_DISK_ROOM_H_
 #define TIFFIN_SERVER_JOBS_DISK_ROOM_H_
 
@@ -18,7 +19,8 @@ class DiskRoom {
   };
 
   virtual ~DiskRoom() = default;
-  // RESOURCE_EXHAUSTED while the disk is full: what needs more space is refused, what frees some goes on.
+  // RESOURCE_EXHAUSTED while the disk is full: what needs more space is refused, what frees some
+  // goes on.
   virtual absl::Status Check() = 0;
   // A write met a full disk.
   virtual void MetFull() = 0;

@@ -16,15 +16,18 @@ constexpr char kDamagedRow[] = "tiffin/damaged-job-row";  // a payload of status
 
 absl::Status DamagedJobRow() {
   absl::Status status = absl::DataLossError(
-      "the row of this job differs from its checksum; stop the server and run `tiffin-server --rebuild --data …`, "
+      "the row of this job differs from its checksum; stop the server and run `tiffin-server "
+      "--rebuild --data …`, "
       "after which it is a new job");
   status.SetPayload(kDamagedRow, absl::Cord());
   return status;
 }
 
 absl::Status DamagedIndexedRow(std::string_view what) {
-  return absl::DataLossError(StrCat("the row of ", what, " differs from its checksum and from its index; stop the server and "
-                                    "run `tiffin-server --rebuild --data …`"));
+  return absl::DataLossError(
+      StrCat("the row of ", what,
+             " differs from its checksum and from its index; stop the server and "
+             "run `tiffin-server --rebuild --data …`"));
 }
 
 bool IsDamagedJobRow(const absl::Status& status) {

@@ -1,5 +1,5 @@
-// The rows: jobs, results, leases, sessions, aliases, the blob index, what uses what. Knows no rules:
-// what may follow what is decided in store/. One transaction covers rows and blob locations.
+// The rows: jobs, results, leases, sessions, aliases, the blob index, what uses what. Knows no
+// rules: what may follow what is decided in store/. One transaction covers rows and blob locations.
 #ifndef TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
 #define TIFFIN_SERVER_JOBS_JOB_DATABASE_H_
 
@@ -40,27 +40,28 @@ struct JobRow {
   RowId namespace_id = 0;
   Digest key;
   JobState state = JobState::kAbsent;
-  int64_t epoch = 0;        // of the last grant; 0: never granted
-  int64_t valid_from = 0;   // epochs below were granted before the last Invalidate
-  int64_t losses = 0;       // leases lapsed in a row
-  bool keep = true;         // false: a result under the last grant is handed to waiters and not kept
-  std::string lost_hosts;   // of those, comma-separated
-  RowId link = 0;           // the job it follows, in kLinked
-  RowId session = 0;        // that submitted it first
-  std::string function;     // its readable name
-  std::string version;      // as text; empty: none
-  std::string record;       // JSON text, bulk taken out: for InsertJob; read by FindJobRecord alone
+  int64_t epoch = 0;       // of the last grant; 0: never granted
+  int64_t valid_from = 0;  // epochs below were granted before the last Invalidate
+  int64_t losses = 0;      // leases lapsed in a row
+  // false: a result under the last grant is handed to waiters and not kept
+  bool keep = true;
+  std::string lost_hosts;  // of those, comma-separated
+  RowId link = 0;          // the job it follows, in kLinked
+  RowId session = 0;       // that submitted it first
+  std::string function;    // its readable name
+  std::string version;     // as text; empty: none
+  std::string record;      // JSON text, bulk taken out: for InsertJob; read by FindJobRecord alone
   absl::Time created;
   Tombstone tombstone = Tombstone::kNone;
-  absl::Time buried;        // when, if there is a tombstone
-  // What was read differs from its checksum: nothing of it but `id` can be trusted. Of rows of lists; what looks
-  // one job up refuses it (IsDamagedJobRow).
+  absl::Time buried;  // when, if there is a tombstone
+  // What was read differs from its checksum: nothing of it but `id` can be trusted. Of rows of
+  // lists; what looks one job up refuses it (IsDamagedJobRow).
   bool damaged = false;
 };
 
 struct LeaseRow {
   RowId job = 0;
-  std::string lease_id;    // random token
+  std::string lease_id;  // random token
   int64_t epoch = 0;
   RowId session = 0;       // the holder's
   std::string request_id;  // of the Submit that got it; empty: none
@@ -76,11 +77,11 @@ struct ResultRow {
   ResultKind kind = ResultKind::kValue;
   std::string record;  // JSON text, bulk taken out
   Digest digest;
-  int64_t epoch = 0;   // under which it was stored; 0: without a lease
+  int64_t epoch = 0;  // under which it was stored; 0: without a lease
   RowId session = 0;
   absl::Time stored;
-  bool retryable = true;        // of an error
-  double compute_seconds = 0;   // as told by the client; 0: not told
+  bool retryable = true;       // of an error
+  double compute_seconds = 0;  // as told by the client; 0: not told
   int32_t exit_status = 0;
   std::string log;
   bool damaged = false;  // what was read differs from its checksum: nothing of it can be trusted
@@ -158,10 +159,10 @@ struct ResultUse {
 // Which jobs to list, in the order of their ids.
 struct JobRange {
   RowId namespace_id = 0;
-  std::string function;       // its readable name; empty: any
-  RowId session = 0;          // that submitted them first; 0: any. Not with `function`
+  std::string function;  // its readable name; empty: any
+  RowId session = 0;     // that submitted them first; 0: any. Not with `function`
   bool newest_first = false;
-  RowId after = 0;            // go on behind this one; 0: from the start
+  RowId after = 0;  // go on behind this one; 0: from the start
 };
 
 struct DatabaseCounts {
@@ -191,9 +192,11 @@ class JobReader {
   virtual absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) = 0;
   virtual absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) = 0;
-  // The value of a done job, in one look: its row says whose it is. nullopt says nothing (FindJob and FindResult tell
-  // more). Whoever stores a value says that the job is done, and the other way round.
-  virtual absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id, const Digest& key) = 0;
+  // The value of a done job, in one look: its row says whose it is. nullopt says nothing (FindJob
+  // and FindResult tell more). Whoever stores a value says that the job is done, and the other way
+  // round.
+  virtual absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id,
+                                                               const Digest& key) = 0;
   // All results, errors and workflows too, in order of their jobs, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<ResultUse>> ListResultUses(RowId after, int limit) = 0;
   virtual absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) = 0;
@@ -215,7 +218,8 @@ class JobReader {
                                                             std::string_view after_name,
                                                             int limit) = 0;
   // Those of all namespaces, in the same order, behind `after`.
-  virtual absl::StatusOr<std::vector<AliasRow>> ListAllAliases(const AliasRow& after, int limit) = 0;
+  virtual absl::StatusOr<std::vector<AliasRow>> ListAllAliases(const AliasRow& after,
+                                                               int limit) = 0;
 
   // By name, whoever may see it.
   virtual absl::StatusOr<std::optional<BlobRow>> FindBlob(const BlobName& name) = 0;
@@ -224,10 +228,12 @@ class JobReader {
   virtual absl::StatusOr<std::vector<BlobRow>> FindBlobsByKey(RowId namespace_id,
                                                               const Digest& key) = 0;
   virtual absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) = 0;
-  // The blob that holds the JSON text of the value of that digest. A row that differs from its checksum is none.
+  // The blob that holds the JSON text of the value of that digest. A row that differs from its
+  // checksum is none.
   virtual absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) = 0;
   // In the order of their digests, behind `after`, at most `limit`.
-  virtual absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after, int limit) = 0;
+  virtual absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after,
+                                                           int limit) = 0;
   virtual absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) = 0;
   // Blobs that the namespace sees, in order of their rows, after `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
@@ -241,7 +247,8 @@ class JobReader {
   // Blobs whose JSON text holds a ref to `inner`; and those that the text in `blob` holds refs to.
   virtual absl::StatusOr<std::vector<RowId>> BlobsHolding(RowId inner) = 0;
   virtual absl::StatusOr<std::vector<RowId>> BlobsHeldBy(RowId blob) = 0;
-  // What packs whose names start with `prefix`, which is not empty, hold together. Cheap if it is little.
+  // What packs whose names start with `prefix`, which is not empty, hold together. Cheap if it is
+  // little.
   virtual absl::StatusOr<PackUse> UseOfPacks(std::string_view prefix) = 0;
   // What each pack that has blobs holds. Looks at every blob.
   virtual absl::StatusOr<std::vector<PackUse>> PackUses() = 0;
@@ -262,8 +269,8 @@ class JobReader {
   virtual absl::StatusOr<DatabaseCounts> Counts() = 0;
 };
 
-// Changes, all in the writer's transaction; look-ups see them. An error from any of these means that
-// the operation must return it (its savepoint is rolled back).
+// Changes, all in the writer's transaction; look-ups see them. An error from any of these means
+// that the operation must return it (its savepoint is rolled back).
 class JobTransaction : public JobReader {
  public:
   virtual absl::StatusOr<RowId> EnsureNamespace(std::string_view name) = 0;
@@ -287,8 +294,10 @@ class JobTransaction : public JobReader {
   virtual absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) = 0;
   virtual absl::Status MoveBlob(RowId blob, std::string_view location,
                                 std::string_view checksums) = 0;
-  virtual absl::Status ShowBlob(RowId namespace_id, RowId blob) = 0;  // makes it visible; repeatable
-  virtual absl::Status PutValue(const Digest& value, RowId blob) = 0; // the first stays, if it is sound; repeatable
+  // makes it visible; repeatable
+  virtual absl::Status ShowBlob(RowId namespace_id, RowId blob) = 0;
+  // the first stays, if it is sound; repeatable
+  virtual absl::Status PutValue(const Digest& value, RowId blob) = 0;
   virtual absl::Status AddUse(RowId job, RowId blob, BlobUse use) = 0;  // repeatable
   virtual absl::Status DropUses(RowId job, BlobUse use) = 0;
   // The JSON text in `blob` holds a ref to `inner`. Repeatable.
@@ -304,9 +313,10 @@ struct WriteOp {
   // Runs on the writer's thread inside a transaction, under a savepoint of its own: an error (or an
   // exception) undoes what this operation changed and nothing else. Must not block.
   std::function<absl::Status(JobTransaction&)> apply;
-  // Runs on the writer's thread once the fate is durable: OK after COMMIT, or apply's error, also told after COMMIT, as it
-  // may come from what others of the transaction did; UNAVAILABLE (RESOURCE_EXHAUSTED when the disk is full) if that failed. In the order of the
-  // operations. Must not block.
+  // Runs on the writer's thread once the fate is durable: OK after COMMIT, or apply's error, also
+  // told after COMMIT, as it may come from what others of the transaction did; UNAVAILABLE
+  // (RESOURCE_EXHAUSTED when the disk is full) if that failed. In the order of the operations. Must
+  // not block.
   std::function<void(absl::Status)> done;
 };
 
@@ -324,8 +334,9 @@ class JobDatabase {
   // Runs look-ups on a consistent snapshot of what is committed. Never waits for the writer.
   virtual absl::Status Read(const std::function<absl::Status(JobReader&)>& look) = 0;
 
-  // Writes a copy of what is committed now to a new file, while others read and write, and syncs it. `progress` is
-  // told bytes so far and of all, and may end it. Returns what the copy's blobs lie in. UNIMPLEMENTED: kept in memory only.
+  // Writes a copy of what is committed now to a new file, while others read and write, and syncs
+  // it. `progress` is told bytes so far and of all, and may end it. Returns what the copy's blobs
+  // lie in. UNIMPLEMENTED: kept in memory only.
   virtual absl::StatusOr<std::vector<PackUse>> CopyTo(
       const std::filesystem::path& file,
       const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {

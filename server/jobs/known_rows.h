@@ -13,9 +13,9 @@
 
 namespace tiffin::server {
 
-// Namespaces and sessions, of which most operations name the same few. Nobody changes or deletes their rows:
-// one that was seen is as it was, unless the transaction that added it was undone.
-// Used by one thread at a time.
+// Namespaces and sessions, of which most operations name the same few. Nobody changes or deletes
+// their rows: one that was seen is as it was, unless the transaction that added it was undone. Used
+// by one thread at a time.
 class KnownRows {
  public:
   // 0: not known here.

@@ -89,7 +89,8 @@ template <typename I>
 absl::StatusOr<std::vector<JobRow>> MemoryLookups<I>::ListAllJobs(RowId after, int limit) {
   std::vector<JobRow> rows;
   const auto& jobs = state().jobs;
-  for (auto it = jobs.upper_bound(after); it != jobs.end() && static_cast<int>(rows.size()) < limit; ++it) {
+  for (auto it = jobs.upper_bound(after); it != jobs.end() && static_cast<int>(rows.size()) < limit;
+       ++it) {
     rows.push_back(*it->second);
   }
   return rows;
@@ -116,8 +117,7 @@ absl::StatusOr<std::optional<LeaseRow>> MemoryLookups<I>::FindLease(RowId job) {
 }
 
 template <typename I>
-absl::StatusOr<std::optional<LeaseRow>> MemoryLookups<I>::FindLeaseById(
-    std::string_view lease_id) {
+absl::StatusOr<std::optional<LeaseRow>> MemoryLookups<I>::FindLeaseById(std::string_view lease_id) {
   return CopyOf(state().leases, FindIn(state().lease_ids, lease_id).value_or(0));
 }
 
@@ -155,8 +155,8 @@ template <typename I>
 absl::StatusOr<std::optional<AliasRow>> MemoryLookups<I>::FindAlias(RowId namespace_id,
                                                                     std::string_view profile,
                                                                     std::string_view name) {
-  const std::optional<RowId> job = FindIn(
-      state().aliases, std::tuple(namespace_id, std::string(profile), std::string(name)));
+  const std::optional<RowId> job =
+      FindIn(state().aliases, std::tuple(namespace_id, std::string(profile), std::string(name)));
   if (!job) return std::nullopt;
   return AliasRow{.namespace_id = namespace_id,
                   .profile = std::string(profile),
@@ -177,22 +177,23 @@ absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::ListAliases(RowId namesp
     const auto& [of_namespace, of_profile, name] = it->first;
     if (of_namespace != namespace_id || static_cast<int>(rows.size()) >= limit) break;
     if (!profile.empty() && of_profile != profile) continue;
-    rows.push_back({.namespace_id = namespace_id,
-                    .profile = of_profile,
-                    .name = name,
-                    .job = it->second});
+    rows.push_back(
+        {.namespace_id = namespace_id, .profile = of_profile, .name = name, .job = it->second});
   }
   return rows;
 }
 
 template <typename I>
-absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::ListAllAliases(const AliasRow& after, int limit) {
+absl::StatusOr<std::vector<AliasRow>> MemoryLookups<I>::ListAllAliases(const AliasRow& after,
+                                                                       int limit) {
   std::vector<AliasRow> rows;
   const auto& aliases = state().aliases;
-  for (auto it = aliases.upper_bound({after.namespace_id, after.profile, after.name}); it != aliases.end(); ++it) {
+  for (auto it = aliases.upper_bound({after.namespace_id, after.profile, after.name});
+       it != aliases.end(); ++it) {
     if (static_cast<int>(rows.size()) >= limit) break;
     const auto& [of_namespace, profile, name] = it->first;
-    rows.push_back({.namespace_id = of_namespace, .profile = profile, .name = name, .job = it->second});
+    rows.push_back(
+        {.namespace_id = of_namespace, .profile = profile, .name = name, .job = it->second});
   }
   return rows;
 }
@@ -235,7 +236,8 @@ absl::StatusOr<std::optional<BlobRow>> MemoryLookups<I>::FindValue(const Digest&
 }
 
 template <typename I>
-absl::StatusOr<std::vector<ValueRow>> MemoryLookups<I>::ListValues(const std::optional<Digest>& after, int limit) {
+absl::StatusOr<std::vector<ValueRow>> MemoryLookups<I>::ListValues(
+    const std::optional<Digest>& after, int limit) {
   std::vector<ValueRow> rows;
   const auto& values = state().values;
   for (auto it = after ? values.upper_bound(*after) : values.begin(); it != values.end(); ++it) {

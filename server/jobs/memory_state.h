@@ -31,7 +31,7 @@ struct MemoryState {
   std::map<std::string, RowId, std::less<>> namespaces;
   std::map<RowId, RowPtr<SessionRow>> sessions;
   std::map<std::pair<RowId, std::string>, RowId> session_tokens;
-  std::map<RowId, RowPtr<JobRow>> jobs;                // without records
+  std::map<RowId, RowPtr<JobRow>> jobs;  // without records
   std::map<RowId, RowPtr<std::string>> job_records;
   std::map<RowId, HitsRow> hits;
   std::map<std::pair<Digest, RowId>, RowId> job_keys;  // (key, namespace)
@@ -48,8 +48,8 @@ struct MemoryState {
   std::map<Digest, RowId> values;
   IndexOf<std::tuple<RowId, BlobUse, RowId>> uses;     // (job, use, blob)
   IndexOf<std::tuple<RowId, BlobUse, RowId>> used_by;  // (blob, use, job)
-  IndexOf<std::pair<RowId, RowId>> holds;    // (blob, inner)
-  IndexOf<std::pair<RowId, RowId>> held_by;  // (inner, blob)
+  IndexOf<std::pair<RowId, RowId>> holds;              // (blob, inner)
+  IndexOf<std::pair<RowId, RowId>> held_by;            // (inner, blob)
   std::map<std::string, PackState, std::less<>> packs;
 };
 
@@ -125,7 +125,8 @@ class MemoryLookups : public Interface {
   absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) override;
   absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
-  absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id, const Digest& key) override;
+  absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id,
+                                                       const Digest& key) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) override;
   absl::StatusOr<std::vector<LeaseRow>> AllLeases() override;
@@ -146,7 +147,8 @@ class MemoryLookups : public Interface {
                                                       const Digest& key) override;
   absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) override;
   absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) override;
-  absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after, int limit) override;
+  absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after,
+                                                   int limit) override;
   absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) override;
   absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                  int limit) override;

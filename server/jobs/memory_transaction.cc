@@ -306,8 +306,9 @@ absl::Status MemoryTransaction::DeleteBlob(RowId blob) {
     }
   };
   erase_pairs(&MemoryState::views, [](RowId) {});
-  erase_pairs(&MemoryState::holds,
-              [&](RowId inner) { log_.Erase(&MemoryState::held_by, {inner, blob}); });
+  erase_pairs(&MemoryState::holds, [&](RowId inner) {
+    log_.Erase(&MemoryState::held_by, {inner, blob});
+  });
   std::vector<Digest> values;
   for (const auto& [value, of] : state_.values) {
     if (of == blob) values.push_back(value);

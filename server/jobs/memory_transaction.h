@@ -36,8 +36,7 @@ class MemoryTransaction final : public MemoryLookups<JobTransaction> {
   absl::Status AddEvidence(const EvidenceRow& evidence) override;
   absl::Status AddHits(const HitsRow& hits) override;
   absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) override;
-  absl::Status MoveBlob(RowId blob, std::string_view location,
-                        std::string_view checksums) override;
+  absl::Status MoveBlob(RowId blob, std::string_view location, std::string_view checksums) override;
   absl::Status ShowBlob(RowId namespace_id, RowId blob) override;
   absl::Status PutValue(const Digest& value, RowId blob) override;
   absl::Status AddUse(RowId job, RowId blob, BlobUse use) override;

@@ -16,13 +16,14 @@ namespace {
 constexpr int kReadersTimeoutMs = 200;  // of a checkpoint that needs the log for itself
 constexpr int kBusyTimeoutMs = 5000;
 constexpr char kDamagedAdvice[] =
-    ": the database is damaged; stop the server and run `tiffin-server --rebuild --data …`, which makes it "
+    ": the database is damaged; stop the server and run `tiffin-server --rebuild --data …`, which "
+    "makes it "
     "anew from what is left and from the packs, or start on a backup";
 
 int OpenFlags(SqliteConnection::Role role) {
-  return SQLite::OPEN_NOMUTEX | (role == SqliteConnection::Role::kWriter
-                                     ? SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE
-                                     : SQLite::OPEN_READONLY);
+  return SQLite::OPEN_NOMUTEX |
+         (role == SqliteConnection::Role::kWriter ? SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE
+                                                  : SQLite::OPEN_READONLY);
 }
 
 void SetCheckpointOnClose(SQLite::Database& database, bool on) {
@@ -51,9 +52,8 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
         return absl::StatusCode::kUnavailable;
       }
       // SQLite reports a full disk as SQLITE_FULL for plain writes only.
-      return system_errno == ENOSPC || system_errno == EDQUOT
-                 ? absl::StatusCode::kResourceExhausted
-                 : absl::StatusCode::kUnavailable;
+      return system_errno == ENOSPC || system_errno == EDQUOT ? absl::StatusCode::kResourceExhausted
+                                                              : absl::StatusCode::kUnavailable;
     case SQLITE_CANTOPEN:
       return IsFull(system_errno) ? absl::StatusCode::kResourceExhausted
                                   : absl::StatusCode::kUnavailable;
@@ -67,7 +67,8 @@ absl::StatusCode CodeOf(int sqlite_code, int system_errno) {
   }
 }
 
-// What the system said. SQLite 3.40 does not keep it for a COMMIT, but the file that it wrote to does: the log.
+// What the system said. SQLite 3.40 does not keep it for a COMMIT, but the file that it wrote to
+// does: the log.
 int SystemError(sqlite3* handle, int sqlite_code) {
   sqlite3_file* log = nullptr;
   int error = 0;
@@ -90,10 +91,10 @@ int SqliteCode(const SQLite::Exception& error) {
 absl::Status SqliteStatus(sqlite3* handle, const SQLite::Exception& error, std::string_view doing) {
   const int code = SqliteCode(error);
   const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-  return absl::Status(CodeOf(code, SystemError(handle, code)),
-                      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
-                                   error.what(), " (SQLite ", code, ")",
-                                   damaged ? kDamagedAdvice : ""));
+  return absl::Status(
+      CodeOf(code, SystemError(handle, code)),
+      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ", error.what(), " (SQLite ",
+                   code, ")", damaged ? kDamagedAdvice : ""));
 }
 
 Query::~Query() {
@@ -117,9 +118,7 @@ Query& Query::Bind(double value) {
 
 Query& Query::Bind(absl::Time value) { return Bind(int64_t{absl::ToUnixMicros(value)}); }
 
-Query& Query::Bind(absl::Duration value) {
-  return Bind(int64_t{absl::ToInt64Microseconds(value)});
-}
+Query& Query::Bind(absl::Duration value) { return Bind(int64_t{absl::ToInt64Microseconds(value)}); }
 
 Query& Query::BindText(const std::string& value) {
   statement_.bindNoCopy(++bound_, value);
@@ -127,7 +126,8 @@ Query& Query::BindText(const std::string& value) {
 }
 
 Query& Query::BindBytes(std::string_view value) {
-  if (value.size() > INT_MAX) throw SQLite::Exception("more than 2 GiB in one column", SQLITE_TOOBIG);
+  if (value.size() > INT_MAX)
+    throw SQLite::Exception("more than 2 GiB in one column", SQLITE_TOOBIG);
   // A null pointer would be bound as NULL.
   const char* data = value.empty() ? "" : value.data();
   statement_.bindNoCopy(++bound_, static_cast<const void*>(data), static_cast<int>(value.size()));
@@ -187,7 +187,8 @@ void SqliteConnection::OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark)
 }
 
 absl::Status SqliteConnection::Checkpoint(CheckpointMode mode) {
-  // Until all is copied: closing would copy the rest and remove the log, and the mark would miss it.
+  // Until all is copied: closing would copy the rest and remove the log, and the mark would miss
+  // it.
   SetCheckpointOnClose(database_, false);
   if (mark_) {
     absl::Status begun = mark_->Begin(static_cast<uint32_t>(log_pages_));
@@ -221,7 +222,8 @@ absl::Status SqliteConnection::StatusOf(const SQLite::Exception& error, std::str
 }
 
 void SqliteConnection::NoteCode(int sqlite_code) {
-  if ((sqlite_code & 0xff) == SQLITE_CORRUPT || (sqlite_code & 0xff) == SQLITE_NOTADB) damaged_ = true;
+  if ((sqlite_code & 0xff) == SQLITE_CORRUPT || (sqlite_code & 0xff) == SQLITE_NOTADB)
+    damaged_ = true;
   if (sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC) {
     sync_failed_ = true;
   }

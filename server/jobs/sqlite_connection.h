@@ -62,8 +62,9 @@ class Query {
   int bound_ = 0;
 };
 
-// "doing: SQLite's message". RESOURCE_EXHAUSTED when the disk is full; DATA_LOSS when the file is damaged;
-// ALREADY_EXISTS for a second row of a unique name; UNAVAILABLE for other I/O errors. `handle` is the connection's.
+// "doing: SQLite's message". RESOURCE_EXHAUSTED when the disk is full; DATA_LOSS when the file is
+// damaged; ALREADY_EXISTS for a second row of a unique name; UNAVAILABLE for other I/O errors.
+// `handle` is the connection's.
 absl::Status SqliteStatus(sqlite3* handle, const SQLite::Exception& error, std::string_view doing);
 
 // A connection. SQLite's errors leave its methods as SQLite::Exception; Guard ends them.
@@ -92,15 +93,15 @@ class SqliteConnection {
   // Whether a transaction is open. An error such as a full disk may have ended it.
   bool InTransaction() const;
 
-  // Makes this the connection that checkpoints, which it then does when it is told to, and, if the last time was
-  // complete, when it is closed as the last one. No others are made by SQLite: they would delay the answer to a commit,
-  // and their errors would be lost. `mark` may be null.
+  // Makes this the connection that checkpoints, which it then does when it is told to, and, if the
+  // last time was complete, when it is closed as the last one. No others are made by SQLite: they
+  // would delay the answer to a commit, and their errors would be lost. `mark` may be null.
   void OwnLog(int64_t keep_bytes, std::unique_ptr<LogMark> mark);
   // Pages in the log after the last commit. OwnLog was called.
   int log_pages() const { return log_pages_; }
   // Copies the log into the file. kRestart and kTruncate wait a while for readers, so that the log
-  // starts anew. SQLite's errors are noted for sync_failed() and else do no harm: the log is durable. Without a mark
-  // that could be made, nothing is copied, and its error returned.
+  // starts anew. SQLite's errors are noted for sync_failed() and else do no harm: the log is
+  // durable. Without a mark that could be made, nothing is copied, and its error returned.
   enum class CheckpointMode { kPassive, kRestart, kTruncate };
   absl::Status Checkpoint(CheckpointMode mode);
 

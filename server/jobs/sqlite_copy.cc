@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "common/status.h"
-#include "server/jobs/file_status.h"
 #include "common/strings.h"
+#include "server/jobs/file_status.h"
 #include "server/jobs/sqlite_connection.h"
 #include "server/jobs/sqlite_reader.h"
 
@@ -28,13 +28,15 @@ absl::Status MakeFile(const std::filesystem::path& file) {
   return FileStatus(error, "making", file.string());
 }
 
-absl::Status CopyPages(SQLite::Database& source, SQLite::Database& copy, uint64_t page_bytes,
-                       const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
+absl::Status CopyPages(
+    SQLite::Database& source, SQLite::Database& copy, uint64_t page_bytes,
+    const std::function<absl::Status(uint64_t bytes, uint64_t total)>& progress) {
   SQLite::Backup backup(copy, source);
   while (backup.executeStep(kPages) != SQLITE_DONE) {
     const auto total = static_cast<uint64_t>(backup.getTotalPageCount());
     const auto left = static_cast<uint64_t>(backup.getRemainingPageCount());
-    TIFFIN_RETURN_IF_ERROR(progress((total - std::min(left, total)) * page_bytes, total * page_bytes));
+    TIFFIN_RETURN_IF_ERROR(
+        progress((total - std::min(left, total)) * page_bytes, total * page_bytes));
   }
   const auto total = static_cast<uint64_t>(backup.getTotalPageCount()) * page_bytes;
   return progress(total, total);
@@ -51,8 +53,8 @@ absl::StatusOr<std::vector<PackUse>> Copy(
     // In one snapshot: a copy that sees changes begins anew, for ever if there are always some.
     source.Run("BEGIN");
     TIFFIN_ASSIGN_OR_RETURN(packs, reader.PackUses());
-    const auto page = static_cast<uint64_t>(
-        source.database().execAndGet("PRAGMA page_size").getInt64());
+    const auto page =
+        static_cast<uint64_t>(source.database().execAndGet("PRAGMA page_size").getInt64());
     TIFFIN_RETURN_IF_ERROR(MakeFile(file));
     SQLite::Database copy(file.string(), SQLite::OPEN_READWRITE);
     try {

@@ -49,7 +49,8 @@ class SqliteJobDatabase final : public JobDatabase {
         readers_(std::move(readers)),
         transaction_(writer_.get(), counters, options.room),
         queue_(
-            options.max_batch, [this](std::vector<WriteOp>& ops, const WriteQueue::Refill& refill) {
+            options.max_batch,
+            [this](std::vector<WriteOp>& ops, const WriteQueue::Refill& refill) {
               return RunBatch(ops, refill);
             },
             [this] { CheckpointAtEnd(); }) {}
@@ -123,8 +124,8 @@ absl::Status SqliteJobDatabase::RunTransaction(std::vector<WriteOp>& ops,
       const absl::StatusCode code = absl::IsResourceExhausted(cause)
                                         ? absl::StatusCode::kResourceExhausted
                                         : absl::StatusCode::kUnavailable;
-      return absl::Status(code, absl::StrCat("rolled back with another operation: ",
-                                             cause.message()));
+      return absl::Status(code,
+                          absl::StrCat("rolled back with another operation: ", cause.message()));
     }
     if (transaction_.bytes() >= options_.max_batch_bytes) break;
     // What came meanwhile shares this sync.
@@ -133,8 +134,10 @@ absl::Status SqliteJobDatabase::RunTransaction(std::vector<WriteOp>& ops,
   return transaction_.Commit();
 }
 
-// An operation that was refused saw what others of the transaction did: it is told so only if that stays.
-absl::Status SqliteJobDatabase::FateOf(const absl::Status& operation, const absl::Status& transaction) {
+// An operation that was refused saw what others of the transaction did: it is told so only if that
+// stays.
+absl::Status SqliteJobDatabase::FateOf(const absl::Status& operation,
+                                       const absl::Status& transaction) {
   const bool disk = absl::IsDataLoss(operation) || absl::IsResourceExhausted(operation) ||
                     absl::IsUnavailable(operation) || absl::IsInternal(operation);
   return transaction.ok() || disk ? operation : transaction;
@@ -165,10 +168,9 @@ void SqliteJobDatabase::CheckpointIfDue() {
   const int pages = writer_->log_pages();
   if (pages < checkpointed_at_) checkpointed_at_ = 0;
   if (pages - checkpointed_at_ < options_.checkpoint_pages) return;
-  const absl::Status status =
-      writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
-                              ? SqliteConnection::CheckpointMode::kPassive
-                              : SqliteConnection::CheckpointMode::kRestart);
+  const absl::Status status = writer_->Checkpoint(pages < kLogLimit * options_.checkpoint_pages
+                                                      ? SqliteConnection::CheckpointMode::kPassive
+                                                      : SqliteConnection::CheckpointMode::kRestart);
   if (!status.ok()) spdlog::warn("event=checkpoint error=\"{}\"", status.ToString());
   checkpointed_at_ = pages;
 }
@@ -176,7 +178,8 @@ void SqliteJobDatabase::CheckpointIfDue() {
 void SqliteJobDatabase::CheckpointAtEnd() {
   if (fatal_) return;
   const absl::Status status = writer_->Checkpoint(SqliteConnection::CheckpointMode::kTruncate);
-  if (!status.ok()) spdlog::warn("event=checkpoint error=\"{}\"", status.ToString());  // the log stays
+  // the log stays
+  if (!status.ok()) spdlog::warn("event=checkpoint error=\"{}\"", status.ToString());
   TellIfFatal();
 }
 
@@ -203,8 +206,8 @@ uint64_t SqliteJobDatabase::DiskBytes() const {
   return bytes;
 }
 
-// A look at the pages: at all of a small file, at the roots of a large one, as the whole would take longer than
-// a start may. What is damaged deeper is found in use.
+// A look at the pages: at all of a small file, at the roots of a large one, as the whole would take
+// longer than a start may. What is damaged deeper is found in use.
 absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions& options) {
   return writer.Guard("checking the database", [&]() -> absl::Status {
     SQLite::Database& database = writer.database();
@@ -215,15 +218,16 @@ absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions
     }
     for (const std::string& table : tables) {
       for (const char* order : {"", " DESC"}) {
-        SQLite::Statement one(database, absl::StrCat("SELECT * FROM ", table, " ORDER BY 1", order,
-                                                     " LIMIT 1"));
+        SQLite::Statement one(
+            database, absl::StrCat("SELECT * FROM ", table, " ORDER BY 1", order, " LIMIT 1"));
         (void)one.executeStep();
       }
     }
     std::error_code error;
     const uintmax_t size = std::filesystem::file_size(options.file, error);
     if (error || size > options.check_bytes) return absl::OkStatus();
-    // Not its indices: a row that differs from them is damage of that row, which is told by its checksum.
+    // Not its indices: a row that differs from them is damage of that row, which is told by its
+    // checksum.
     const std::string found = database.execAndGet("PRAGMA quick_check(1)").getString();
     if (found == "ok") return absl::OkStatus();
     throw SQLite::Exception(found, SQLITE_CORRUPT);
@@ -247,10 +251,11 @@ absl::Status PrepareWriter(SqliteConnection& writer, std::unique_ptr<LogMark> ma
     return absl::OkStatus();
   }));
   TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
-  // A server that was killed may have left transactions in the log that were not synced, and SQLite takes them
-  // as committed: before they are shown to anybody, or a repeated call is answered by them, they go to the disk.
-  // Copied into the file, for after a failed sync the kernel may hold pages of the log that it will never write.
-  // On a full disk they are synced at least, so that it starts and can be read.
+  // A server that was killed may have left transactions in the log that were not synced, and SQLite
+  // takes them as committed: before they are shown to anybody, or a repeated call is answered by
+  // them, they go to the disk. Copied into the file, for after a failed sync the kernel may hold
+  // pages of the log that it will never write. On a full disk they are synced at least, so that it
+  // starts and can be read.
   TIFFIN_RETURN_IF_ERROR(writer.Checkpoint(SqliteConnection::CheckpointMode::kTruncate));
   if (writer.sync_failed()) return absl::UnavailableError("the log cannot be synced");
   TIFFIN_RETURN_IF_ERROR(CheckPages(writer, options));
@@ -269,8 +274,7 @@ absl::StatusOr<std::unique_ptr<JobDatabase>> OpenSqliteJobDatabase(
   try {
     absl::StatusOr<std::unique_ptr<LogMark>> mark = LogMark::Open(options.file);
     if (!mark.ok()) return Annotate(mark.status(), where);
-    auto writer =
-        std::make_unique<SqliteConnection>(options, SqliteConnection::Role::kWriter);
+    auto writer = std::make_unique<SqliteConnection>(options, SqliteConnection::Role::kWriter);
     absl::Status status = PrepareWriter(*writer, *std::move(mark), options);
     if (!status.ok()) return Annotate(status, where);
     absl::StatusOr<Counters> counters = LoadCounters(*writer);

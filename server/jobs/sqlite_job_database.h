@@ -26,16 +26,16 @@ struct SqliteJobDatabaseOptions {
   // Pages in the log from which it is copied into the file after a transaction.
   int checkpoint_pages = 8192;
 
-  // Page cache, of the writer and of each reader: the inner pages of ten million jobs and their results fit in,
-  // although each look-up brings leaves that nobody asks for again.
+  // Page cache, of the writer and of each reader: the inner pages of ten million jobs and their
+  // results fit in, although each look-up brings leaves that nobody asks for again.
   int writer_cache_kib = 32 << 10;
   int reader_cache_kib = 48 << 10;
 
   // Files up to this size are checked page by page when they are opened.
   uint64_t check_bytes = uint64_t{16} << 20;
 
-  // Asked before each change that needs space, and told of a full disk, on the writer's thread; outlives the
-  // database. Null: there is always room.
+  // Asked before each change that needs space, and told of a full disk, on the writer's thread;
+  // outlives the database. Null: there is always room.
   DiskRoom* room = nullptr;
 
   // Name of a registered SQLite VFS, for tests that break the disk; empty: SQLite's own.

@@ -24,7 +24,8 @@ constexpr uint32_t kMagic = 0x377f0682;  // its last bit: whether the sums are o
 
 uint32_t BigEndian(const char* at) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(at);
-  return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | uint32_t{bytes[3]};
+  return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 |
+         uint32_t{bytes[3]};
 }
 
 class RunningSum {
@@ -36,7 +37,9 @@ class RunningSum {
       second_ += Word(bytes + at + 4) + first_;
     }
   }
-  bool Is(const char* stored) const { return first_ == BigEndian(stored) && second_ == BigEndian(stored + 4); }
+  bool Is(const char* stored) const {
+    return first_ == BigEndian(stored) && second_ == BigEndian(stored + 4);
+  }
 
  private:
   uint32_t Word(const char* at) const {
@@ -71,7 +74,8 @@ absl::StatusOr<LogState> ScanLog(const std::filesystem::path& path) {
   if (!sum.Is(header + kHeaderBytes - 8)) return state;
   std::memcpy(&state.salt, header + 16, sizeof state.salt);
   std::vector<char> frame(kFrameBytes + page_bytes);
-  for (uint32_t sound = 1; file.read(frame.data(), static_cast<std::streamsize>(frame.size())); ++sound) {
+  for (uint32_t sound = 1; file.read(frame.data(), static_cast<std::streamsize>(frame.size()));
+       ++sound) {
     if (std::memcmp(frame.data() + 8, header + 16, 8) != 0) break;  // of an earlier log
     sum.Add(frame.data(), 8);
     sum.Add(frame.data() + kFrameBytes, page_bytes);
@@ -110,9 +114,10 @@ absl::StatusOr<std::unique_ptr<LogMark>> LogMark::Open(const std::filesystem::pa
   mark->found_pages_ = state.pages;
   const bool set = got == sizeof record && record.pages > 0 && record.sum == SumOf(record);
   if (set && !state.empty && (state.salt != record.salt || state.pages < record.pages)) {
-    return absl::DataLossError(
-        StrCat("the log ", log.string(), " is damaged: it has lost some of ", record.pages,
-               " pages that were being copied when the server was killed; run `tiffin-server --rebuild --data …`"));
+    return absl::DataLossError(StrCat("the log ", log.string(), " is damaged: it has lost some of ",
+                                      record.pages,
+                                      " pages that were being copied when the server was killed; "
+                                      "run `tiffin-server --rebuild --data …`"));
   }
   mark->set_ = set;
   if (set && state.empty) TIFFIN_RETURN_IF_ERROR(mark->Write({}));  // nothing is left to be copied
@@ -127,16 +132,20 @@ LogMark::~LogMark() {
 }
 
 absl::Status LogMark::Begin(uint32_t pages) {
-  // What a killed server had not synced may go with a power cut: it is synced before the mark says that it is there.
+  // What a killed server had not synced may go with a power cut: it is synced before the mark says
+  // that it is there.
   const int log = ::open(log_.c_str(), O_RDONLY | O_CLOEXEC);
-  if (log < 0) return errno == ENOENT ? absl::OkStatus() : FileStatus(errno, "opening", log_.string());
+  if (log < 0)
+    return errno == ENOENT ? absl::OkStatus() : FileStatus(errno, "opening", log_.string());
   char header[kHeaderBytes];
   const ssize_t got = ::pread(log, header, sizeof header, 0);
   const bool synced = ::fdatasync(log) == 0;
   const int error = errno;
   Record record{.pages = std::max(pages, found_pages_)};
-  // The caller's number may be that of the log before, if a commit broke off when it had begun this one.
-  const bool known = got == sizeof header && record.pages > 0 && IsCommit(log, header, record.pages);
+  // The caller's number may be that of the log before, if a commit broke off when it had begun this
+  // one.
+  const bool known =
+      got == sizeof header && record.pages > 0 && IsCommit(log, header, record.pages);
   ::close(log);
   if (!synced) sync_failed_ = true;
   if (got < 0 || !synced) return FileStatus(error, "syncing", log_.string());
@@ -170,7 +179,8 @@ absl::Status LogMark::End() {
 absl::Status LogMark::Write(const Record& record) {
   set_ = true;  // until it is known not to be
   const ssize_t written = ::pwrite(fd_, &record, sizeof record, 0);
-  if (written != sizeof record) return FileStatus(written < 0 ? errno : ENOSPC, "writing", path_.string());
+  if (written != sizeof record)
+    return FileStatus(written < 0 ? errno : ENOSPC, "writing", path_.string());
   if (::fdatasync(fd_) != 0) {
     sync_failed_ = true;
     return FileStatus(errno, "syncing", path_.string());

@@ -11,20 +11,22 @@
 
 namespace tiffin::server {
 
-// SQLite takes a log up to its first damaged page. That is sound as long as the file has nothing of what follows. While the
-// log is copied it has: cut short then, the log leaves a file whose tables and indices are of two times. So FILE-copying says
-// how much log there is from before the copying until it has ended. Used by one thread at a time.
+// SQLite takes a log up to its first damaged page. That is sound as long as the file has nothing of
+// what follows. While the log is copied it has: cut short then, the log leaves a file whose tables
+// and indices are of two times. So FILE-copying says how much log there is from before the copying
+// until it has ended. Used by one thread at a time.
 class LogMark {
  public:
-  // Of the database FILE, before SQLite opens it (and makes a log if there is none). DATA_LOSS: a copying was broken off,
-  // and the log has lost some of what was copied. Changes nothing in a folder that has no mark.
+  // Of the database FILE, before SQLite opens it (and makes a log if there is none). DATA_LOSS: a
+  // copying was broken off, and the log has lost some of what was copied. Changes nothing in a
+  // folder that has no mark.
   static absl::StatusOr<std::unique_ptr<LogMark>> Open(const std::filesystem::path& file);
   ~LogMark();
   LogMark(const LogMark&) = delete;
   LogMark& operator=(const LogMark&) = delete;
 
-  // The log is about to be copied: syncs it. `pages`: in it, as far as the caller knows. After an error it must not be.
-  // The first time makes the mark, if the disk has room.
+  // The log is about to be copied: syncs it. `pages`: in it, as far as the caller knows. After an
+  // error it must not be. The first time makes the mark, if the disk has room.
   absl::Status Begin(uint32_t pages);
   // All of it was copied. After an error the log must not start anew.
   absl::Status End();
@@ -45,7 +47,7 @@ class LogMark {
   absl::Status Make(const Record& record);
 
   const std::filesystem::path path_, log_;
-  int fd_;  // -1: not made yet
+  int fd_;            // -1: not made yet
   bool set_ = false;  // it says that the log is being copied
   bool sync_failed_ = false;
   uint32_t found_pages_ = 0;  // committed, in the log when it was opened

@@ -141,10 +141,11 @@ absl::StatusOr<std::vector<JobRow>> SqliteLookups<I>::ListAllJobs(RowId after, i
 
 template <typename I>
 absl::StatusOr<std::optional<ResultRow>> SqliteLookups<I>::FindResult(RowId job) {
-  return connection_.Guard("looking up a result", [&]() -> absl::StatusOr<std::optional<ResultRow>> {
-    Query query(connection_.Prepared(TIFFIN_SELECT_RESULT "WHERE job = ?"));
-    return First(query.Bind(job), ReadResult);
-  });
+  return connection_.Guard(
+      "looking up a result", [&]() -> absl::StatusOr<std::optional<ResultRow>> {
+        Query query(connection_.Prepared(TIFFIN_SELECT_RESULT "WHERE job = ?"));
+        return First(query.Bind(job), ReadResult);
+      });
 }
 
 template <typename I>
@@ -172,8 +173,7 @@ absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLease(RowId job) {
 }
 
 template <typename I>
-absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLeaseById(
-    std::string_view lease_id) {
+absl::StatusOr<std::optional<LeaseRow>> SqliteLookups<I>::FindLeaseById(std::string_view lease_id) {
   return connection_.Guard("looking up a lease", [&]() -> absl::StatusOr<std::optional<LeaseRow>> {
     Query query(connection_.Prepared(TIFFIN_SELECT_LEASE "WHERE lease_id = ?"));
     return First(query.BindName(lease_id), ReadLease);
@@ -217,7 +217,8 @@ absl::StatusOr<std::optional<SessionRow>> SqliteLookups<I>::FindSession(RowId na
   using Found = absl::StatusOr<std::optional<SessionRow>>;
   return connection_.Guard("looking up a session", [&]() -> Found {
     Query query(connection_.Prepared(TIFFIN_SELECT_SESSION "WHERE token = ? AND namespace = ?"));
-    std::optional<SessionRow> session = First(query.BindName(token).Bind(namespace_id), ReadSession);
+    std::optional<SessionRow> session =
+        First(query.BindName(token).Bind(namespace_id), ReadSession);
     if (session) known_.AddSession(*session);
     return session;
   });
@@ -228,8 +229,8 @@ absl::StatusOr<std::optional<AliasRow>> SqliteLookups<I>::FindAlias(RowId namesp
                                                                     std::string_view profile,
                                                                     std::string_view name) {
   return connection_.Guard("looking up an alias", [&]() -> absl::StatusOr<std::optional<AliasRow>> {
-    Query query(connection_.Prepared(
-        TIFFIN_SELECT_ALIAS "WHERE namespace = ? AND profile = ? AND name = ?"));
+    Query query(connection_.Prepared(TIFFIN_SELECT_ALIAS
+                                     "WHERE namespace = ? AND profile = ? AND name = ?"));
     return First(query.Bind(namespace_id).BindName(profile).BindName(name), ReadAlias);
   });
 }
@@ -246,9 +247,8 @@ absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAliases(RowId namesp
       Query query(connection_.Prepared(
           TIFFIN_SELECT_ALIAS
           "WHERE namespace = ? AND (profile, name) > (?, ?) ORDER BY profile, name LIMIT ?"));
-      return All(
-          query.Bind(namespace_id).BindName(after_profile).BindName(after_name).Bind(rows),
-          ReadAlias);
+      return All(query.Bind(namespace_id).BindName(after_profile).BindName(after_name).Bind(rows),
+                 ReadAlias);
     }
     if (profile < after_profile) return std::vector<AliasRow>();
     if (profile > after_profile) {
@@ -265,10 +265,12 @@ absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAliases(RowId namesp
 }
 
 template <typename I>
-absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAllAliases(const AliasRow& after, int limit) {
+absl::StatusOr<std::vector<AliasRow>> SqliteLookups<I>::ListAllAliases(const AliasRow& after,
+                                                                       int limit) {
   return connection_.Guard("listing aliases", [&]() -> absl::StatusOr<std::vector<AliasRow>> {
     Query query(connection_.Prepared(
-        TIFFIN_SELECT_ALIAS "WHERE (namespace, profile, name) > (?, ?, ?) ORDER BY namespace, profile, name LIMIT ?"));
+        TIFFIN_SELECT_ALIAS
+        "WHERE (namespace, profile, name) > (?, ?, ?) ORDER BY namespace, profile, name LIMIT ?"));
     query.Bind(after.namespace_id).BindName(after.profile).BindName(after.name);
     return All(query.Bind(int64_t{std::max(limit, 0)}), ReadAlias);
   });
@@ -306,8 +308,7 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::FindBlobsByKey(RowId name
 template <typename I>
 absl::StatusOr<bool> SqliteLookups<I>::BlobVisible(RowId namespace_id, RowId blob) {
   return connection_.Guard("looking up a blob's view", [&]() -> absl::StatusOr<bool> {
-    Query query(
-        connection_.Prepared("SELECT 1 FROM blob_views WHERE blob = ? AND namespace = ?"));
+    Query query(connection_.Prepared("SELECT 1 FROM blob_views WHERE blob = ? AND namespace = ?"));
     return query.Bind(blob).Bind(namespace_id).Step();
   });
 }
@@ -323,7 +324,8 @@ absl::StatusOr<std::optional<BlobRow>> SqliteLookups<I>::FindValue(const Digest&
 }
 
 template <typename I>
-absl::StatusOr<std::vector<ValueRow>> SqliteLookups<I>::ListValues(const std::optional<Digest>& after, int limit) {
+absl::StatusOr<std::vector<ValueRow>> SqliteLookups<I>::ListValues(
+    const std::optional<Digest>& after, int limit) {
   return connection_.Guard("listing values", [&]() -> absl::StatusOr<std::vector<ValueRow>> {
     Query query(connection_.Prepared(TIFFIN_SELECT_VALUE "WHERE value > ? ORDER BY value LIMIT ?"));
     query.BindBytes(after ? after->view() : std::string_view());
@@ -344,9 +346,10 @@ template <typename I>
 absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListBlobs(RowId namespace_id, RowId after,
                                                                  int limit) {
   return connection_.Guard("listing blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
-    Query query(connection_.Prepared(
-        "SELECT " TIFFIN_BLOB_COLUMNS "FROM blob_views v CROSS JOIN blobs b ON b.id = v.blob "
-        "WHERE v.blob > ? AND v.namespace = ? ORDER BY v.blob LIMIT ?"));
+    Query query(
+        connection_.Prepared("SELECT " TIFFIN_BLOB_COLUMNS
+                             "FROM blob_views v CROSS JOIN blobs b ON b.id = v.blob "
+                             "WHERE v.blob > ? AND v.namespace = ? ORDER BY v.blob LIMIT ?"));
     query.Bind(after).Bind(namespace_id);
     return All(query.Bind(int64_t{std::max(limit, 0)}), ReadBlob);
   });
@@ -355,8 +358,9 @@ absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::ListBlobs(RowId namespace
 template <typename I>
 absl::StatusOr<bool> SqliteLookups<I>::BlobInUse(RowId blob) {
   return connection_.Guard("looking up a blob's uses", [&]() -> absl::StatusOr<bool> {
-    Query query(connection_.Prepared(
-        "SELECT 1 FROM uses WHERE blob = ?1 UNION ALL SELECT 1 FROM holds WHERE inner = ?1 LIMIT 1"));
+    Query query(
+        connection_.Prepared("SELECT 1 FROM uses WHERE blob = ?1 UNION ALL SELECT 1 FROM holds "
+                             "WHERE inner = ?1 LIMIT 1"));
     return query.Bind(blob).Step();
   });
 }
@@ -365,7 +369,8 @@ template <typename I>
 absl::StatusOr<std::vector<BlobRow>> SqliteLookups<I>::UnusedBlobs(RowId after, int limit) {
   return connection_.Guard("listing unused blobs", [&]() -> absl::StatusOr<std::vector<BlobRow>> {
     Query query(connection_.Prepared(
-        "SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE b.id > ? "
+        "SELECT " TIFFIN_BLOB_COLUMNS
+        "FROM blobs b WHERE b.id > ? "
         "AND NOT EXISTS (SELECT 1 FROM uses u WHERE u.blob = b.id) "
         "AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.inner = b.id) ORDER BY b.id LIMIT ?"));
     return All(query.Bind(after).Bind(int64_t{std::max(limit, 0)}), ReadBlob);
@@ -387,9 +392,10 @@ absl::StatusOr<std::vector<ResultUse>> SqliteLookups<I>::ListResultUses(RowId af
     Query query(connection_.Prepared(
         "SELECT r.job, max(r.stored, coalesce(h.last, 0)) FROM results r "
         "LEFT JOIN hits h ON h.job = r.job WHERE r.job > ? ORDER BY r.job LIMIT ?"));
-    return All<ResultUse>(
-        query.Bind(after).Bind(int64_t{std::max(limit, 0)}),
-        [](const Query& row) { return ResultUse{row.Int(0), row.Time(1)}; });
+    return All<ResultUse>(query.Bind(after).Bind(int64_t{std::max(limit, 0)}),
+                          [](const Query& row) {
+                            return ResultUse{row.Int(0), row.Time(1)};
+                          });
   });
 }
 
@@ -425,10 +431,11 @@ absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHolding(RowId inner) {
 
 template <typename I>
 absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsHeldBy(RowId blob) {
-  return connection_.Guard("listing what a blob holds", [&]() -> absl::StatusOr<std::vector<RowId>> {
-    Query query(connection_.Prepared("SELECT inner FROM holds WHERE blob = ? ORDER BY inner"));
-    return All(query.Bind(blob), ReadId);
-  });
+  return connection_.Guard(
+      "listing what a blob holds", [&]() -> absl::StatusOr<std::vector<RowId>> {
+        Query query(connection_.Prepared("SELECT inner FROM holds WHERE blob = ? ORDER BY inner"));
+        return All(query.Bind(blob), ReadId);
+      });
 }
 
 template <typename I>
@@ -481,7 +488,8 @@ absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::BlobsUsed(RowId job, BlobUs
 template <typename I>
 absl::StatusOr<std::vector<RowId>> SqliteLookups<I>::AllJobsUsing(RowId blob, BlobUse use) {
   return connection_.Guard("listing a blob's jobs", [&]() -> absl::StatusOr<std::vector<RowId>> {
-    Query query(connection_.Prepared("SELECT job FROM uses WHERE blob = ? AND use = ? ORDER BY job"));
+    Query query(
+        connection_.Prepared("SELECT job FROM uses WHERE blob = ? AND use = ? ORDER BY job"));
     return All(query.Bind(blob).Bind(static_cast<int64_t>(use)), ReadId);
   });
 }

@@ -31,7 +31,8 @@ class SqliteLookups : public Interface {
   absl::StatusOr<std::vector<JobRow>> ListAllJobs(RowId after, int limit) override;
   absl::StatusOr<std::optional<HitsRow>> FindHits(RowId job) override;
   absl::StatusOr<std::optional<ResultRow>> FindResult(RowId job) override;
-  absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id, const Digest& key) override;
+  absl::StatusOr<std::optional<ResultRow>> FindValueOf(RowId namespace_id,
+                                                       const Digest& key) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLease(RowId job) override;
   absl::StatusOr<std::optional<LeaseRow>> FindLeaseById(std::string_view lease_id) override;
   absl::StatusOr<std::vector<LeaseRow>> AllLeases() override;
@@ -52,7 +53,8 @@ class SqliteLookups : public Interface {
                                                       const Digest& key) override;
   absl::StatusOr<bool> BlobVisible(RowId namespace_id, RowId blob) override;
   absl::StatusOr<std::optional<BlobRow>> FindValue(const Digest& value) override;
-  absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after, int limit) override;
+  absl::StatusOr<std::vector<ValueRow>> ListValues(const std::optional<Digest>& after,
+                                                   int limit) override;
   absl::StatusOr<std::vector<BlobRow>> BlobsInPack(std::string_view pack) override;
   absl::StatusOr<std::vector<BlobRow>> ListBlobs(RowId namespace_id, RowId after,
                                                  int limit) override;

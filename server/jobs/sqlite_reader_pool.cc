@@ -64,10 +64,13 @@ absl::Status ReaderPool::Read(const std::function<absl::Status(JobReader&)>& loo
   absl::Status status = Look(look, slot->reader);
   // A snapshot that stays open would keep the log from being started anew. There is nothing to
   // commit, so its end cannot matter to the answer.
-  connection.Guard("ending to read", [&] {
-    connection.Run("COMMIT");
-    return absl::OkStatus();
-  }).IgnoreError();
+  connection
+      .Guard("ending to read",
+             [&] {
+               connection.Run("COMMIT");
+               return absl::OkStatus();
+             })
+      .IgnoreError();
   if (connection.InTransaction()) connection.database().tryExec("ROLLBACK");
   return status;
 }

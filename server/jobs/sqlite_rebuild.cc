@@ -14,7 +14,8 @@
 namespace tiffin::server {
 namespace {
 
-// Epochs are never given twice; if the counter is lost, so many more than were seen may have been given.
+// Epochs are never given twice; if the counter is lost, so many more than were seen may have been
+// given.
 constexpr int64_t kEpochMargin = 1'000'000;
 
 class Rebuild {
@@ -80,18 +81,22 @@ class Rebuild {
     }
     for (const AliasRow& row : All<AliasRow>(TIFFIN_SELECT_ALIAS, ReadAlias)) {
       if (!row.damaged) continue;
-      Query remove(connection_.Prepared("DELETE FROM aliases WHERE namespace = ? AND profile = ? AND name = ?"));
+      Query remove(connection_.Prepared(
+          "DELETE FROM aliases WHERE namespace = ? AND profile = ? AND name = ?"));
       remove.Bind(row.namespace_id).BindText(row.profile).BindText(row.name).Run();
     }
     for (const ValueRow& row : All<ValueRow>(TIFFIN_SELECT_VALUE, ReadValue)) {
       if (!row.damaged) continue;
-      Query(connection_.Prepared("DELETE FROM value_digests WHERE value = ?")).Bind(row.value).Run();
+      Query(connection_.Prepared("DELETE FROM value_digests WHERE value = ?"))
+          .Bind(row.value)
+          .Run();
     }
   }
 
   absl::Status CheckBlobs() {
     for (const int64_t id : Ids("SELECT id FROM blobs")) {
-      const BlobRow row = RowOf("SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE id = ?", id, ReadBlob);
+      const BlobRow row =
+          RowOf("SELECT " TIFFIN_BLOB_COLUMNS "FROM blobs b WHERE id = ?", id, ReadBlob);
       const std::string place =
           row.location.starts_with('!') ? row.location.substr(1) : row.location;
       const auto checksums = source_.ChecksumsOf({row.name, row.size, place});
@@ -100,18 +105,18 @@ class Rebuild {
     return absl::OkStatus();
   }
   void Place(int64_t id, const std::string& location, const std::string& checksums) {
-    Query update(
-        connection_.Prepared("UPDATE blobs SET location = ?, checksums = ? WHERE id = ?"));
+    Query update(connection_.Prepared("UPDATE blobs SET location = ?, checksums = ? WHERE id = ?"));
     update.BindText(location).BindBytes(checksums).Bind(id).Run();
   }
 
   absl::Status FindBlobs() {
     // Beyond every number that something may still refer to.
-    next_id_ = to_.execAndGet("SELECT max(coalesce((SELECT max(id) FROM blobs), 0), "
-                              "coalesce((SELECT max(blob) FROM uses), 0), "
-                              "coalesce((SELECT max(blob) FROM blob_views), 0), "
-                              "coalesce((SELECT max(blob) FROM value_digests), 0), "
-                              "coalesce((SELECT max(max(blob, inner)) FROM holds), 0))")
+    next_id_ = to_.execAndGet(
+                      "SELECT max(coalesce((SELECT max(id) FROM blobs), 0), "
+                      "coalesce((SELECT max(blob) FROM uses), 0), "
+                      "coalesce((SELECT max(blob) FROM blob_views), 0), "
+                      "coalesce((SELECT max(blob) FROM value_digests), 0), "
+                      "coalesce((SELECT max(max(blob, inner)) FROM holds), 0))")
                    .getInt64();
     for (const auto& [key, id] : old_ids_) next_id_ = std::max(next_id_, id);
     return source_.ForEachPacked([this](const PackedBlob& blob) -> absl::Status {
@@ -147,38 +152,39 @@ class Rebuild {
   }
 
   void DropDangling() {
-    for (const char* sql : {
-             "DELETE FROM job_records WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM hits WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM leases WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM results WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM evidence WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM aliases WHERE job NOT IN (SELECT id FROM jobs)",
-             "DELETE FROM uses WHERE job NOT IN (SELECT id FROM jobs) "
-             "OR blob NOT IN (SELECT id FROM blobs)",
-             "DELETE FROM holds WHERE blob NOT IN (SELECT id FROM blobs) "
-             "OR inner NOT IN (SELECT id FROM blobs)",
-             "DELETE FROM value_digests WHERE blob NOT IN (SELECT id FROM blobs)",
-             "DELETE FROM blob_views WHERE blob NOT IN (SELECT id FROM blobs)",
-             // Namespaces whose rows are lost, but for their numbers.
-             "INSERT OR IGNORE INTO namespaces (id, name) SELECT DISTINCT namespace, "
-             "'lost-' || namespace FROM (SELECT namespace FROM jobs UNION SELECT namespace FROM "
-             "sessions UNION SELECT namespace FROM aliases UNION SELECT namespace FROM blob_views)"}) {
+    for (const char* sql :
+         {"DELETE FROM job_records WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM hits WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM leases WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM results WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM evidence WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM aliases WHERE job NOT IN (SELECT id FROM jobs)",
+          "DELETE FROM uses WHERE job NOT IN (SELECT id FROM jobs) "
+          "OR blob NOT IN (SELECT id FROM blobs)",
+          "DELETE FROM holds WHERE blob NOT IN (SELECT id FROM blobs) "
+          "OR inner NOT IN (SELECT id FROM blobs)",
+          "DELETE FROM value_digests WHERE blob NOT IN (SELECT id FROM blobs)",
+          "DELETE FROM blob_views WHERE blob NOT IN (SELECT id FROM blobs)",
+          // Namespaces whose rows are lost, but for their numbers.
+          "INSERT OR IGNORE INTO namespaces (id, name) SELECT DISTINCT namespace, "
+          "'lost-' || namespace FROM (SELECT namespace FROM jobs UNION SELECT namespace FROM "
+          "sessions UNION SELECT namespace FROM aliases UNION SELECT namespace FROM blob_views)"}) {
       to_.exec(sql);
     }
   }
 
   std::optional<int64_t> Find(const RecordRef& ref) {
     if (const auto* name = std::get_if<BlobName>(&ref)) {
-      Query query(connection_.Prepared(
-          "SELECT id FROM blobs WHERE key = ? AND dtype = ? AND shape = ? "
-          "AND substr(location, 1, 1) != '!'"));
+      Query query(
+          connection_.Prepared("SELECT id FROM blobs WHERE key = ? AND dtype = ? AND shape = ? "
+                               "AND substr(location, 1, 1) != '!'"));
       query.Bind(name->key).BindText(name->dtype).BindName(ShapeText(name->shape));
       if (!query.Step()) return std::nullopt;
       return query.Int(0);
     }
-    Query query(connection_.Prepared("SELECT b.id FROM value_digests d JOIN blobs b ON b.id = d.blob "
-                                     "WHERE d.value = ? AND substr(b.location, 1, 1) != '!'"));
+    Query query(
+        connection_.Prepared("SELECT b.id FROM value_digests d JOIN blobs b ON b.id = d.blob "
+                             "WHERE d.value = ? AND substr(b.location, 1, 1) != '!'"));
     if (!query.Bind(std::get<ValueRef>(ref).value).Step()) return std::nullopt;
     return query.Int(0);
   }
@@ -188,8 +194,7 @@ class Rebuild {
     for (const int use : {2, 1}) {
       const std::string table = use == 2 ? "results" : "job_records";
       for (const int64_t job : Ids(absl::StrCat("SELECT job FROM ", table))) {
-        const auto record =
-            Text(absl::StrCat("SELECT record FROM ", table, " WHERE job = ?"), job);
+        const auto record = Text(absl::StrCat("SELECT record FROM ", table, " WHERE job = ?"), job);
         TIFFIN_ASSIGN_OR_RETURN(const std::vector<RecordRef> refs, source_.RefsIn(*record));
         bool whole = true;
         for (const RecordRef& ref : refs) {
@@ -214,28 +219,31 @@ class Rebuild {
   // States that rows bear out.
   void Settle() {
     const std::string now = Now();
-    counts_.lost_results = to_.exec(absl::StrCat(
-        "UPDATE jobs SET state = 0, link = 0, tombstone = 3, buried = ", now,
-        " WHERE state IN (2, 3, 4, 5) AND id NOT IN (SELECT job FROM results)"));
-    for (const std::string& sql : {
-             std::string("DELETE FROM uses WHERE use = 2 AND job NOT IN (SELECT job FROM results)"),
-             std::string("UPDATE jobs SET state = 2, link = 0 WHERE state = 3 "
-                         "AND link NOT IN (SELECT id FROM jobs)"),
-             std::string("UPDATE jobs SET state = 0 WHERE state = 1 "
-                         "AND id NOT IN (SELECT job FROM leases)"),
-             std::string("DELETE FROM leases WHERE job IN (SELECT id FROM jobs WHERE state NOT IN (1, 2))"),
-             std::string("DELETE FROM results WHERE job IN (SELECT id FROM jobs WHERE state IN (0, 1))"),
-             // Who uses a blob sees it; what nobody is known to see is in `default`.
-             std::string("INSERT OR IGNORE INTO blob_views (blob, namespace) "
-                         "SELECT u.blob, j.namespace FROM uses u JOIN jobs j ON j.id = u.job"),
-             std::string("INSERT OR IGNORE INTO namespaces (name) VALUES ('default')"),
-             std::string("INSERT INTO blob_views (blob, namespace) SELECT id, (SELECT id FROM "
-                         "namespaces WHERE name = 'default') FROM blobs "
-                         "WHERE id NOT IN (SELECT blob FROM blob_views)"),
-             // Packs as the blobs say; what a location ends its name with tells open from sealed.
-             std::string("DELETE FROM packs WHERE state = 0"),
-             std::string("INSERT OR REPLACE INTO packs (name, state) SELECT DISTINCT ltrim(pack, '!'), "
-                         "CASE WHEN instr(location, ':o:') > 0 THEN 1 ELSE 2 END FROM blobs")}) {
+    counts_.lost_results = to_.exec(
+        absl::StrCat("UPDATE jobs SET state = 0, link = 0, tombstone = 3, buried = ", now,
+                     " WHERE state IN (2, 3, 4, 5) AND id NOT IN (SELECT job FROM results)"));
+    for (const std::string& sql :
+         {std::string("DELETE FROM uses WHERE use = 2 AND job NOT IN (SELECT job FROM results)"),
+          std::string("UPDATE jobs SET state = 2, link = 0 WHERE state = 3 "
+                      "AND link NOT IN (SELECT id FROM jobs)"),
+          std::string("UPDATE jobs SET state = 0 WHERE state = 1 "
+                      "AND id NOT IN (SELECT job FROM leases)"),
+          std::string(
+              "DELETE FROM leases WHERE job IN (SELECT id FROM jobs WHERE state NOT IN (1, 2))"),
+          std::string(
+              "DELETE FROM results WHERE job IN (SELECT id FROM jobs WHERE state IN (0, 1))"),
+          // Who uses a blob sees it; what nobody is known to see is in `default`.
+          std::string("INSERT OR IGNORE INTO blob_views (blob, namespace) "
+                      "SELECT u.blob, j.namespace FROM uses u JOIN jobs j ON j.id = u.job"),
+          std::string("INSERT OR IGNORE INTO namespaces (name) VALUES ('default')"),
+          std::string("INSERT INTO blob_views (blob, namespace) SELECT id, (SELECT id FROM "
+                      "namespaces WHERE name = 'default') FROM blobs "
+                      "WHERE id NOT IN (SELECT blob FROM blob_views)"),
+          // Packs as the blobs say; what a location ends its name with tells open from sealed.
+          std::string("DELETE FROM packs WHERE state = 0"),
+          std::string(
+              "INSERT OR REPLACE INTO packs (name, state) SELECT DISTINCT ltrim(pack, '!'), "
+              "CASE WHEN instr(location, ':o:') > 0 THEN 1 ELSE 2 END FROM blobs")}) {
       to_.exec(sql);
     }
   }
@@ -251,13 +259,18 @@ class Rebuild {
       const ResultRow row = RowOf(TIFFIN_SELECT_RESULT "WHERE job = ?", id, ReadResult);
       const JobRow job = RowOf(TIFFIN_SELECT_JOB "WHERE id = ?", id, ReadJob);
       const int64_t checksum = ChecksumOf(row);
-      Query update(connection_.Prepared("UPDATE results SET checksum = ?, job_checksum = ? WHERE job = ?"));
+      Query update(
+          connection_.Prepared("UPDATE results SET checksum = ?, job_checksum = ? WHERE job = ?"));
       update.Bind(checksum).Bind(JobChecksumOf(checksum, job.namespace_id, job.key)).Bind(id).Run();
     }
     for (const AliasRow& row : All<AliasRow>(TIFFIN_SELECT_ALIAS, ReadAlias)) {
       Query update(connection_.Prepared(
           "UPDATE aliases SET checksum = ? WHERE namespace = ? AND profile = ? AND name = ?"));
-      update.Bind(ChecksumOf(row)).Bind(row.namespace_id).BindText(row.profile).BindText(row.name).Run();
+      update.Bind(ChecksumOf(row))
+          .Bind(row.namespace_id)
+          .BindText(row.profile)
+          .BindText(row.name)
+          .Run();
     }
     for (const ValueRow& row : All<ValueRow>(TIFFIN_SELECT_VALUE, ReadValue)) {
       Query update(connection_.Prepared("UPDATE value_digests SET checksum = ? WHERE value = ?"));

@@ -46,8 +46,8 @@ struct RebuildCounts {
   int64_t lost_results = 0;   // that became misses: not readable, or a blob of theirs is gone
 };
 
-// Writes the new database to `to`, which must not exist. `from` may be absent. Blobs that no namespace is known
-// to see are shown to `default`.
+// Writes the new database to `to`, which must not exist. `from` may be absent. Blobs that no
+// namespace is known to see are shown to `default`.
 absl::StatusOr<RebuildCounts> RebuildSqliteDatabase(const std::filesystem::path& from,
                                                     const std::filesystem::path& to,
                                                     RebuildSource& source);

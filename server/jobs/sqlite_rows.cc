@@ -51,7 +51,9 @@ int64_t ChecksumOf(const AliasRow& row) {
   return Checksum64().Add(row.namespace_id).Add(row.profile).Add(row.name).Add(row.job).Finish();
 }
 
-int64_t ChecksumOf(const ValueRow& row) { return Checksum64().Add(row.value.view()).Add(row.blob).Finish(); }
+int64_t ChecksumOf(const ValueRow& row) {
+  return Checksum64().Add(row.value.view()).Add(row.blob).Finish();
+}
 
 JobRow ReadJob(const Query& query) {
   JobRow row;

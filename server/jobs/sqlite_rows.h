@@ -10,8 +10,8 @@
 
 namespace tiffin::server {
 
-#define TIFFIN_SELECT_JOB                                                            \
-  "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, "        \
+#define TIFFIN_SELECT_JOB                                                     \
+  "SELECT id, namespace, key, state, epoch, valid_from, losses, lost_hosts, " \
   "link, session, function, version, created, tombstone, buried, keep, checksum FROM jobs "
 JobRow ReadJob(const Query& query);
 // Of all but `id`, which a new row does not have yet, and `record`.
@@ -21,8 +21,8 @@ int64_t ChecksumOf(const JobRow& row);
   "SELECT job, lease_id, epoch, session, request_id, term, granted FROM leases "
 LeaseRow ReadLease(const Query& query);
 
-#define TIFFIN_SELECT_RESULT                                                            \
-  "SELECT job, kind, record, digest, epoch, session, stored, retryable, "               \
+#define TIFFIN_SELECT_RESULT                                              \
+  "SELECT job, kind, record, digest, epoch, session, stored, retryable, " \
   "compute_seconds, exit_status, log, checksum, job_checksum FROM results "
 ResultRow ReadResult(const Query& query);
 int64_t ChecksumOf(const ResultRow& row);

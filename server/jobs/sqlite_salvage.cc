@@ -49,15 +49,23 @@ const std::vector<Salvage::Table>& Salvage::Tables() {
       {"jobs",
        "id, namespace, key, state, epoch, valid_from, losses, link, session, created, lost_hosts, "
        "function, version, tombstone, buried",
-       "id", true, {{2, "checksum"}, {3, "keep"}}},
+       "id",
+       true,
+       {{2, "checksum"}, {3, "keep"}}},
       {"job_records", "job, record", "job", true},
       {"hits", "job, hits, last", "job", true},
       {"leases", "job, lease_id, epoch, session, request_id, term, granted", "job", true},
       {"results",
        "job, kind, digest, epoch, session, stored, retryable, compute_seconds, exit_status, log, "
        "record",
-       "job", true, {{2, "checksum"}}},
-      {"aliases", "namespace, profile, name, job", "namespace, profile, name", false, {{3, "checksum"}}},
+       "job",
+       true,
+       {{2, "checksum"}}},
+      {"aliases",
+       "namespace, profile, name, job",
+       "namespace, profile, name",
+       false,
+       {{3, "checksum"}}},
       {"evidence", "job, digest, session, at", "job, digest", false},
       {"blobs", "id, key, dtype, shape, size, created, location, checksums", "id", true},
       {"blob_views", "blob, namespace", "blob, namespace", false},
@@ -141,9 +149,9 @@ void Salvage::CopyByInteger(const Table& table) {
     std::optional<int64_t> next;
     for (int64_t step = 1; step < int64_t{1} << 40; step *= 2) {
       const bool read = Try([&] {
-        SQLite::Statement probe(from_, absl::StrCat("SELECT ", table.key, " FROM ", table.name,
-                                                    " WHERE ", table.key, " > ", last + step,
-                                                    " ORDER BY ", table.key, " LIMIT 1"));
+        SQLite::Statement probe(
+            from_, absl::StrCat("SELECT ", table.key, " FROM ", table.name, " WHERE ", table.key,
+                                " > ", last + step, " ORDER BY ", table.key, " LIMIT 1"));
         if (probe.executeStep()) next = probe.getColumn(0).getInt64();
       });
       if (read) break;

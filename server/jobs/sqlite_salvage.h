@@ -15,8 +15,8 @@
 
 namespace tiffin::server {
 
-// Copies tables of one database into another of the same schema. SQLite's exceptions leave it unless they tell
-// of damage in the source.
+// Copies tables of one database into another of the same schema. SQLite's exceptions leave it
+// unless they tell of damage in the source.
 class Salvage {
  public:
   Salvage(SQLite::Database& from, SQLite::Database& to);

@@ -167,7 +167,8 @@ absl::Status SqliteTransaction::UpdateJob(const JobRow& job) {
     query.Bind(static_cast<int64_t>(job.tombstone)).Bind(job.buried).Bind(int64_t{job.keep});
     query.Bind(ChecksumOf(row)).Bind(job.id).Run();
     if (!indexed) return absl::OkStatus();
-    Query more(connection_.Prepared("UPDATE jobs SET link = ?, session = ?, function = ? WHERE id = ?"));
+    Query more(
+        connection_.Prepared("UPDATE jobs SET link = ?, session = ?, function = ? WHERE id = ?"));
     more.Bind(job.link).Bind(job.session).BindText(job.function).Bind(job.id).Run();
     return absl::OkStatus();
   });
@@ -179,7 +180,8 @@ absl::Status SqliteTransaction::PutResult(const ResultRow& result) {
     int64_t job_checksum = 0;
     {
       Query job(connection_.Prepared("SELECT key, namespace FROM jobs WHERE id = ?"));
-      if (job.Bind(result.job).Step()) job_checksum = JobChecksumOf(checksum, job.Int(1), job.Hash(0));
+      if (job.Bind(result.job).Step())
+        job_checksum = JobChecksumOf(checksum, job.Int(1), job.Hash(0));
     }
     Query query(connection_.Prepared(
         "INSERT OR REPLACE INTO results (job, kind, digest, epoch, session, stored, retryable, "
@@ -232,13 +234,16 @@ absl::StatusOr<int64_t> SqliteTransaction::NextEpoch() {
   return Change("taking an epoch", [&]() -> absl::StatusOr<int64_t> { return ++counters_.epoch; });
 }
 
-// A damaged row may no longer be what its index has. Changing it then would be taken for damage of the whole database, and
-// nothing more be written.
-absl::Status SqliteTransaction::CheckAliasIndex(RowId namespace_id, std::string_view profile, std::string_view name) {
-  TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row, FindAlias(namespace_id, profile, name));
+// A damaged row may no longer be what its index has. Changing it then would be taken for damage of
+// the whole database, and nothing more be written.
+absl::Status SqliteTransaction::CheckAliasIndex(RowId namespace_id, std::string_view profile,
+                                                std::string_view name) {
+  TIFFIN_ASSIGN_OR_RETURN(const std::optional<AliasRow> row,
+                          FindAlias(namespace_id, profile, name));
   if (!row || !row->damaged) return absl::OkStatus();
-  Query indexed(connection_.Prepared("SELECT 1 FROM aliases INDEXED BY alias_job "
-                                     "WHERE job = ? AND namespace = ? AND profile = ? AND name = ?"));
+  Query indexed(
+      connection_.Prepared("SELECT 1 FROM aliases INDEXED BY alias_job "
+                           "WHERE job = ? AND namespace = ? AND profile = ? AND name = ?"));
   indexed.Bind(row->job).Bind(namespace_id).BindName(profile).BindName(name);
   return indexed.Step() ? absl::OkStatus() : DamagedIndexedRow("an alias");
 }
@@ -246,8 +251,9 @@ absl::Status SqliteTransaction::CheckAliasIndex(RowId namespace_id, std::string_
 absl::Status SqliteTransaction::PutAlias(const AliasRow& alias) {
   return Grow("storing an alias", [&]() -> absl::Status {
     TIFFIN_RETURN_IF_ERROR(CheckAliasIndex(alias.namespace_id, alias.profile, alias.name));
-    Query update(connection_.Prepared(
-        "UPDATE aliases SET job = ?, checksum = ? WHERE namespace = ? AND profile = ? AND name = ?"));
+    Query update(
+        connection_.Prepared("UPDATE aliases SET job = ?, checksum = ? WHERE namespace = ? AND "
+                             "profile = ? AND name = ?"));
     Query insert(connection_.Prepared(
         "INSERT INTO aliases (job, checksum, namespace, profile, name) VALUES (?, ?, ?, ?, ?)"));
     for (Query* query : {&update, &insert}) {
@@ -272,9 +278,9 @@ absl::Status SqliteTransaction::DeleteAlias(RowId namespace_id, std::string_view
 
 absl::Status SqliteTransaction::AddEvidence(const EvidenceRow& evidence) {
   return Grow("adding evidence", [&] {
-    Query query(connection_.Prepared(
-        "INSERT INTO evidence (job, digest, session, at) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING"));
+    Query query(
+        connection_.Prepared("INSERT INTO evidence (job, digest, session, at) VALUES (?, ?, ?, ?) "
+                             "ON CONFLICT DO NOTHING"));
     query.Bind(evidence.job).Bind(evidence.digest).Bind(evidence.session).Bind(evidence.at);
     counters_.rows.evidence += query.Run();
     return absl::OkStatus();

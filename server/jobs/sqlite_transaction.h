@@ -53,8 +53,7 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   absl::Status AddEvidence(const EvidenceRow& evidence) override;
   absl::Status AddHits(const HitsRow& hits) override;
   absl::StatusOr<RowId> InsertBlob(const BlobRow& blob) override;
-  absl::Status MoveBlob(RowId blob, std::string_view location,
-                        std::string_view checksums) override;
+  absl::Status MoveBlob(RowId blob, std::string_view location, std::string_view checksums) override;
   absl::Status ShowBlob(RowId namespace_id, RowId blob) override;
   absl::Status PutValue(const Digest& value, RowId blob) override;
   absl::Status AddUse(RowId job, RowId blob, BlobUse use) override;
@@ -70,8 +69,8 @@ class SqliteTransaction final : public SqliteLookups<JobTransaction> {
   template <typename Body>
   std::invoke_result_t<Body> Change(std::string_view doing, Body&& body);
 
-  // The same of a change that needs space: RESOURCE_EXHAUSTED while the disk is full. Narrow rows, which
-  // hits write too, and sessions are not counted.
+  // The same of a change that needs space: RESOURCE_EXHAUSTED while the disk is full. Narrow rows,
+  // which hits write too, and sessions are not counted.
   template <typename Body>
   std::invoke_result_t<Body> Grow(std::string_view doing, Body&& body);
 

@@ -26,8 +26,7 @@ absl::StatusOr<RowId> SqliteTransaction::InsertBlob(const BlobRow& blob) {
 absl::Status SqliteTransaction::MoveBlob(RowId blob, std::string_view location,
                                          std::string_view checksums) {
   return Change("moving a blob", [&]() -> absl::Status {
-    Query query(
-        connection_.Prepared("UPDATE blobs SET location = ?, checksums = ? WHERE id = ?"));
+    Query query(connection_.Prepared("UPDATE blobs SET location = ?, checksums = ? WHERE id = ?"));
     if (query.BindName(location).BindBytes(checksums).Bind(blob).Run() == 0) {
       return absl::NotFoundError("the blob to move is not there");
     }
@@ -52,7 +51,8 @@ absl::Status SqliteTransaction::PutValue(const Digest& value, RowId blob) {
       const ValueRow row = ReadValue(known);
       if (!row.damaged) return absl::OkStatus();
       // As CheckAliasIndex.
-      Query indexed(connection_.Prepared("SELECT 1 FROM value_digests INDEXED BY value_blob WHERE blob = ? AND value = ?"));
+      Query indexed(connection_.Prepared(
+          "SELECT 1 FROM value_digests INDEXED BY value_blob WHERE blob = ? AND value = ?"));
       if (!indexed.Bind(row.blob).Bind(value).Step()) return DamagedIndexedRow("a value's digest");
     }
     Query query(connection_.Prepared(
@@ -107,9 +107,9 @@ absl::Status SqliteTransaction::DeleteBlob(RowId blob) {
 
 absl::Status SqliteTransaction::PutPack(const PackRow& pack) {
   return Change("storing a pack", [&] {
-    Query query(connection_.Prepared(
-        "INSERT INTO packs (name, state) VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET state = excluded.state"));
+    Query query(
+        connection_.Prepared("INSERT INTO packs (name, state) VALUES (?, ?) "
+                             "ON CONFLICT (name) DO UPDATE SET state = excluded.state"));
     query.BindText(pack.name).Bind(static_cast<int64_t>(pack.state)).Run();
     return absl::OkStatus();
   });

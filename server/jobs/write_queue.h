@@ -15,9 +15,8 @@
 namespace tiffin::server {
 
 // Hands operations to one thread in the order they came, in batches: what queued while the last
-// batch ran is the next one, and what comes meanwhile may join it. No timers: a lone operation starts
-// at once.
-// Threads: Push and Close from any; Close not from the queue's own.
+// batch ran is the next one, and what comes meanwhile may join it. No timers: a lone operation
+// starts at once. Threads: Push and Close from any; Close not from the queue's own.
 class WriteQueue {
  public:
   // Appends to the batch what has come since, up to its limit.

@@ -22,16 +22,16 @@ grpc::ServerWriteReactor<v1::BackupResponse>* AdminService::Backup(
         }
         v1::BackupResponse response;
         absl::Time told = absl::InfinitePast();
-        TIFFIN_ASSIGN_OR_RETURN(
-            const std::string path,
-            parts_.backups->Make(name, [&](uint64_t bytes, uint64_t total) {
-              response.set_bytes(bytes);
-              response.set_total_bytes(total);
-              if (absl::Now() - told < kTellEvery) return true;
-              told = absl::Now();
-              // Nobody who does not listen may hold up the copy, and with it sealing.
-              return send(response, /*skippable=*/true);
-            }));
+        TIFFIN_ASSIGN_OR_RETURN(const std::string path,
+                                parts_.backups->Make(name, [&](uint64_t bytes, uint64_t total) {
+                                  response.set_bytes(bytes);
+                                  response.set_total_bytes(total);
+                                  if (absl::Now() - told < kTellEvery) return true;
+                                  told = absl::Now();
+                                  // Nobody who does not listen may hold up the copy, and with it
+                                  // sealing.
+                                  return send(response, /*skippable=*/true);
+                                }));
         response.set_path(path);
         (void)send(response, /*skippable=*/false);
         return absl::OkStatus();

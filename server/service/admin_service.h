@@ -27,8 +27,8 @@ class AdminService : public v1::Admin::CallbackService {
     Evictor* evictor = nullptr;
     DiskRoom* disk = nullptr;    // may be null
     Backups* backups = nullptr;  // null: there is no folder for them
-    std::string backend;   // what rows and bytes are kept in
-    std::string registry;  // what the store's Registry is the sum of
+    std::string backend;         // what rows and bytes are kept in
+    std::string registry;        // what the store's Registry is the sum of
     bool allow_local = false;
   };
   AdminService(Parts parts, Calls* calls);

@@ -11,7 +11,8 @@
 
 namespace tiffin::server {
 
-// To end those that hold memory which others need. Threads: all methods may be called from any thread.
+// To end those that hold memory which others need. Threads: all methods may be called from any
+// thread.
 class AnsweredCalls {
  public:
   // A call's place among them. Its end takes the call out, before gRPC forgets it.

@@ -16,8 +16,9 @@ class Backups {
   virtual ~Backups() = default;
   // Bytes so far, of all; false ends it.
   using Progress = std::function<bool(uint64_t bytes, uint64_t total)>;
-  // Makes a copy of that name; what was acknowledged before the call is in it. Returns its path. The errors of
-  // admin.proto: Backup; CANCELLED if `progress` ended it. Nothing stays of a copy that failed.
+  // Makes a copy of that name; what was acknowledged before the call is in it. Returns its path.
+  // The errors of admin.proto: Backup; CANCELLED if `progress` ended it. Nothing stays of a copy
+  // that failed.
   virtual absl::StatusOr<std::string> Make(std::string_view name, const Progress& progress) = 0;
 };
 

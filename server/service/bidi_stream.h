@@ -1,6 +1,6 @@
-// What the bidirectional streams share: one read and one write at a time, answers made as the client reads
-// them, one end. They take and give gRPC's buffers: a message is parsed and printed off gRPC's own threads, and
-// bytes that are no message are told from an end.
+// What the bidirectional streams share: one read and one write at a time, answers made as the
+// client reads them, one end. They take and give gRPC's buffers: a message is parsed and printed
+// off gRPC's own threads, and bytes that are no message are told from an end.
 #ifndef TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
 #define TIFFIN_SERVER_SERVICE_BIDI_STREAM_H_
 
@@ -100,9 +100,11 @@ class BidiStream : public RawBidiReactor,
  protected:
   // The first message has come: what it says for the whole stream, beside the caller.
   virtual absl::Status Open(const Request&) { return absl::OkStatus(); }
-  // A message has come, to be used up; the next is read when this returns OK and Produce has nothing more.
+  // A message has come, to be used up; the next is read when this returns OK and Produce has
+  // nothing more.
   virtual absl::Status Take(Request& request) = 0;
-  // Writes a next answer to the messages taken; false: there was none left. Called as the client reads.
+  // Writes a next answer to the messages taken; false: there was none left. Called as the client
+  // reads.
   virtual bool Produce() { return false; }
   // Bytes that a message takes while it is worked on.
   virtual size_t CostOf(const Request& request, size_t message_bytes) const {
@@ -120,7 +122,8 @@ class BidiStream : public RawBidiReactor,
   }
   const CallerInfo& caller() const { return caller_; }
 
-  // Its bytes count until the client has taken them: in `share`, if it was taken before the answer was made.
+  // Its bytes count until the client has taken them: in `share`, if it was taken before the answer
+  // was made.
   void Write(const Response& response, ByteBudget::Share share = {}) {
     Unsent answer;
     grpc::Status status = WriteMessage(response, &answer.buffer);
@@ -154,8 +157,9 @@ class BidiStream : public RawBidiReactor,
     if (!share_) return End(TooMuchInFlight());
     Request request;
     if (!ReadMessage(std::exchange(message_, grpc::ByteBuffer()), &request).ok()) {
-      return End({grpc::StatusCode::INVALID_ARGUMENT,
-                  StrCat("message ", number_, " of the stream is no ", Request::descriptor()->name())});
+      return End(
+          {grpc::StatusCode::INVALID_ARGUMENT,
+           StrCat("message ", number_, " of the stream is no ", Request::descriptor()->name())});
     }
     if (bytes >= kCounted) {
       share_ = {};
@@ -190,8 +194,9 @@ class BidiStream : public RawBidiReactor,
     Next(lock);
   }
 
-  // Reads the next message, once the client has taken most of the answers. While held, the stream does
-  // not finish: after that gRPC may forget it at any time, and a read must not be started any more.
+  // Reads the next message, once the client has taken most of the answers. While held, the stream
+  // does not finish: after that gRPC may forget it at any time, and a read must not be started any
+  // more.
   void Read(std::unique_lock<std::mutex>& lock) {
     if (!read_due_ || ended_ || queue_.size() >= kUnread) return;
     read_due_ = false;
@@ -240,7 +245,7 @@ class BidiStream : public RawBidiReactor,
   ByteBudget::Share share_;  // of that message
   v1::Caller told_caller_;
   CallerInfo caller_;
-  std::mutex mutex_;         // guards all below
+  std::mutex mutex_;  // guards all below
   struct Unsent {
     grpc::ByteBuffer buffer;
     ByteBudget::Share share;

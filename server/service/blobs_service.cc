@@ -6,7 +6,8 @@
 #include "server/service/put_stream.h"
 
 namespace tiffin::server {
-BlobsService::BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local, Calls* calls)
+BlobsService::BlobsService(BlobCatalogue* blobs, const Limits& limits, bool allow_local,
+                           Calls* calls)
     : blobs_(blobs), limits_(limits), allow_local_(allow_local), calls_(calls) {
   CountMessages(this, &BlobsService::SetMessageAllocatorFor_FindMissing);
   CountMessages(this, &BlobsService::SetMessageAllocatorFor_QueryPut);
@@ -48,8 +49,7 @@ grpc::ServerUnaryReactor* BlobsService::Stat(grpc::CallbackServerContext* contex
   return calls_->Unary(context, "Stat", request, response, calls_->reads(), [=, this] {
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
-      TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address,
-                              FromProto(request->ref(), limits_, "ref"));
+      TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(request->ref(), limits_, "ref"));
       TIFFIN_ASSIGN_OR_RETURN(const BlobStat stat, blobs_->Stat(caller.name_space, address));
       server::ToProto(stat.blob.row.name, response->mutable_name());
       response->set_size(stat.blob.row.size);
@@ -70,7 +70,8 @@ grpc::ServerUnaryReactor* BlobsService::QueryPut(grpc::CallbackServerContext* co
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const BlobName name, FromProto(request->name(), "name"));
-      TIFFIN_ASSIGN_OR_RETURN(const UploadProgress state, blobs_->QueryPut(caller.name_space, name));
+      TIFFIN_ASSIGN_OR_RETURN(const UploadProgress state,
+                              blobs_->QueryPut(caller.name_space, name));
       response->set_exists(state.exists);
       response->set_received(state.received);
       response->set_sending(state.sending);
@@ -84,8 +85,8 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* BlobsService::Put(grpc::CallbackServe
   return StartPut(calls_, blobs_, context, response);
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(grpc::CallbackServerContext* context,
-                                                                const grpc::ByteBuffer* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* BlobsService::Deref(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   return StartDeref(calls_, blobs_, limits_, allow_local_, context, request, &opening_here_);
 }
 

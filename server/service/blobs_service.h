@@ -14,15 +14,11 @@
 namespace tiffin::server {
 
 // What carries bytes of blobs takes and gives gRPC's buffers as they are, so that none is copied.
-using BlobsMethods = Methods<
-    v1::Blobs::Service,
-    v1::Blobs::WithCallbackMethod_FindMissing,
-    v1::Blobs::WithRawCallbackMethod_Put,
-    v1::Blobs::WithCallbackMethod_QueryPut,
-    v1::Blobs::WithRawCallbackMethod_BatchPut,
-    v1::Blobs::WithRawCallbackMethod_Deref,
-    v1::Blobs::WithRawCallbackMethod_BatchDeref,
-    v1::Blobs::WithCallbackMethod_Stat>;
+using BlobsMethods =
+    Methods<v1::Blobs::Service, v1::Blobs::WithCallbackMethod_FindMissing,
+            v1::Blobs::WithRawCallbackMethod_Put, v1::Blobs::WithCallbackMethod_QueryPut,
+            v1::Blobs::WithRawCallbackMethod_BatchPut, v1::Blobs::WithRawCallbackMethod_Deref,
+            v1::Blobs::WithRawCallbackMethod_BatchDeref, v1::Blobs::WithCallbackMethod_Stat>;
 
 class BlobsService : public BlobsMethods {
  public:

@@ -35,7 +35,8 @@ class BatchPutStream : public BidiStream<v1::BatchPutRequest, v1::BatchPutRespon
         server::ToProto(name.status(), item->mutable_status());
         continue;
       }
-      puts.push_back({*std::move(name), known, std::move(*request.mutable_items(i)->mutable_data())});
+      puts.push_back(
+          {*std::move(name), known, std::move(*request.mutable_items(i)->mutable_data())});
       at.push_back(i);
     }
     const auto outcomes = blobs_->PutSmall(caller().name_space, std::move(puts));
@@ -62,7 +63,6 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
       : BidiStream(calls, "BatchDeref", &calls->reads()), blobs_(blobs), limits_(limits) {}
 
  private:
-
   absl::Status Take(v1::BatchDerefRequest& request) override {
     TIFFIN_RETURN_IF_ERROR(CheckBatch(request.refs_size(), limits_, "refs"));
     refs_ = request.refs();
@@ -104,7 +104,8 @@ class BatchDerefStream : public BidiStream<v1::BatchDerefRequest, v1::BatchDeref
     item->set_present(blob.row.size > kMaxBlob);
     if (item->present()) return absl::OkStatus();
     if (blob.row.size >= kLarge) {
-      *share = calls_->memory().Take(2 * (blob.row.size + kLarge));  // as a message, and as its bytes
+      // as a message, and as its bytes
+      *share = calls_->memory().Take(2 * (blob.row.size + kLarge));
       if (!*share) return NoRoom();
     }
     TIFFIN_ASSIGN_OR_RETURN(*item->mutable_data(), blobs_->ReadWhole(blob.row));

@@ -6,11 +6,23 @@
 namespace tiffin::server {
 
 std::string_view CodeName(grpc::StatusCode code) {
-  static constexpr std::array<std::string_view, CallMeter::kCodes> kNames = {
-      "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-      "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-      "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
-      "UNAUTHENTICATED"};
+  static constexpr std::array<std::string_view, CallMeter::kCodes> kNames = {"OK",
+                                                                             "CANCELLED",
+                                                                             "UNKNOWN",
+                                                                             "INVALID_ARGUMENT",
+                                                                             "DEADLINE_EXCEEDED",
+                                                                             "NOT_FOUND",
+                                                                             "ALREADY_EXISTS",
+                                                                             "PERMISSION_DENIED",
+                                                                             "RESOURCE_EXHAUSTED",
+                                                                             "FAILED_PRECONDITION",
+                                                                             "ABORTED",
+                                                                             "OUT_OF_RANGE",
+                                                                             "UNIMPLEMENTED",
+                                                                             "INTERNAL",
+                                                                             "UNAVAILABLE",
+                                                                             "DATA_LOSS",
+                                                                             "UNAUTHENTICATED"};
   return code >= 0 && code < static_cast<int>(kNames.size()) ? kNames[code] : "UNKNOWN";
 }
 

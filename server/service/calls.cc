@@ -31,7 +31,7 @@ grpc::Status TooMuchInFlight() {
   constexpr char kMessage[] = "too many bytes are in flight: try again soon";
   google::protobuf::Duration delay;
   delay.set_nanos(200'000'000);
-  std::string retry, status = "\x08\x08";  // google.rpc.Status.code = RESOURCE_EXHAUSTED
+  std::string retry, status = "\x08\x08";             // google.rpc.Status.code = RESOURCE_EXHAUSTED
   AppendField(1, delay.SerializeAsString(), &retry);  // google.rpc.RetryInfo.retry_delay
   google::protobuf::Any any;
   any.set_type_url("type.googleapis.com/google.rpc.RetryInfo");

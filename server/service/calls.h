@@ -50,21 +50,30 @@ class Calls {
   // Reads never queue behind writes, nor pushes behind uploads: they have threads of their own.
   explicit Calls(const CallLimits& limits = {})
       : stream_bytes_(limits.stream_bytes),
-        upload_bytes_(std::min(3 * limits.stream_bytes, std::max(limits.stream_bytes, limits.max_memory / 4))),
-        idle_time_(limits.idle), memory_(limits.max_memory, [this] { MakeRoom(); }), small_calls_(limits.max_memory / 8, [this] { MakeRoom(); }),
-        small_room_(limits.max_memory / 8), reads_(8), writes_(64), streams_(16), uploads_(16), answers_(4), chores_(4) {}
+        upload_bytes_(std::min(3 * limits.stream_bytes,
+                               std::max(limits.stream_bytes, limits.max_memory / 4))),
+        idle_time_(limits.idle),
+        memory_(limits.max_memory, [this] { MakeRoom(); }),
+        small_calls_(limits.max_memory / 8, [this] { MakeRoom(); }),
+        small_room_(limits.max_memory / 8),
+        reads_(8),
+        writes_(64),
+        streams_(16),
+        uploads_(16),
+        answers_(4),
+        chores_(4) {}
 
   Executor& reads() { return reads_; }
   Executor& writes() { return writes_; }
   Executor& streams() { return streams_; }  // what goes out
   Executor& uploads() { return uploads_; }
   Executor& answers() { return answers_; }  // of what became durable; nothing blocks here
-  Executor& chores() { return chores_; }  // what an operator asks for, which may take long
+  Executor& chores() { return chores_; }    // what an operator asks for, which may take long
   ByteBudget& memory() { return memory_; }
   uint64_t bytes_in_flight() const { return memory_.used() + small_calls_.used(); }
   uint64_t stream_bytes() const { return stream_bytes_; }
-  // What an upload counts as: with what gRPC reads ahead, which is twice as much (Server sets the window); at most a
-  // quarter of all, or what it takes itself.
+  // What an upload counts as: with what gRPC reads ahead, which is twice as much (Server sets the
+  // window); at most a quarter of all, or what it takes itself.
   uint64_t upload_bytes() const { return upload_bytes_; }
   bool draining() const { return draining_; }
 
@@ -93,7 +102,8 @@ class Calls {
     EndLocked();
   }
 
-  // Ends streams that hold memory and whose clients have done nothing for long, and calls whose answers nobody reads.
+  // Ends streams that hold memory and whose clients have done nothing for long, and calls whose
+  // answers nobody reads.
   void MakeRoom() {
     if (making_room_.exchange(true)) return;
     chores_.Add([this] {
@@ -117,25 +127,26 @@ class Calls {
     return idle_.wait_for(lock, limit, [this] { return running_ == 0; });
   }
 
-  // Ends a call with its status, once, from any thread. Writes to the connection, which takes a while.
+  // Ends a call with its status, once, from any thread. Writes to the connection, which takes a
+  // while.
   using Finish = std::function<void(const grpc::Status&)>;
 
-  // Of a method whose messages are counted (CountMessages): runs `work` on `executor` and finishes the call with what it returns.
+  // Of a method whose messages are counted (CountMessages): runs `work` on `executor` and finishes
+  // the call with what it returns.
   template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Unary(
-      grpc::CallbackServerContext* context, const char* name, const Request* request,
-      Response* response, Executor& executor, std::function<grpc::Status()> work) {
-    return UnaryLater(
-        context, name, request, response, &executor,
-        [work = std::move(work)](const Finish& finish) { finish(work()); });
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* name,
+                                  const Request* request, Response* response, Executor& executor,
+                                  std::function<grpc::Status()> work) {
+    return UnaryLater(context, name, request, response, &executor,
+                      [work = std::move(work)](const Finish& finish) { finish(work()); });
   }
 
-  // The same where `work` finishes the call itself, maybe after it returned. Without an executor it runs on
-  // gRPC's thread and must not block.
+  // The same where `work` finishes the call itself, maybe after it returned. Without an executor it
+  // runs on gRPC's thread and must not block.
   template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* UnaryLater(
-      grpc::CallbackServerContext* context, const char* name, const Request* request,
-      Response* response, Executor* executor, std::function<void(Finish)> work) {
+  grpc::ServerUnaryReactor* UnaryLater(grpc::CallbackServerContext* context, const char* name,
+                                       const Request* request, Response* response,
+                                       Executor* executor, std::function<void(Finish)> work) {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     CountedCall* const counted = CountedCallOf<Request, Response>(context);
     if (!Begin()) {
@@ -161,7 +172,8 @@ class Calls {
     return reactor;
   }
 
-  // Counts a call that ended, and logs it in one line: what, for whom, how it ended, how long it took.
+  // Counts a call that ended, and logs it in one line: what, for whom, how it ended, how long it
+  // took.
   void Log(const char* name, const v1::Caller& caller, const grpc::Status& status,
            absl::Duration took);
   const CallMeter& meter() const { return meter_; }
@@ -177,8 +189,9 @@ class Calls {
     if (--running_ == 0) idle_.notify_all();
   }
   template <typename Request, typename Response>
-  void End(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor, CountedCall* counted,
-           const char* name, const Request& request, Response* response, grpc::Status status, absl::Time start) {
+  void End(grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor,
+           CountedCall* counted, const char* name, const Request& request, Response* response,
+           grpc::Status status, absl::Time start) {
     // As a message, and as the bytes that wait for a client to read them.
     const size_t bytes = status.ok() ? response->ByteSizeLong() : 0;
     if (bytes >= kCounted) {
@@ -201,20 +214,27 @@ class Calls {
       }
     }
     Log(name, request.caller(), status, absl::Now() - start);
-    // Those that others may come to need the room of; the first of the small ones leave half of theirs.
-    if (bytes >= kCounted || small_calls_.used() > small_room_ / 2) answered_.Add(context, &counted->place);
+    // Those that others may come to need the room of; the first of the small ones leave half of
+    // theirs.
+    if (bytes >= kCounted || small_calls_.used() > small_room_ / 2)
+      answered_.Add(context, &counted->place);
     reactor->Finish(status);  // all of the call may be gone from here on
     std::lock_guard lock(mutex_);
     EndLocked();
   }
-  // Whether a call has done what asking again would not answer: such an answer is sent whatever it takes.
+  // Whether a call has done what asking again would not answer: such an answer is sent whatever it
+  // takes.
   template <typename Response>
-  static bool HasActed(const Response&) { return false; }
-  static bool HasActed(const v1::SubmitResponse& response) { return response.outcome() == v1::GRANTED; }
+  static bool HasActed(const Response&) {
+    return false;
+  }
+  static bool HasActed(const v1::SubmitResponse& response) {
+    return response.outcome() == v1::GRANTED;
+  }
   static bool HasActed(const v1::StoreResultResponse&) { return true; }
   static bool HasActed(const v1::InvalidateResponse&) { return true; }
-  // Small calls have a room of their own, so that large ones do not keep leases from being renewed; of the others the
-  // parsed trees count, too.
+  // Small calls have a room of their own, so that large ones do not keep leases from being renewed;
+  // of the others the parsed trees count, too.
   template <typename Request>
   ByteBudget::Share ShareOf(const Request& request) {
     const size_t bytes = request.ByteSizeLong();

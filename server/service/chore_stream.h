@@ -1,5 +1,5 @@
-// A call of an operator that takes long and tells how far it is: a stream of messages out, written by one
-// task that may block.
+// A call of an operator that takes long and tells how far it is: a stream of messages out, written
+// by one task that may block.
 #ifndef TIFFIN_SERVER_SERVICE_CHORE_STREAM_H_
 #define TIFFIN_SERVER_SERVICE_CHORE_STREAM_H_
 
@@ -19,15 +19,16 @@
 
 namespace tiffin::server {
 
-// Runs `work` on the executor for chores and finishes the call with what it returns. Holds itself alive.
+// Runs `work` on the executor for chores and finishes the call with what it returns. Holds itself
+// alive.
 template <typename Response>
 class ChoreStream : public grpc::ServerWriteReactor<Response>,
                     public OpenStream,
                     public std::enable_shared_from_this<ChoreStream<Response>> {
  public:
-  // Sends a message; waits until the one before is on its way. False: nobody listens any more, or the
-  // server is stopping: `work` should end.
-  // With `skippable` it does not wait: the message is dropped if the one before is not on its way.
+  // Sends a message; waits until the one before is on its way. False: nobody listens any more, or
+  // the server is stopping: `work` should end. With `skippable` it does not wait: the message is
+  // dropped if the one before is not on its way.
   using Send = std::function<bool(Response, bool skippable)>;
   using Work = std::function<absl::Status(const Send&)>;
 

@@ -68,7 +68,8 @@ absl::StatusOr<CallerInfo> FromProto(const v1::Caller& caller) {
   if (caller.request_id().size() > kMaxToken) return Invalid("caller.request_id", "over 128 bytes");
   info.request_id = caller.request_id();
   const v1::Session& session = caller.session();
-  for (const std::string* text : {&session.id(), &session.name(), &session.user(), &session.host()}) {
+  for (const std::string* text :
+       {&session.id(), &session.name(), &session.user(), &session.host()}) {
     if (text->size() > kMaxToken) return Invalid("caller.session", "a member over 128 bytes");
   }
   if (session.script().size() > 4096) return Invalid("caller.session.script", "over 4 KiB");
@@ -77,10 +78,9 @@ absl::StatusOr<CallerInfo> FromProto(const v1::Caller& caller) {
   info.session.user = session.user();
   info.session.host = session.host();
   info.session.script = session.script();
-  info.session.since = session.has_since()
-                           ? absl::FromUnixSeconds(session.since().seconds()) +
-                                 absl::Nanoseconds(session.since().nanos())
-                           : absl::Now();
+  info.session.since = session.has_since() ? absl::FromUnixSeconds(session.since().seconds()) +
+                                                 absl::Nanoseconds(session.since().nanos())
+                                           : absl::Now();
   return info;
 }
 
@@ -172,9 +172,9 @@ absl::StatusOr<BlobAddress> FromProto(const v1::BlobRef& ref, const Limits& limi
   }
   if (NamesFiles(*record)) {
     const Value* host = record->Find("host");
-    return absl::FailedPreconditionError(
-        at + ".record: a file that only its host can read: host " +
-        (host ? PrintJson(*host) : "null") + ", files " + PrintJson(*record->Find("files")));
+    return absl::FailedPreconditionError(at + ".record: a file that only its host can read: host " +
+                                         (host ? PrintJson(*host) : "null") + ", files " +
+                                         PrintJson(*record->Find("files")));
   }
   return Invalid(at + ".record", "no ref");
 }
@@ -188,17 +188,25 @@ absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request) {
   out.epoch = request.epoch();
   if (out.epoch < 0) return Invalid("epoch", "negative");
   switch (request.kind()) {
-    case v1::RESULT_KIND_UNSPECIFIED: break;
-    case v1::RESULT_KIND_VALUE: out.kind = ResultKind::kValue; break;
-    case v1::RESULT_KIND_ERROR: out.kind = ResultKind::kError; break;
-    case v1::RESULT_KIND_WORKFLOW: out.kind = ResultKind::kWorkflow; break;
-    default: return Invalid("kind", "unknown");
+    case v1::RESULT_KIND_UNSPECIFIED:
+      break;
+    case v1::RESULT_KIND_VALUE:
+      out.kind = ResultKind::kValue;
+      break;
+    case v1::RESULT_KIND_ERROR:
+      out.kind = ResultKind::kError;
+      break;
+    case v1::RESULT_KIND_WORKFLOW:
+      out.kind = ResultKind::kWorkflow;
+      break;
+    default:
+      return Invalid("kind", "unknown");
   }
   TIFFIN_ASSIGN_OR_RETURN(const std::string_view json, JsonOf(request.record(), "record"));
   out.record = std::string(json);
   out.retryable = request.retryable();
-  out.compute_seconds = static_cast<double>(request.compute_time().seconds()) +
-                        request.compute_time().nanos() * 1e-9;
+  out.compute_seconds =
+      static_cast<double>(request.compute_time().seconds()) + request.compute_time().nanos() * 1e-9;
   out.exit_status = request.exit_status();
   out.log = request.log();
   for (int i = 0; i < request.blobs_size(); ++i) {
@@ -214,7 +222,8 @@ absl::StatusOr<StoreRequest> FromProto(const v1::StoreResultRequest& request) {
       return Invalid(where + ".name.dtype", StrCat("is written '", DTypeName(dtype), "'"));
     }
     if (size != array.bytes.size()) {
-      return Invalid(where + ".data", StrCat(array.bytes.size(), " bytes, dtype and shape tell ", size));
+      return Invalid(where + ".data",
+                     StrCat(array.bytes.size(), " bytes, dtype and shape tell ", size));
     }
     if (size >= kSmallBlob) return Invalid(where + ".data", "1 MiB or more, use Put");
     if (known && array.Name() != name) return Invalid(where + ".name.key", "not that of the data");
@@ -247,14 +256,14 @@ void ToProto(const Missing& missing, v1::MissingBlobs* out) {
 void ToProto(absl::Time time, google::protobuf::Timestamp* out) {
   const absl::Duration since = time - absl::UnixEpoch();
   out->set_seconds(absl::ToInt64Seconds(since));
-  out->set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(since - absl::Seconds(out->seconds()))));
+  out->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(since - absl::Seconds(out->seconds()))));
 }
 
 void ToProto(absl::Duration duration, google::protobuf::Duration* out) {
   out->set_seconds(absl::ToInt64Seconds(duration));
-  out->set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(duration - absl::Seconds(out->seconds()))));
+  out->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(out->seconds()))));
 }
 
 void ToProto(const StoredResult& result, v1::Result* out) {
@@ -290,11 +299,21 @@ void ToProto(const SubmitAnswer& answer, v1::SubmitResponse* out) {
   using Outcome = SubmitAnswer::Outcome;
   out->set_key(std::string(answer.key.view()));
   switch (answer.outcome) {
-    case Outcome::kRetrieved: out->set_outcome(v1::RETRIEVED); break;
-    case Outcome::kGranted: out->set_outcome(v1::GRANTED); break;
-    case Outcome::kAttached: out->set_outcome(v1::ATTACHED); break;
-    case Outcome::kOpen: out->set_outcome(v1::OPEN); break;
-    case Outcome::kFailed: out->set_outcome(v1::FAILED); break;
+    case Outcome::kRetrieved:
+      out->set_outcome(v1::RETRIEVED);
+      break;
+    case Outcome::kGranted:
+      out->set_outcome(v1::GRANTED);
+      break;
+    case Outcome::kAttached:
+      out->set_outcome(v1::ATTACHED);
+      break;
+    case Outcome::kOpen:
+      out->set_outcome(v1::OPEN);
+      break;
+    case Outcome::kFailed:
+      out->set_outcome(v1::FAILED);
+      break;
   }
   if (answer.result) ToProto(*answer.result, out->mutable_result());
   out->set_present(answer.present);
@@ -310,11 +329,21 @@ void ToProto(const WaitEvent& event, v1::AwaitResponse* out) {
   using Kind = WaitEvent::Kind;
   out->set_key(std::string(event.key.view()));
   switch (event.kind) {
-    case Kind::kAttached: out->set_event(v1::AWAIT_ATTACHED); break;
-    case Kind::kOpen: out->set_event(v1::AWAIT_OPEN); break;
-    case Kind::kResult: out->set_event(v1::AWAIT_RESULT); break;
-    case Kind::kFailed: out->set_event(v1::AWAIT_FAILED); break;
-    case Kind::kGranted: out->set_event(v1::AWAIT_GRANTED); break;
+    case Kind::kAttached:
+      out->set_event(v1::AWAIT_ATTACHED);
+      break;
+    case Kind::kOpen:
+      out->set_event(v1::AWAIT_OPEN);
+      break;
+    case Kind::kResult:
+      out->set_event(v1::AWAIT_RESULT);
+      break;
+    case Kind::kFailed:
+      out->set_event(v1::AWAIT_FAILED);
+      break;
+    case Kind::kGranted:
+      out->set_event(v1::AWAIT_GRANTED);
+      break;
     case Kind::kError:
       out->set_event(v1::AWAIT_ERROR);
       ToProto(event.error, out->mutable_status());

@@ -1,4 +1,5 @@
-// Messages of unary calls with the memory that they count as: gRPC keeps both until the answer is with the client.
+// Messages of unary calls with the memory that they count as: gRPC keeps both until the answer is
+// with the client.
 #ifndef TIFFIN_SERVER_SERVICE_COUNTED_MESSAGES_H_
 #define TIFFIN_SERVER_SERVICE_COUNTED_MESSAGES_H_
 
@@ -10,8 +11,8 @@
 
 namespace tiffin::server {
 
-// What a call holds. A reactor of its own, told in OnDone, would cost each call another thread (a fifth of the calls a
-// second that are answered from memory).
+// What a call holds. A reactor of its own, told in OnDone, would cost each call another thread (a
+// fifth of the calls a second that are answered from memory).
 struct CountedCall {
   ByteBudget::Share share, answer;
   AnsweredCalls::Place place;
@@ -34,9 +35,11 @@ class CountedMessages : public grpc::MessageAllocator<Request, Response> {
   grpc::MessageHolder<Request, Response>* AllocateMessages() override { return new Holder; }
 };
 
-// Makes a method of a generated service use them: CountMessages(this, &JobsService::SetMessageAllocatorFor_Submit).
+// Makes a method of a generated service use them: CountMessages(this,
+// &JobsService::SetMessageAllocatorFor_Submit).
 template <typename Service, typename Base, typename Request, typename Response>
-void CountMessages(Service* service, void (Base::*set)(grpc::MessageAllocator<Request, Response>*)) {
+void CountMessages(Service* service,
+                   void (Base::*set)(grpc::MessageAllocator<Request, Response>*)) {
   static CountedMessages<Request, Response> messages;
   (service->*set)(&messages);
 }
@@ -44,7 +47,8 @@ void CountMessages(Service* service, void (Base::*set)(grpc::MessageAllocator<Re
 // Of a call whose method does so.
 template <typename Request, typename Response>
 CountedCall* CountedCallOf(grpc::CallbackServerContext* context) {
-  return static_cast<typename CountedMessages<Request, Response>::Holder*>(context->GetRpcAllocatorState());
+  return static_cast<typename CountedMessages<Request, Response>::Holder*>(
+      context->GetRpcAllocatorState());
 }
 
 }  // namespace tiffin::server

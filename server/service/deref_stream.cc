@@ -38,16 +38,20 @@ absl::StatusOr<DownloadRange> RangeOf(const v1::DerefRequest& request) {
   return range;
 }
 
-// One step is under way at a time: started by Begin, then by each OnWriteDone. What is at hand is sent
-// from gRPC's own thread, all else is brought in elsewhere; so is what is found damaged, once more, as that is to be
-// written down.
+// One step is under way at a time: started by Begin, then by each OnWriteDone. What is at hand is
+// sent from gRPC's own thread, all else is brought in elsewhere; so is what is found damaged, once
+// more, as that is to be written down.
 class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                      public OpenStream,
                      public std::enable_shared_from_this<DerefReactor> {
  public:
   DerefReactor(Calls* calls, BlobCatalogue* blobs, const Limits& limits, bool allow_local,
                grpc::CallbackServerContext* context, const grpc::ByteBuffer* request)
-      : calls_(calls), blobs_(blobs), limits_(limits), allow_local_(allow_local), call_(context),
+      : calls_(calls),
+        blobs_(blobs),
+        limits_(limits),
+        allow_local_(allow_local),
+        call_(context),
         request_(request) {}
 
   void Begin(std::atomic<bool>* opening_here) {
@@ -117,7 +121,8 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       share_ = calls_->memory().Take(kGathered);
       if (!share_) return End(TooMuchInFlight());
     }
-    if (first_with_header_ && !response.header().has_local() && !download_->done() && download_->AtHand()) {
+    if (first_with_header_ && !response.header().has_local() && !download_->done() &&
+        download_->AtHand()) {
       const absl::StatusOr<std::vector<BlobSlice>> first = download_->Next(if_damaged, stop_);
       if (IsForElsewhere(first.status(), if_damaged)) return OpenElsewhere();
       if (!first.ok()) return End(ToGrpc(first.status()));
@@ -146,7 +151,8 @@ class DerefReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     TIFFIN_ASSIGN_OR_RETURN(const BlobAddress address, FromProto(request.ref(), limits_, "ref"));
     TIFFIN_ASSIGN_OR_RETURN(const DownloadRange range, RangeOf(request));
     TIFFIN_ASSIGN_OR_RETURN(BlobView blob, blobs_->Find(caller.name_space, address));
-    TIFFIN_ASSIGN_OR_RETURN(download_, BlobDownload::Make(blobs_, std::move(blob), range, if_damaged));
+    TIFFIN_ASSIGN_OR_RETURN(download_,
+                            BlobDownload::Make(blobs_, std::move(blob), range, if_damaged));
     ToProto(download_->blob().row.name, header->mutable_name());
     header->set_size(download_->blob().row.size);
     header->set_length(download_->length());

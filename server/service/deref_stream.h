@@ -12,8 +12,9 @@
 
 namespace tiffin::server {
 
-// Starts the reactor, which deletes itself. `allow_local`: callers may be told where packs lie. `opening_here`:
-// whether one is being opened on a thread of gRPC's; those that come meanwhile are handed over.
+// Starts the reactor, which deletes itself. `allow_local`: callers may be told where packs lie.
+// `opening_here`: whether one is being opened on a thread of gRPC's; those that come meanwhile are
+// handed over.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartDeref(Calls* calls, BlobCatalogue* blobs,
                                                        const Limits& limits, bool allow_local,
                                                        grpc::CallbackServerContext* context,

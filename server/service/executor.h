@@ -62,8 +62,9 @@ class Executor {
   }
 
  private:
-  // One thread wakes up at a time, and wakes the next one if there is more to do: many tasks that come at
-  // once and are done soon cost few switches. Unlocks, as who wakes up would only wait for the mutex.
+  // One thread wakes up at a time, and wakes the next one if there is more to do: many tasks that
+  // come at once and are done soon cost few switches. Unlocks, as who wakes up would only wait for
+  // the mutex.
   void WakeOne(std::unique_lock<std::mutex>& lock) {
     const bool wake = !tasks_.empty() && asleep_ > 0 && !waking_;
     waking_ = waking_ || wake;

@@ -15,7 +15,8 @@ void GroupedGets::Add(Get get) {
     }
     looking_here_ = true;
   }
-  const std::vector<JobStore::Found> found = store_->GetResults(get.name_space, {&get.job, 1}, kBytes);
+  const std::vector<JobStore::Found> found =
+      store_->GetResults(get.name_space, {&get.job, 1}, kBytes);
   {
     std::lock_guard lock(mutex_);
     looking_here_ = false;

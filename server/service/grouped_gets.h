@@ -1,5 +1,5 @@
-// Look-ups of results that come at the same time are made together, on one snapshot: beginning and ending one
-// costs as much as a look-up.
+// Look-ups of results that come at the same time are made together, on one snapshot: beginning and
+// ending one costs as much as a look-up.
 #ifndef TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
 #define TIFFIN_SERVER_SERVICE_GROUPED_GETS_H_
 
@@ -26,10 +26,12 @@ class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
   struct Get {
     std::string name_space;
     JobAddress job;
-    std::function<void(JobStore::Found)> done;  // called on the caller's thread or one of the executor's
+    // called on the caller's thread or one of the executor's
+    std::function<void(JobStore::Found)> done;
   };
-  // Looks at once, on the caller's thread, if nobody else does: handing a call over takes longer than looking. At most one
-  // of gRPC's threads, of which there are two or more, waits for the disk like this; the others go on.
+  // Looks at once, on the caller's thread, if nobody else does: handing a call over takes longer
+  // than looking. At most one of gRPC's threads, of which there are two or more, waits for the disk
+  // like this; the others go on.
   void Add(Get get);
   // Leaves it to the executor in any case.
   void HandOver(Get get);
@@ -45,8 +47,8 @@ class GroupedGets : public std::enable_shared_from_this<GroupedGets> {
 
   JobStore* const store_;
   Executor* const executor_;
-  // At the same time: one a processor makes large groups, more wait for the disk together. Some threads are left
-  // to other reads.
+  // At the same time: one a processor makes large groups, more wait for the disk together. Some
+  // threads are left to other reads.
   const size_t most_lookers_ = std::clamp<size_t>(std::thread::hardware_concurrency(), 2, 6);
   std::mutex mutex_;  // guards all below
   std::deque<Get> waiting_;

@@ -13,7 +13,7 @@ namespace {
 using server::FromProto;
 using server::ToProto;
 
-constexpr size_t kFrameBytes = 1000;     // of a message around a job
+constexpr size_t kFrameBytes = 1000;  // of a message around a job
 constexpr size_t kPageBytes = 4 << 20;
 
 absl::Time TimeFromProto(const google::protobuf::Timestamp& time) {
@@ -152,9 +152,9 @@ grpc::ServerUnaryReactor* JobsService::GetJob(grpc::CallbackServerContext* conte
     return ToGrpc([&]() -> absl::Status {
       TIFFIN_ASSIGN_OR_RETURN(const CallerInfo caller, FromProto(request->caller()));
       TIFFIN_ASSIGN_OR_RETURN(const JobAddress address, FromProto(request->job(), "job"));
-      TIFFIN_ASSIGN_OR_RETURN(const JobView view,
-                              history_->Get(caller.name_space, address, request->inputs(),
-                                            request->outputs()));
+      TIFFIN_ASSIGN_OR_RETURN(
+          const JobView view,
+          history_->Get(caller.name_space, address, request->inputs(), request->outputs()));
       ToProto(view, true, response->mutable_job());
       FitMessage(store_->limits().max_message_bytes - kFrameBytes, response->mutable_job());
       return absl::OkStatus();
@@ -175,9 +175,8 @@ grpc::ServerUnaryReactor* JobsService::ListJobs(grpc::CallbackServerContext* con
         return absl::InvalidArgumentError("page_size: the limit is 1000");
       }
       const size_t size = request->page_size() == 0 ? 100 : request->page_size();
-      TIFFIN_ASSIGN_OR_RETURN(const JobPage page,
-                              history_->List(caller.name_space, filter, after,
-                                             request->newest_first(), size));
+      TIFFIN_ASSIGN_OR_RETURN(const JobPage page, history_->List(caller.name_space, filter, after,
+                                                                 request->newest_first(), size));
       size_t bytes = 0;
       RowId next = page.next;
       for (const JobView& view : page.jobs) {

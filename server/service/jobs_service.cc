@@ -92,8 +92,7 @@ absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswe
                     v1::Bulk bulk, v1::SubmitResponse* response) {
   ToProto(answer, response);
   if (response->has_result()) {
-    TIFFIN_RETURN_IF_ERROR(
-        ApplyBulk(store, caller.name_space, bulk, response->mutable_result()));
+    TIFFIN_RETURN_IF_ERROR(ApplyBulk(store, caller.name_space, bulk, response->mutable_result()));
   }
   if (response->has_workflow()) {
     // With refs if it cannot be inline: an error would lose the lease.
@@ -103,7 +102,9 @@ absl::Status Answer(JobStore& store, const CallerInfo& caller, const SubmitAnswe
 }
 
 JobsService::JobsService(JobStore* store, JobHistory* history, Calls* calls)
-    : store_(store), history_(history), calls_(calls),
+    : store_(store),
+      history_(history),
+      calls_(calls),
       gets_(std::make_shared<GroupedGets>(store, &calls->reads())) {
   CountMessages(this, &JobsService::SetMessageAllocatorFor_Submit);
   CountMessages(this, &JobsService::SetMessageAllocatorFor_GetResult);
@@ -152,12 +153,12 @@ grpc::ServerUnaryReactor* JobsService::Submit(grpc::CallbackServerContext* conte
                          });
                        });
   };
-  return calls_->UnaryLater(
-      context, "Submit", request, response, &calls_->reads(), [=, this](const Calls::Finish& finish) {
-        const absl::StatusOr<bool> hit = look();
-        if (!hit.ok() || *hit) return finish(ToGrpc(hit.status()));
-        change(finish);
-      });
+  return calls_->UnaryLater(context, "Submit", request, response, &calls_->reads(),
+                            [=, this](const Calls::Finish& finish) {
+                              const absl::StatusOr<bool> hit = look();
+                              if (!hit.ok() || *hit) return finish(ToGrpc(hit.status()));
+                              change(finish);
+                            });
 }
 
 // Bulk goes to the disk before the row that names it.
@@ -201,9 +202,9 @@ grpc::ServerUnaryReactor* JobsService::GetResult(grpc::CallbackServerContext* co
           return finish(grpc::Status::OK);
         }
         gets_->Add({caller->name_space, *address, [=](const JobStore::Found& found) {
-                     if (found.ok()) answer(**found);
-                     finish(ToGrpc(found.status()));
-                   }});
+                      if (found.ok()) answer(**found);
+                      finish(ToGrpc(found.status()));
+                    }});
       });
 }
 
@@ -217,11 +218,15 @@ grpc::ServerUnaryReactor* JobsService::Renew(grpc::CallbackServerContext* contex
       const std::vector<std::string> leases(request->leases().begin(), request->leases().end());
       for (const Renewal renewal : store_->Renew(leases, request->progress())) {
         switch (renewal) {
-          case Renewal::kRenewed: response->add_outcomes(v1::RenewResponse::RENEWED); break;
+          case Renewal::kRenewed:
+            response->add_outcomes(v1::RenewResponse::RENEWED);
+            break;
           case Renewal::kDoneElsewhere:
             response->add_outcomes(v1::RenewResponse::DONE_ELSEWHERE);
             break;
-          case Renewal::kLost: response->add_outcomes(v1::RenewResponse::LOST); break;
+          case Renewal::kLost:
+            response->add_outcomes(v1::RenewResponse::LOST);
+            break;
         }
       }
       return absl::OkStatus();
@@ -243,9 +248,8 @@ grpc::ServerUnaryReactor* JobsService::Release(grpc::CallbackServerContext* cont
                                 KeyFromProto(request->keys(i), StrCat("keys[", i, "]")));
         keys.push_back(key);
       }
-      TIFFIN_ASSIGN_OR_RETURN(
-          const size_t released,
-          store_->Release({request->leases().begin(), request->leases().end()}));
+      TIFFIN_ASSIGN_OR_RETURN(const size_t released, store_->Release({request->leases().begin(),
+                                                                      request->leases().end()}));
       TIFFIN_ASSIGN_OR_RETURN(const size_t forced,
                               store_->ForceRelease(caller.name_space, std::move(keys)));
       response->set_released(static_cast<uint32_t>(released + forced));
@@ -312,7 +316,8 @@ grpc::ServerUnaryReactor* JobsService::Alias(grpc::CallbackServerContext* contex
         TIFFIN_ASSIGN_OR_RETURN(const AliasKey alias, AliasFromProto(request->delete_(), "delete"));
         return store_->DeleteAlias(caller.name_space, alias);
       }
-      if (!request->has_list()) return absl::InvalidArgumentError("action: none of set, list, delete");
+      if (!request->has_list())
+        return absl::InvalidArgumentError("action: none of set, list, delete");
       return ListAliases(*store_, caller.name_space, request->list(), response);
     }());
   });

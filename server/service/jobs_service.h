@@ -13,22 +13,15 @@
 namespace tiffin::server {
 
 // Streams read their messages themselves (bidi_stream.h).
-using JobsMethods = Methods<
-    v1::Jobs::Service,
-    v1::Jobs::WithCallbackMethod_Submit,
-    v1::Jobs::WithRawCallbackMethod_SubmitBatch,
-    v1::Jobs::WithCallbackMethod_GetResult,
-    v1::Jobs::WithRawCallbackMethod_BatchGetResults,
-    v1::Jobs::WithRawCallbackMethod_Await,
-    v1::Jobs::WithCallbackMethod_Renew,
-    v1::Jobs::WithCallbackMethod_Release,
-    v1::Jobs::WithCallbackMethod_StoreResult,
-    v1::Jobs::WithCallbackMethod_Link,
-    v1::Jobs::WithCallbackMethod_GetJob,
-    v1::Jobs::WithCallbackMethod_ListJobs,
-    v1::Jobs::WithCallbackMethod_Invalidate,
-    v1::Jobs::WithCallbackMethod_Explain,
-    v1::Jobs::WithCallbackMethod_Alias>;
+using JobsMethods =
+    Methods<v1::Jobs::Service, v1::Jobs::WithCallbackMethod_Submit,
+            v1::Jobs::WithRawCallbackMethod_SubmitBatch, v1::Jobs::WithCallbackMethod_GetResult,
+            v1::Jobs::WithRawCallbackMethod_BatchGetResults, v1::Jobs::WithRawCallbackMethod_Await,
+            v1::Jobs::WithCallbackMethod_Renew, v1::Jobs::WithCallbackMethod_Release,
+            v1::Jobs::WithCallbackMethod_StoreResult, v1::Jobs::WithCallbackMethod_Link,
+            v1::Jobs::WithCallbackMethod_GetJob, v1::Jobs::WithCallbackMethod_ListJobs,
+            v1::Jobs::WithCallbackMethod_Invalidate, v1::Jobs::WithCallbackMethod_Explain,
+            v1::Jobs::WithCallbackMethod_Alias>;
 
 class JobsService : public JobsMethods {
  public:

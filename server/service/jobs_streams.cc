@@ -30,7 +30,8 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
   absl::Status Take(v1::SubmitBatchRequest& request) override {
     const size_t n = static_cast<size_t>(request.jobs_size());
     TIFFIN_RETURN_IF_ERROR(CheckBatch(n, store_->limits(), "jobs"));
-    // Reading a job takes a processor; what follows is one visit to the store for the whole message.
+    // Reading a job takes a processor; what follows is one visit to the store for the whole
+    // message.
     std::vector<absl::StatusOr<PreparedJob>> jobs(n, absl::StatusOr<PreparedJob>(PreparedJob()));
     calls_->writes().ForEach(n, [&](size_t i) {
       const absl::StatusOr<std::string_view> json =
@@ -54,8 +55,8 @@ class SubmitBatchStream : public BidiStream<v1::SubmitBatchRequest, v1::SubmitBa
     for (const absl::StatusOr<SubmitAnswer>& answer : answers) {
       v1::SubmitBatchResponse::Item* item = message.Add();
       item->set_index(next_++);
-      const absl::Status status = answer.ok() ? Fill(*answer, used >= budget, item->mutable_response())
-                                              : answer.status();
+      const absl::Status status =
+          answer.ok() ? Fill(*answer, used >= budget, item->mutable_response()) : answer.status();
       if (!status.ok()) {
         item->clear_response();
         ToProto(status, item->mutable_status());
@@ -157,9 +158,9 @@ class BatchGetResultsStream
   // Of the message in hand: what was asked, and what of it can be looked up.
   std::vector<absl::StatusOr<JobAddress>> asked_;
   std::vector<JobAddress> addresses_;
-  size_t at_ = 0, address_at_ = 0;  // the next to be answered, and to be looked up
+  size_t at_ = 0, address_at_ = 0;     // the next to be answered, and to be looked up
   std::deque<JobStore::Found> found_;  // looked up, not answered
-  uint64_t index_ = 0;              // of the next answer, in all messages
+  uint64_t index_ = 0;                 // of the next answer, in all messages
 };
 
 class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse> {
@@ -219,9 +220,10 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     return absl::OkStatus();
   }
 
-  // Called on the writer's thread: what blocks is done elsewhere, in order. What a client that does not read makes
-  // wait here has a limit. Of pushed results few are held: the others are looked up once it has read these. Those
-  // that are stored nowhere count as bytes in flight. Of the state of a job, only the last is told.
+  // Called on the writer's thread: what blocks is done elsewhere, in order. What a client that does
+  // not read makes wait here has a limit. Of pushed results few are held: the others are looked up
+  // once it has read these. Those that are stored nowhere count as bytes in flight. Of the state of
+  // a job, only the last is told.
   void Tell(uint64_t index, WaitEvent event) {
     const size_t bytes = event.from == WaitEvent::From::kLookUp ? 0 : TextBytes(*event.result);
     std::lock_guard lock(mutex_);
@@ -233,7 +235,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
         return;  // it is on its way
       }
       state->second = events_.insert(events_.end(), std::move(told));
-    } else if (told.event.from == WaitEvent::From::kPushed && held_bytes_ > 0 && held_bytes_ + bytes > kHeldBytes) {
+    } else if (told.event.from == WaitEvent::From::kPushed && held_bytes_ > 0 &&
+               held_bytes_ + bytes > kHeldBytes) {
       const AwaitItem again{
           .index = index, .job = told.event.key, .after_epoch = told.event.result->row.epoch};
       next_parts_.push_back([this, again] { store_->Await(session_, caller(), {again}); });
@@ -256,8 +259,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   static WaitEvent TooLate(const Digest& key) {
     return {.kind = WaitEvent::Kind::kError,
             .key = key,
-            .error = absl::ResourceExhaustedError(
-                "the result is not kept (discard_result), and too many bytes are in flight to push it")};
+            .error = absl::ResourceExhaustedError("the result is not kept (discard_result), and "
+                                                  "too many bytes are in flight to push it")};
   }
 
   // What was kept back can follow.
@@ -269,10 +272,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
   void PumpLocked() {
     if (pumping_) return;
     pumping_ = true;
-    calls_->streams().Add(
-        [self = std::static_pointer_cast<AwaitStreamReactor>(this->shared_from_this())] {
-          self->Pump();
-        });
+    calls_->streams().Add([self = std::static_pointer_cast<AwaitStreamReactor>(
+                               this->shared_from_this())] { self->Pump(); });
   }
 
   // While the client reads: Written goes on.
@@ -357,7 +358,8 @@ class AwaitStreamReactor : public BidiStream<v1::AwaitRequest, v1::AwaitResponse
     ByteBudget::Share share;
   };
   static constexpr size_t kHeldBytes = 1 << 20;  // of pushed results, or one that is larger
-  static constexpr uint64_t kWaiterBytes = 512;  // of one who waits, with what is told of the state of its job
+  // of one who waits, with what is told of the state of its job
+  static constexpr uint64_t kWaiterBytes = 512;
   std::mutex mutex_;  // guards all below
   std::list<Told> events_;
   // By index: the one of events_ that tells the state of its job.

@@ -10,7 +10,8 @@
 
 namespace tiffin::server {
 
-// A stream that a drain ends, or that others need the memory of. All methods may be called from any thread.
+// A stream that a drain ends, or that others need the memory of. All methods may be called from any
+// thread.
 class OpenStream {
  public:
   virtual ~OpenStream() = default;

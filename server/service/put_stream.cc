@@ -14,8 +14,9 @@
 namespace tiffin::server {
 namespace {
 
-// Messages are read while earlier ones are hashed and written: by a worker, a whole piece at a time, from a
-// queue of bounded bytes. What has come when the connection breaks is written, too: it need not come again.
+// Messages are read while earlier ones are hashed and written: by a worker, a whole piece at a
+// time, from a queue of bounded bytes. What has come when the connection breaks is written, too: it
+// need not come again.
 class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
                    public OpenStream,
                    public std::enable_shared_from_this<PutReactor> {
@@ -74,7 +75,10 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   }
 
   void OnDone() override {
-    calls_->Log("Put", caller_, *ended_, absl::Now() - start_);
+    {
+      std::lock_guard lock(mutex_);  // after whatever the last task did
+      calls_->Log("Put", caller_, *ended_, absl::Now() - start_);
+    }
     if (!upload_) return Leave();
     const bool refused = incomplete_ && !context_->IsCancelled();
     calls_->uploads().Add([this, refused] {  // removing files takes its time
@@ -91,8 +95,8 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
     self_.reset();  // may delete this
   }
 
-  // Reads the next message if there is room for it. `lock` is given up meanwhile: gRPC may call back
-  // from within.
+  // Reads the next message if there is room for it. `lock` is given up meanwhile: gRPC may call
+  // back from within.
   void Read(std::unique_lock<std::mutex>& lock) {
     if (reading_ || half_closed_ || ended_ || queued_bytes_ >= calls_->stream_bytes() ||
         queue_.size() >= kMostQueued) {
@@ -281,9 +285,10 @@ class PutReactor : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   std::deque<grpc::ByteBuffer> queue_;
   size_t waiting_bytes_ = 0;  // of the queue
   size_t queued_bytes_ = 0;   // and of what the worker has in hand
-  ByteBudget::Share large_;   // of a message among them that is larger than streams are expected to send
-  bool begun_ = false;        // the header was taken
-  uint64_t room_ = 1;         // bytes to the end of the piece
+  // of a message among them that is larger than streams are expected to send
+  ByteBudget::Share large_;
+  bool begun_ = false;  // the header was taken
+  uint64_t room_ = 1;   // bytes to the end of the piece
   bool reading_ = true, working_ = false, half_closed_ = false, finished_ = false;
   int holds_ = 0;
   std::optional<grpc::Status> ended_;

@@ -32,8 +32,9 @@ grpc::ByteBuffer WithHead(const std::string& head, std::span<const BlobSlice> pa
   slices.emplace_back(head);
   for (const BlobSlice& part : parts) {
     // Let go on any of gRPC's threads, at any time.
-    slices.emplace_back(const_cast<char*>(part.bytes.data()), part.bytes.size(),
-                        [](void* owner) { delete static_cast<Owner*>(owner); }, new Owner(part.owner));
+    slices.emplace_back(
+        const_cast<char*>(part.bytes.data()), part.bytes.size(),
+        [](void* owner) { delete static_cast<Owner*>(owner); }, new Owner(part.owner));
   }
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
@@ -51,7 +52,8 @@ std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer) {
   std::array<uint8_t, 1 + kMaxVarint> head;
   size_t known = 0;
   for (const grpc::Slice& slice : chunk.slices) {
-    for (size_t i = 0; i < slice.size() && known < head.size(); ++i) head[known++] = slice.begin()[i];
+    for (size_t i = 0; i < slice.size() && known < head.size(); ++i)
+      head[known++] = slice.begin()[i];
     if (known == head.size()) break;
   }
   if (known < 2 || head[0] != kTag) return std::nullopt;
@@ -82,7 +84,8 @@ grpc::ByteBuffer ChunkMessage(std::span<const BlobSlice> parts) {
   return WithHead(head, parts);
 }
 
-grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, std::span<const BlobSlice> parts) {
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header,
+                               std::span<const BlobSlice> parts) {
   const size_t bytes = BytesOf(parts);
   std::string inner = header.SerializeAsString();
   AppendHead(kFirstTag, bytes, &inner);

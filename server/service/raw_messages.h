@@ -41,7 +41,8 @@ std::optional<Chunk> ReadChunk(const grpc::ByteBuffer& buffer);
 // Such a message, around memory that the owners of `parts` keep.
 grpc::ByteBuffer ChunkMessage(std::span<const BlobSlice> parts);
 // A DerefResponse with that header, whose `first` are the parts.
-grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header, std::span<const BlobSlice> parts);
+grpc::ByteBuffer HeaderMessage(const v1::DerefResponse::Header& header,
+                               std::span<const BlobSlice> parts);
 
 }  // namespace tiffin::server
 

@@ -8,8 +8,8 @@
 
 namespace tiffin::server {
 
-absl::Status JobStore::SetAlias(const CallerInfo& caller, const AliasKey& alias,
-                                const Digest& key, bool replace) {
+absl::Status JobStore::SetAlias(const CallerInfo& caller, const AliasKey& alias, const Digest& key,
+                                bool replace) {
   return Change([&](JobTransaction& tx, Effects&) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(caller.name_space));
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<JobRow> job, tx.FindJob(ns, key));
@@ -38,8 +38,9 @@ absl::Status JobStore::DeleteAlias(std::string_view name_space, const AliasKey& 
   });
 }
 
-absl::StatusOr<JobStore::AliasPage> JobStore::ListAliases(
-    std::string_view name_space, std::string_view profile, const AliasKey& after, int limit) {
+absl::StatusOr<JobStore::AliasPage> JobStore::ListAliases(std::string_view name_space,
+                                                          std::string_view profile,
+                                                          const AliasKey& after, int limit) {
   AliasPage out;
   TIFFIN_RETURN_IF_ERROR(database_->Read([&](JobReader& reader) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));

@@ -54,7 +54,8 @@ struct SubmitOptions {
   bool discard_result = false;
   // A failure stored less than this ago is the answer, instead of another try.
   absl::Duration answer_failures;
-  // Whether nobody waits for the answer any more: asked on the writer's thread, must not block. Null: somebody does.
+  // Whether nobody waits for the answer any more: asked on the writer's thread, must not block.
+  // Null: somebody does.
   std::function<bool()> gone;
 };
 
@@ -98,7 +99,8 @@ struct WaitEvent {
   Kind kind = Kind::kOpen;
   Digest key;
   std::shared_ptr<const StoredResult> result;  // one for all who wait: it may be large
-  // Where `result` came from. What was pushed while they waited, and is stored, can be looked up later instead.
+  // Where `result` came from. What was pushed while they waited, and is stored, can be looked up
+  // later instead.
   enum class From { kLookUp, kPushed, kDiscarded };
   From from = From::kLookUp;
   std::optional<HolderInfo> holder;

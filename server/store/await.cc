@@ -12,7 +12,8 @@ namespace tiffin::server {
 namespace {
 // Jobs of one operation: others get their turn between two of a large call.
 constexpr size_t kPart = 256;
-constexpr size_t kPartBytes = 1 << 20;  // of results: the next are looked up when the client has taken these
+// of results: the next are looked up when the client has taken these
+constexpr size_t kPartBytes = 1 << 20;
 constexpr absl::Duration kStalledFor = absl::Seconds(1);
 }  // namespace
 
@@ -47,7 +48,8 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
         }
         return absl::OkStatus();
       },
-      [this, session, caller, items, start, part, errors, looked, tell_error](const absl::Status& status) {
+      [this, session, caller, items, start, part, errors, looked,
+       tell_error](const absl::Status& status) {
         if (!status.ok()) {  // each has one ending, its own errors did not happen
           for (size_t i = start; i < items->size(); ++i) tell_error((*items)[i].index, status);
           return;
@@ -59,9 +61,9 @@ void JobStore::AwaitPart(Waiters::SessionId session, const CallerInfo& caller,
             continue;
           }
           // It is looked at again when that result is gone.
-          const AwaitItem item = *std::find_if(
-              part.begin(), part.end(),
-              [&](const AwaitItem& each) { return each.index == error.first; });
+          const AwaitItem item =
+              *std::find_if(part.begin(), part.end(),
+                            [&](const AwaitItem& each) { return each.index == error.first; });
           WithdrawDamagedResult(damaged, [=, this](const absl::Status& withdrawn) {
             if (withdrawn.ok()) {
               Await(session, caller, {item});
@@ -106,7 +108,8 @@ absl::Status JobStore::LookIn(JobTransaction& tx, Effects& effects, Waiters::Ses
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand job, WithLease(tx, *row));
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
     const bool failed = end.row.state == JobState::kFailed && item.after_epoch > 0;
-    // Epochs of two jobs do not tell which was first: nobody computes what it follows, and why is told.
+    // Epochs of two jobs do not tell which was first: nobody computes what it follows, and why is
+    // told.
     const bool linked = end.row.id != job.row.id;
     if (end.row.state == JobState::kDone || failed) {
       TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
@@ -143,8 +146,8 @@ void JobStore::GrantWaiter(const WaitKey& key, bool news) {
   if (!candidate) return;
   auto event = std::make_shared<WaitEvent>();
   ChangeOnce(
-      [this, key, event, candidate = *candidate](JobTransaction& tx, Effects& effects)
-          -> absl::Status {
+      [this, key, event, candidate = *candidate](JobTransaction& tx,
+                                                 Effects& effects) -> absl::Status {
         *event = WaitEvent{.kind = WaitEvent::Kind::kOpen, .key = key.key};
         TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(key.namespace_id, key.key));
         if (!row) return absl::OkStatus();
@@ -185,12 +188,12 @@ void JobStore::GrantEnded(const Waiters::Candidate& candidate, const WaitKey& ke
   ++counters_.granted;
   if (waiters_.EndOne(candidate.session, candidate.index, key, event)) return;
   // It has heard another ending, or its stream is gone: nobody knows of the lease.
-  ChangeOnce([this, id = event.lease->lease_id](JobTransaction& tx, Effects& effects)
-                  -> absl::Status {
-    TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(id));
-    size_t released = 0;
-    return lease ? ReleaseIn(tx, effects, lease->job, &released) : absl::OkStatus();
-  });
+  ChangeOnce(
+      [this, id = event.lease->lease_id](JobTransaction& tx, Effects& effects) -> absl::Status {
+        TIFFIN_ASSIGN_OR_RETURN(const std::optional<LeaseRow> lease, tx.FindLeaseById(id));
+        size_t released = 0;
+        return lease ? ReleaseIn(tx, effects, lease->job, &released) : absl::OkStatus();
+      });
   Offer(waiters_.GiveBack(candidate, key, false));
 }
 

@@ -37,7 +37,11 @@ std::string Missing::ToText() const {
 }
 
 BlobCatalogue::BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options)
-    : database_(database), store_(store), clock_(clock), room_(options.room), expire_every_(options.expire_every),
+    : database_(database),
+      store_(store),
+      clock_(clock),
+      room_(options.room),
+      expire_every_(options.expire_every),
       pins_(clock, options.pin_time),
       started_(clock->Steady()) {}
 
@@ -131,7 +135,7 @@ absl::StatusOr<BlobView> BlobCatalogue::Find(std::string_view name_space,
 }
 
 absl::StatusOr<std::shared_ptr<BlobReader>> BlobCatalogue::Open(const BlobRow& blob,
-                                                               IfDamaged if_damaged) {
+                                                                IfDamaged if_damaged) {
   BlobRow row = blob;
   for (int attempt = 0;; ++attempt) {
     if (IsDamaged(row)) {
@@ -166,15 +170,14 @@ absl::Status BlobCatalogue::ReportDamage(const BlobRow& blob, const absl::Status
   // Also before it is written down: a kill between the two must not leave results that need it.
   TellDamage(blob.id);
   bool set_aside = false;
-  const absl::Status written =
-      database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
-        set_aside = false;
-        TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob.id));
-        // Moved or healed meanwhile: what was read is not what there is now.
-        if (!row || row->location != blob.location) return absl::OkStatus();
-        set_aside = true;
-        return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
-      });
+  const absl::Status written = database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+    set_aside = false;
+    TIFFIN_ASSIGN_OR_RETURN(const std::optional<BlobRow> row, tx.FindBlob(blob.id));
+    // Moved or healed meanwhile: what was read is not what there is now.
+    if (!row || row->location != blob.location) return absl::OkStatus();
+    set_aside = true;
+    return tx.MoveBlob(row->id, DamagedLocation(*row), row->checksums);
+  });
   if (written.ok() && set_aside) ++damage_found_;
   if (!written.ok()) {  // it is found again by the next reader
     spdlog::warn("event=damaged note=\"not written down\" error=\"{}\"", written.ToString());
@@ -232,8 +235,7 @@ absl::StatusOr<BlobStat> BlobCatalogue::Stat(std::string_view name_space,
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, reader.FindNamespace(name_space));
     TIFFIN_ASSIGN_OR_RETURN(stat.blob, Find(reader, ns, address));
     if (IsDamaged(stat.blob.row)) {
-      return absl::DataLossError(
-          StrCat(stat.blob.row.name.ToText(), " is damaged; put it again"));
+      return absl::DataLossError(StrCat(stat.blob.row.name.ToText(), " is damaged; put it again"));
     }
     stat.pack = std::string(PackOf(stat.blob.row.location));
     TIFFIN_ASSIGN_OR_RETURN(const std::optional<PackRow> pack, reader.FindPack(stat.pack));

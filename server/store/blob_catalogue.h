@@ -1,5 +1,5 @@
-// Blobs as callers know them: by name, within a namespace. Ties the index (JobDatabase) to the bytes
-// (BlobStore).
+// Blobs as callers know them: by name, within a namespace. Ties the index (JobDatabase) to the
+// bytes (BlobStore).
 #ifndef TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 #define TIFFIN_SERVER_STORE_BLOB_CATALOGUE_H_
 
@@ -52,8 +52,8 @@ class PendingBlob {
 struct NewBlob {
   BlobName name;
   uint64_t size = 0;
-  std::optional<Digest> value;  // the value whose JSON text it is
-  std::vector<RecordRef> holds;       // refs in that text
+  std::optional<Digest> value;   // the value whose JSON text it is
+  std::vector<RecordRef> holds;  // refs in that text
   // Taken back when the last copy goes and the index did not take it.
   std::shared_ptr<PendingBlob> stored;
 };
@@ -90,8 +90,9 @@ struct UploadProgress {
 
 // What a reader that finds a blob damaged does about it, beside saying DATA_LOSS.
 enum class IfDamaged {
-  kReport,    // BlobCatalogue::ReportDamage, which waits for the disk
-  kOnlyTell,  // nothing: on a thread that must not wait; it is to be tried again where waiting is allowed
+  kReport,  // BlobCatalogue::ReportDamage, which waits for the disk
+  // nothing: on a thread that must not wait; it is to be tried again where waiting is allowed
+  kOnlyTell,
 };
 
 // One upload. Destruction without Finish leaves nothing behind, but what can be resumed.
@@ -127,7 +128,8 @@ class BlobCatalogue : private PackJournal {
   struct Options {
     std::chrono::seconds pin_time = std::chrono::hours(1);
     DiskRoom* room = nullptr;  // outlives the catalogue; null: there is always room
-    std::chrono::seconds expire_every = std::chrono::minutes(10);  // looks for uploads that nobody goes on with
+    // looks for uploads that nobody goes on with
+    std::chrono::seconds expire_every = std::chrono::minutes(10);
   };
   // All outlive the catalogue.
   BlobCatalogue(JobDatabase* database, BlobStore* store, Clock* clock, Options options);
@@ -135,16 +137,16 @@ class BlobCatalogue : private PackJournal {
       : BlobCatalogue(database, store, clock, Options()) {}
   ~BlobCatalogue() override;
 
-  // Clears up after the last run, then seals what it left open and what fills up, and lets broken uploads expire, on a thread of its
-  // own.
+  // Clears up after the last run, then seals what it left open and what fills up, and lets broken
+  // uploads expire, on a thread of its own.
   absl::Status Start();
   void Stop();
 
-  // Makes bulk durable, small blobs with one sync for all. What the index already has is not written,
-  // and pinned.
+  // Makes bulk durable, small blobs with one sync for all. What the index already has is not
+  // written, and pinned.
   absl::StatusOr<std::vector<NewBlob>> MakeDurable(std::vector<TakenBulk> bulk);
-  // Enters a durable blob into the index, in the caller's transaction, and shows it to the namespace. A
-  // damaged one is healed by it. Returns its row. Call Settle afterwards.
+  // Enters a durable blob into the index, in the caller's transaction, and shows it to the
+  // namespace. A damaged one is healed by it. Returns its row. Call Settle afterwards.
   static absl::StatusOr<RowId> Enter(JobTransaction& tx, RowId namespace_id, const NewBlob& blob,
                                      absl::Time now);
   // After the transaction of Enter: bytes that it did not take are given back, unless it is unknown
@@ -156,11 +158,12 @@ class BlobCatalogue : private PackJournal {
                                              std::vector<RowId>* found = nullptr);
 
   // Pins what is there.
-  absl::StatusOr<Missing> FindMissing(std::string_view name_space, const std::vector<RecordRef>& refs);
+  absl::StatusOr<Missing> FindMissing(std::string_view name_space,
+                                      const std::vector<RecordRef>& refs);
 
-  // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload from
-  // byte `offset` on (see BlobStore::Resume). What is there of it is read: CANCELLED if `gone` says meanwhile that
-  // nobody wants it any more.
+  // Checks dtype and shape. If the blob is there (and its key is told), the outcome; else an upload
+  // from byte `offset` on (see BlobStore::Resume). What is there of it is read: CANCELLED if `gone`
+  // says meanwhile that nobody wants it any more.
   absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BeginPut(
       std::string_view name_space, const BlobName& name, bool key_known, uint64_t offset,
       const std::function<bool()>& gone);
@@ -183,11 +186,11 @@ class BlobCatalogue : private PackJournal {
   // damaged, or found so now.
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(const BlobRow& blob,
                                                    IfDamaged if_damaged = IfDamaged::kReport);
-  // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with the
-  // blob's name.
+  // A reader found it damaged: until it is put again, it is served to nobody. Returns `found`, with
+  // the blob's name.
   absl::Status ReportDamage(const BlobRow& blob, const absl::Status& found);
-  // Called before and after damage is written down, on the thread that reported it. Null: nobody is told.
-  // Packs are sealed in the background once there is somebody.
+  // Called before and after damage is written down, on the thread that reported it. Null: nobody is
+  // told. Packs are sealed in the background once there is somebody.
   void OnDamage(std::function<void(RowId)> callback) {
     std::lock_guard lock(mutex_);
     on_damage_ = std::move(callback);
@@ -200,17 +203,17 @@ class BlobCatalogue : private PackJournal {
   absl::StatusOr<std::string> ReadWhole(RowId namespace_id, const RecordRef& ref);
   absl::StatusOr<BlobStat> Stat(std::string_view name_space, const BlobAddress& address);
 
-  // Rewrites packs that are full or left open; with `all` the current one too. What cannot be sealed does
-  // not keep the others from it: the first error is returned at the end.
-  // With a deadline it stops between two packs: the next start goes on.
+  // Rewrites packs that are full or left open; with `all` the current one too. What cannot be
+  // sealed does not keep the others from it: the first error is returned at the end. With a
+  // deadline it stops between two packs: the next start goes on.
   absl::StatusOr<SealCounts> Seal(bool all, SteadyTime deadline = SteadyTime::max());
   // While it is held no pack is sealed or removed.
   std::unique_lock<std::mutex> HoldPacks() { return std::unique_lock(seal_mutex_); }
   // FAILED_PRECONDITION: what clients were told before the start may not be collected yet.
   absl::Status CheckMayCollect();
   bool Pinned(RowId blob) { return pins_.Pinned(blob); }
-  // Of these blobs, and of those they hold, deletes what is neither used nor pinned, in the caller's
-  // transaction.
+  // Of these blobs, and of those they hold, deletes what is neither used nor pinned, in the
+  // caller's transaction.
   absl::Status DeleteUnused(JobTransaction& tx, std::vector<RowId> blobs);
   // Removes what nothing refers to (admin.proto: Collect).
   absl::StatusOr<CollectCounts> Collect(bool dry_run);

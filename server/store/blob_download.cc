@@ -11,9 +11,11 @@ namespace {
 constexpr uint64_t kPiece = uint64_t{1} << 20;
 // Runs from this length on go out of the mapping, shorter ones are gathered.
 constexpr uint64_t kSentFromMapping = uint64_t{64} << 10;
-// Runs that lie far apart are gathered so many checksum blocks at a time: in between it may be stopped.
+// Runs that lie far apart are gathered so many checksum blocks at a time: in between it may be
+// stopped.
 constexpr uint64_t kBlocksAtOnce = 64;
-// What may be gathered on a thread that must not be kept: bytes, and runs, each of which may touch a page of its own.
+// What may be gathered on a thread that must not be kept: bytes, and runs, each of which may touch
+// a page of its own.
 constexpr uint64_t kCopiedAtOnce = uint64_t{128} << 10;
 constexpr uint64_t kRunsAtOnce = 1024;
 
@@ -61,7 +63,9 @@ std::optional<FilePlace> BlobDownload::File() const {
   return place;
 }
 
-uint64_t BlobDownload::Selected() const { return std::max<uint64_t>(at_, header_.size()) - header_.size(); }
+uint64_t BlobDownload::Selected() const {
+  return std::max<uint64_t>(at_, header_.size()) - header_.size();
+}
 
 uint64_t BlobDownload::PieceBytes() const {
   const uint64_t header = at_ < header_.size() ? header_.size() - at_ : 0;
@@ -85,7 +89,8 @@ uint64_t BlobDownload::ForBlocks(uint64_t begin, uint64_t bytes, Look&& look) co
 
 bool BlobDownload::AtHand() const {
   const uint64_t bytes = PieceBytes();
-  if (!sends_runs_ && (bytes > kCopiedAtOnce || bytes > kRunsAtOnce * slab_.run_bytes())) return false;
+  if (!sends_runs_ && (bytes > kCopiedAtOnce || bytes > kRunsAtOnce * slab_.run_bytes()))
+    return false;
   return ForBlocks(Selected(), bytes, [&](uint64_t offset, uint64_t length) {
            return reader_->Checked(offset, length);
          }) == bytes;

@@ -40,18 +40,21 @@ class BlobDownload {
 
   // Whether Next neither waits for the disk nor copies much: it may then be called on any thread.
   bool AtHand() const;
-  // The next piece, brought in and checked: long runs as they lie in the mapping, short ones gathered. 1 MiB, or what is
-  // left; less once `stop` is set. DATA_LOSS if it is damaged: once that is reported, whoever asks for the blob hears so.
+  // The next piece, brought in and checked: long runs as they lie in the mapping, short ones
+  // gathered. 1 MiB, or what is left; less once `stop` is set. DATA_LOSS if it is damaged: once
+  // that is reported, whoever asks for the blob hears so.
   absl::StatusOr<std::vector<BlobSlice>> Next(IfDamaged if_damaged, const std::atomic<bool>& stop);
 
  private:
   BlobDownload(BlobCatalogue* blobs, BlobView blob, std::shared_ptr<BlobReader> reader, Slab slab)
       : blobs_(blobs), blob_(std::move(blob)), reader_(std::move(reader)), slab_(std::move(slab)) {}
-  // Where the next piece begins in the selection; its bytes of that, which come after what is left of the header.
+  // Where the next piece begins in the selection; its bytes of that, which come after what is left
+  // of the header.
   uint64_t Selected() const;
   uint64_t PieceBytes() const;
-  // Calls `look(offset, length)`, in the blob, for runs of the selection's bytes [begin, begin + bytes), but for those in
-  // the checksum block of the one before, until it returns false. Returns how many bytes it has passed.
+  // Calls `look(offset, length)`, in the blob, for runs of the selection's bytes [begin, begin +
+  // bytes), but for those in the checksum block of the one before, until it returns false. Returns
+  // how many bytes it has passed.
   template <typename Look>
   uint64_t ForBlocks(uint64_t begin, uint64_t bytes, Look&& look) const;
   absl::StatusOr<std::vector<BlobSlice>> Bring(const std::atomic<bool>& stop);
@@ -63,9 +66,9 @@ class BlobDownload {
   const std::shared_ptr<BlobReader> reader_;
   const Slab slab_;
   bool part_ = false;
-  bool sends_runs_ = false;                   // they are long
-  std::string header_;                        // of the `.npy` file
-  uint64_t begin_ = 0, at_ = 0, end_ = 0;     // counted from the header's first byte
+  bool sends_runs_ = false;                // they are long
+  std::string header_;                     // of the `.npy` file
+  uint64_t begin_ = 0, at_ = 0, end_ = 0;  // counted from the header's first byte
 };
 
 }  // namespace tiffin::server

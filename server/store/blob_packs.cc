@@ -22,7 +22,8 @@ constexpr uint64_t kFileBytes = 2048, kNameBytes = 512;
 uint64_t FileBytes(const PackUse& use) {
   return use.bytes + kFileBytes + kNameBytes * static_cast<uint64_t>(use.blobs);
 }
-// Sealing takes a processor from those who put: it waits for a pause of theirs, unless so many packs are due.
+// Sealing takes a processor from those who put: it waits for a pause of theirs, unless so many
+// packs are due.
 constexpr auto kPause = std::chrono::seconds(1);
 constexpr size_t kMostDue = 16;
 
@@ -71,7 +72,8 @@ void BlobCatalogue::WorkInBackground() {
       expiry = std::chrono::steady_clock::now() + expire_every_;
     }
     // What it finds damaged must reach those whose results need it.
-    if (!wake_.wait_until(lock, expiry, [this] { return stop_ || (work_ && on_damage_); })) continue;
+    if (!wake_.wait_until(lock, expiry, [this] { return stop_ || (work_ && on_damage_); }))
+      continue;
     if (stop_) return;
     // Real time, whatever the clock says: it is about processors.
     const auto paused = last_small_ + kPause;
@@ -120,7 +122,8 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
   std::vector<StoredBlob> moved;
   if (!rows.empty()) {
     std::vector<BlobToMove> blobs;
-    for (const BlobRow& row : rows) blobs.push_back({row.name, row.size, row.location, row.checksums});
+    for (const BlobRow& row : rows)
+      blobs.push_back({row.name, row.size, row.location, row.checksums});
     TIFFIN_ASSIGN_OR_RETURN(moved, store_->Seal(blobs));
   }
   const auto tell = [&] {
@@ -151,10 +154,12 @@ absl::Status BlobCatalogue::SealPack(const std::string& pack, SealCounts* counts
     return tx.PutPack({pack, damaged == 0 ? PackState::kPending : PackState::kSealed});
   });
   if (!written.ok()) {
-    // Their rows are pending still: what cannot be removed now goes with the next start. After UNAVAILABLE the
-    // transaction may be on disk all the same, and the next start finds the blobs in the new packs.
+    // Their rows are pending still: what cannot be removed now goes with the next start. After
+    // UNAVAILABLE the transaction may be on disk all the same, and the next start finds the blobs
+    // in the new packs.
     if (!absl::IsUnavailable(written)) {
-      for (const std::string& name : packs) store_->Drop(name).IgnoreError();  // logged, and pending
+      // logged, and pending
+      for (const std::string& name : packs) store_->Drop(name).IgnoreError();
     }
     return written;
   }
@@ -185,7 +190,8 @@ absl::StatusOr<SealCounts> BlobCatalogue::Seal(bool all, SteadyTime deadline) {
   return counts;
 }
 
-// ---- Collect --------------------------------------------------------------------------------------
+// ---- Collect
+// --------------------------------------------------------------------------------------
 
 absl::Status BlobCatalogue::CheckMayCollect() {
   const auto ready = started_ + pins_.time();
@@ -313,15 +319,16 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
   for (const PackRow& pack : packs) {
     const absl::StatusOr<uint64_t> bytes = store_->PackBytes(pack.name);
     if (const auto use = alive.find(pack.name); use != alive.end()) {
-      if (bytes.ok() && static_cast<double>(FileBytes(use->second)) <
-                            kSparse * static_cast<double>(*bytes)) {
+      if (bytes.ok() &&
+          static_cast<double>(FileBytes(use->second)) < kSparse * static_cast<double>(*bytes)) {
         sparse.push_back(pack.name);
       }
       continue;
     }
     bool dead = false;
     TIFFIN_RETURN_IF_ERROR(database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
-      // A blob may have been entered since; and a crash before the file is gone leaves a pending row.
+      // A blob may have been entered since; and a crash before the file is gone leaves a pending
+      // row.
       TIFFIN_ASSIGN_OR_RETURN(const std::vector<BlobRow> rows, tx.BlobsInPack(pack.name));
       dead = rows.empty();
       return dead ? tx.PutPack({pack.name, PackState::kPending}) : absl::OkStatus();
@@ -344,7 +351,8 @@ absl::Status BlobCatalogue::CollectPacks(CollectCounts* counts) {
   return absl::OkStatus();
 }
 
-// ---- Catalogue ------------------------------------------------------------------------------------
+// ---- Catalogue
+// ------------------------------------------------------------------------------------
 
 absl::StatusOr<std::vector<BlobCatalogue::Placed>> BlobCatalogue::ListPlaces(
     std::string_view name_space, RowId after, int limit) {

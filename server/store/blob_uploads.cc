@@ -33,8 +33,8 @@ absl::StatusOr<uint64_t> CheckedSize(const BlobName& name) {
 }
 
 absl::Status WrongKey(const Digest& told, const Digest& found) {
-  return absl::InvalidArgumentError(absl::StrCat("name.key: the bytes have the key ",
-                                                 found.ToText(), ", not ", told.ToText()));
+  return absl::InvalidArgumentError(
+      absl::StrCat("name.key: the bytes have the key ", found.ToText(), ", not ", told.ToText()));
 }
 
 }  // namespace
@@ -113,7 +113,8 @@ absl::StatusOr<std::vector<NewBlob>> BlobCatalogue::MakeDurable(std::vector<Take
   if (small.empty()) return out;
   NoteSmallPut();
   TIFFIN_ASSIGN_OR_RETURN(std::vector<StoredBlob> stored, store_->Store(small));
-  for (size_t i = 0; i < stored.size(); ++i) out[small_at[i]].stored = Pending(std::move(stored[i]));
+  for (size_t i = 0; i < stored.size(); ++i)
+    out[small_at[i]].stored = Pending(std::move(stored[i]));
   return out;
 }
 
@@ -197,12 +198,13 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
   upload->hash_ = StartBlobKey(name.dtype, name.shape);
   if (resumable) {
     TIFFIN_ASSIGN_OR_RETURN(
-        upload->writer_,
-        store_->Resume(name_space, name, size, offset, [&](std::string_view before) -> absl::Status {
-          if (gone()) return absl::CancelledError("the upload was given up");
-          upload->hash_.Update(before);
-          return absl::OkStatus();
-        }));
+        upload->writer_, store_->Resume(name_space, name, size, offset,
+                                        [&](std::string_view before) -> absl::Status {
+                                          if (gone())
+                                            return absl::CancelledError("the upload was given up");
+                                          upload->hash_.Update(before);
+                                          return absl::OkStatus();
+                                        }));
     upload->written_ = offset;
     upload->resumed_ = offset > 0;
   } else {
@@ -212,7 +214,7 @@ absl::StatusOr<std::variant<PutOutcome, std::unique_ptr<Upload>>> BlobCatalogue:
 }
 
 absl::StatusOr<UploadProgress> BlobCatalogue::QueryPut(std::string_view name_space,
-                                                    const BlobName& name) {
+                                                       const BlobName& name) {
   TIFFIN_RETURN_IF_ERROR(CheckedSize(name).status());
   TIFFIN_ASSIGN_OR_RETURN(const Missing missing, FindMissing(name_space, {RecordRef(name)}));
   if (missing.empty()) return UploadProgress{.exists = true};
@@ -274,8 +276,8 @@ std::vector<absl::StatusOr<PutOutcome>> BlobCatalogue::PutSmall(std::string_view
     } else if (put.bytes.size() >= kSmallBlob) {
       out.back() = absl::InvalidArgumentError("data: 1 MiB or more, use Put");
     } else if (*size != put.bytes.size()) {
-      out.back() = absl::InvalidArgumentError(absl::StrCat(
-          "data: ", put.bytes.size(), " bytes, dtype and shape tell ", *size));
+      out.back() = absl::InvalidArgumentError(
+          absl::StrCat("data: ", put.bytes.size(), " bytes, dtype and shape tell ", *size));
     } else {
       TakenBulk item{{put.name.dtype, put.name.shape, std::move(put.bytes)}, {}, {}};
       item.name = item.array.Name();

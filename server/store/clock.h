@@ -21,8 +21,8 @@ class Clock {
   virtual absl::Time Now() = 0;
   // For terms; never goes back.
   virtual SteadyTime Steady() = 0;
-  // Waits on `wake` until it is notified or the time has come (SteadyTime::max(): never); may return
-  // early.
+  // Waits on `wake` until it is notified or the time has come (SteadyTime::max(): never); may
+  // return early.
   virtual void WaitUntil(std::unique_lock<std::mutex>& lock, std::condition_variable& wake,
                          SteadyTime time) = 0;
 };

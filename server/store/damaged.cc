@@ -13,8 +13,8 @@ constexpr char kDamagedJob[] = "tiffin/damaged-job";  // a payload of statuses: 
 
 absl::Status CheckResult(const ResultRow& result) {
   if (!result.damaged) return absl::OkStatus();
-  absl::Status status = absl::DataLossError(
-      StrCat("the result in row ", result.job, " differs from its checksum"));
+  absl::Status status =
+      absl::DataLossError(StrCat("the result in row ", result.job, " differs from its checksum"));
   status.SetPayload(kDamagedJob, absl::Cord(StrCat(result.job)));
   return status;
 }
@@ -26,8 +26,10 @@ absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id) 
 }
 
 absl::StatusOr<std::optional<AliasRow>> FindSoundAlias(JobReader& reader, RowId namespace_id,
-                                                       std::string_view profile, std::string_view name) {
-  TIFFIN_ASSIGN_OR_RETURN(std::optional<AliasRow> row, reader.FindAlias(namespace_id, profile, name));
+                                                       std::string_view profile,
+                                                       std::string_view name) {
+  TIFFIN_ASSIGN_OR_RETURN(std::optional<AliasRow> row,
+                          reader.FindAlias(namespace_id, profile, name));
   if (row && row->damaged) {
     return absl::DataLossError(StrCat("the row of alias ", name, " in ", profile,
                                       " differs from its checksum: set the alias again"));

@@ -12,8 +12,8 @@
 
 namespace tiffin::server {
 
-// A damaged blob's bytes are set aside, served to nobody, until it is put again. Stored: a '!' before the
-// location.
+// A damaged blob's bytes are set aside, served to nobody, until it is put again. Stored: a '!'
+// before the location.
 inline bool IsDamaged(const BlobRow& blob) { return blob.location.starts_with('!'); }
 inline std::string DamagedLocation(const BlobRow& blob) {
   return IsDamaged(blob) ? blob.location : "!" + blob.location;
@@ -30,12 +30,14 @@ inline constexpr std::string_view kDamagedPacks = "!";
 absl::StatusOr<std::optional<JobRow>> FindSoundJob(JobReader& reader, RowId id);
 
 // DATA_LOSS if its row differs from its checksum, until it is set again.
-absl::StatusOr<std::optional<AliasRow>> FindSoundAlias(JobReader& reader, RowId namespace_id, std::string_view profile,
+absl::StatusOr<std::optional<AliasRow>> FindSoundAlias(JobReader& reader, RowId namespace_id,
+                                                       std::string_view profile,
                                                        std::string_view name);
 
 // DATA_LOSS if the row differs from its checksum; DamagedJobOf then tells its job.
 absl::Status CheckResult(const ResultRow& result);
-// The job whose stored result is damaged, as the error of an operation says; 0: it says no such thing.
+// The job whose stored result is damaged, as the error of an operation says; 0: it says no such
+// thing.
 RowId DamagedJobOf(const absl::Status& status);
 
 // Jobs whose results need the blob, or a value that holds a ref to it.

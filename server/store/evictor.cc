@@ -18,9 +18,9 @@
 namespace tiffin::server {
 namespace {
 
-constexpr int kPage = 2000;           // results looked at in one snapshot
+constexpr int kPage = 2000;             // results looked at in one snapshot
 constexpr size_t kCandidates = 50'000;  // remembered at a time
-constexpr size_t kPart = 64;          // results of one transaction
+constexpr size_t kPart = 64;            // results of one transaction
 
 auto Order(const ResultUse& use) { return std::make_tuple(use.used, use.job); }
 bool Earlier(const ResultUse& a, const ResultUse& b) { return Order(a) < Order(b); }
@@ -206,15 +206,15 @@ absl::StatusOr<EvictCounts> Evictor::Simulate(uint64_t max_bytes) {
   return counts;
 }
 
-// ---- on the writer --------------------------------------------------------------------------------
+// ---- on the writer
+// --------------------------------------------------------------------------------
 
 absl::Status JobStore::FlushHits() {
   WriteAllHits();
   return database_->WriteAndWait([](JobTransaction&) { return absl::OkStatus(); });
 }
 
-absl::StatusOr<JobStore::Evicted> JobStore::Evict(std::span<const RowId> jobs,
-                                                  uint64_t max_bytes) {
+absl::StatusOr<JobStore::Evicted> JobStore::Evict(std::span<const RowId> jobs, uint64_t max_bytes) {
   Evicted evicted;
   TIFFIN_RETURN_IF_ERROR(Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
     evicted = Evicted();

@@ -20,8 +20,8 @@ struct EvictCounts {
   uint64_t kept_bytes = 0;             // of blobs and database, afterwards
 };
 
-// Whether a job's result may be evicted: it is done, or follows another job; no job follows it; no name of a
-// user's points to it; none of its blobs is pinned. `gone`: jobs that count as evicted.
+// Whether a job's result may be evicted: it is done, or follows another job; no job follows it; no
+// name of a user's points to it; none of its blobs is pinned. `gone`: jobs that count as evicted.
 absl::StatusOr<bool> MayEvict(JobReader& reader, BlobCatalogue& blobs, const JobRow& job,
                               const std::set<RowId>& gone = {});
 // Of blobs and rows.
@@ -34,9 +34,10 @@ class Evictor {
   Evictor(JobDatabase* database, BlobCatalogue* blobs, JobStore* jobs)
       : database_(database), blobs_(blobs), jobs_(jobs) {}
 
-  // Evicts the least recently stored or read results until blobs and rows take `max_bytes` or less, or nothing
-  // more may go. Writes a few at a time, so that others get their turn. A dry run only counts, what rows would
-  // free roughly. FAILED_PRECONDITION: too early after the start, see BlobCatalogue::CheckMayCollect.
+  // Evicts the least recently stored or read results until blobs and rows take `max_bytes` or less,
+  // or nothing more may go. Writes a few at a time, so that others get their turn. A dry run only
+  // counts, what rows would free roughly. FAILED_PRECONDITION: too early after the start, see
+  // BlobCatalogue::CheckMayCollect.
   absl::StatusOr<EvictCounts> Run(uint64_t max_bytes, bool dry_run);
   absl::StatusOr<uint64_t> KeptBytes();
 

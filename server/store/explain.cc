@@ -29,7 +29,8 @@ absl::Status SetCause(JobReader& reader, const JobInHand& end, Explanation* out)
   } else if (end.lease) {
     TIFFIN_ASSIGN_OR_RETURN(const HolderInfo holder, HolderOf(reader, *end.lease));
     out->cause = MissCause::kLeased;
-    out->text = absl::StrCat("somebody computes it, on ", holder.session.host, " since ", At(holder.since));
+    out->text =
+        absl::StrCat("somebody computes it, on ", holder.session.host, " since ", At(holder.since));
   } else if (row.state == JobState::kFailed) {
     out->cause = MissCause::kFailed;
     out->text = "it failed; failures are told to those who wait, and run again by the next Submit";
@@ -112,8 +113,8 @@ void SetCauseByNearest(const Near& nearest, Explanation* out) {
 // Sets the neighbours, and the cause by the nearest.
 absl::Status AddNeighbours(JobReader& reader, RowId ns, const ParsedJob& job, const Digest& key,
                            const Limits& limits, size_t wanted, Explanation* out) {
-  const JobRange range{.namespace_id = ns, .function = FunctionName(*job.parts.function),
-                       .newest_first = true};
+  const JobRange range{
+      .namespace_id = ns, .function = FunctionName(*job.parts.function), .newest_first = true};
   TIFFIN_ASSIGN_OR_RETURN(const std::vector<JobRow> rows, reader.ListJobs(range, kLooked));
   std::vector<Near> found;
   for (const JobRow& row : rows) {

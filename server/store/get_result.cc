@@ -77,7 +77,8 @@ std::vector<JobStore::Found> JobStore::GetResults(std::string_view name_space,
   });
   while (!status.ok() && out.size() < addresses.size()) out.push_back(status);
   if (damaged) {
-    // What is answered as gone is gone for all; if that cannot be written, the next reader tries again.
+    // What is answered as gone is gone for all; if that cannot be written, the next reader tries
+    // again.
     database_->WriteAndWait([](JobTransaction&) { return absl::OkStatus(); }).IgnoreError();
   }
   return out;
@@ -129,7 +130,8 @@ JobStore::Found JobStore::FindIn(JobReader& reader, RowId ns, const JobAddress& 
 }
 
 void JobStore::CountHit(RowId job) {
-  if (hits_.Count(job)) WriteHits(std::make_shared<std::vector<HitsRow>>(hits_.Take()), 0, kHitsPart);
+  if (hits_.Count(job))
+    WriteHits(std::make_shared<std::vector<HitsRow>>(hits_.Take()), 0, kHitsPart);
 }
 
 void JobStore::WriteAllHits() {

@@ -1,4 +1,5 @@
-// How often results are read, counted in memory and written in batches: a read never waits for a write.
+// How often results are read, counted in memory and written in batches: a read never waits for a
+// write.
 #ifndef TIFFIN_SERVER_STORE_HIT_COUNTER_H_
 #define TIFFIN_SERVER_STORE_HIT_COUNTER_H_
 

@@ -17,10 +17,10 @@ struct JobStore::Effects {
 
 // What a transition needs beside itself.
 struct JobStore::Facts {
-  const LeaseRow* lease = nullptr;           // that begins
-  const ResultRow* result = nullptr;         // that is put, or only told
+  const LeaseRow* lease = nullptr;            // that begins
+  const ResultRow* result = nullptr;          // that is put, or only told
   const std::vector<RowId>* blobs = nullptr;  // that the result uses
-  RowId link = 0;                            // the job it follows from now on
+  RowId link = 0;                             // the job it follows from now on
 };
 
 }  // namespace tiffin::server

@@ -12,8 +12,8 @@
 namespace tiffin::server {
 namespace {
 
-constexpr size_t kLooked = 5000;   // jobs that one List looks at
-constexpr int kRelated = 1000;     // that one Get tells, in each direction
+constexpr size_t kLooked = 5000;  // jobs that one List looks at
+constexpr int kRelated = 1000;    // that one Get tells, in each direction
 constexpr size_t kKeysTold = 10'000;
 constexpr size_t kWaiters = 100;  // of a job
 constexpr size_t kWaitersInLists = 10;
@@ -29,8 +29,8 @@ absl::StatusOr<std::vector<BlobName>> Names(JobReader& reader, const std::vector
   return names;
 }
 
-// The blobs, what the values among them hold refs to, and the values that hold refs to those: whoever has one of them has
-// something of the others.
+// The blobs, what the values among them hold refs to, and the values that hold refs to those:
+// whoever has one of them has something of the others.
 absl::StatusOr<std::vector<RowId>> WithNested(JobReader& reader, std::vector<RowId> blobs) {
   std::set<RowId> seen(blobs.begin(), blobs.end());
   const auto add = [&](const std::vector<RowId>& more) {
@@ -71,8 +71,8 @@ bool Matches(const JobFilter& filter, const JobRow& row) {
   return (filter.function.empty() || row.function == filter.function) &&
          (!filter.version || row.version == *filter.version) &&
          row.created > filter.created_after && row.created < filter.created_before &&
-         (filter.states.empty() || std::find(filter.states.begin(), filter.states.end(),
-                                             row.state) != filter.states.end());
+         (filter.states.empty() ||
+          std::find(filter.states.begin(), filter.states.end(), row.state) != filter.states.end());
 }
 
 // What only other rows tell.
@@ -108,8 +108,8 @@ absl::StatusOr<std::vector<JobRow>> Candidates(JobReader& reader, const JobFilte
     TIFFIN_ASSIGN_OR_RETURN(const std::vector<LeaseRow> leases, reader.AllLeases());
     for (const LeaseRow& lease : leases) ids.push_back(lease.job);
   } else {
-    TIFFIN_ASSIGN_OR_RETURN(ids, reader.JobsWithEvidence(
-                                     range.newest_first ? 0 : range.after,
+    TIFFIN_ASSIGN_OR_RETURN(
+        ids, reader.JobsWithEvidence(range.newest_first ? 0 : range.after,
                                      range.newest_first ? std::numeric_limits<int>::max() : limit));
   }
   if (range.newest_first) std::reverse(ids.begin(), ids.end());
@@ -147,7 +147,8 @@ absl::Status JobHistory::AddWaiting(JobReader& reader, size_t told, JobView* vie
   return absl::OkStatus();
 }
 
-absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row, const ViewOptions& options) {
+absl::StatusOr<JobView> JobHistory::View(JobReader& reader, JobRow row,
+                                         const ViewOptions& options) {
   JobView view;
   view.row = std::move(row);
   const JobRow& job = view.row;
@@ -200,7 +201,8 @@ absl::StatusOr<JobView> JobHistory::Get(std::string_view name_space, const JobAd
       TIFFIN_ASSIGN_OR_RETURN(row, reader.FindJob(ns, std::get<Digest>(address)));
     }
     if (!row) return absl::NotFoundError("job: never submitted here");
-    TIFFIN_ASSIGN_OR_RETURN(view, View(reader, *std::move(row), {.waiters = kWaiters, .evidence = kEvidence}));
+    TIFFIN_ASSIGN_OR_RETURN(
+        view, View(reader, *std::move(row), {.waiters = kWaiters, .evidence = kEvidence}));
     const JobRow& job = view.row;
     TIFFIN_ASSIGN_OR_RETURN(const auto record, reader.FindJobRecord(job.id));
     view.record = record.value_or("");
@@ -238,7 +240,9 @@ struct RowPage {
 absl::StatusOr<RowPage> Scan(JobReader& reader, RowId ns, const JobFilter& filter, RowId after,
                              bool newest_first, size_t size) {
   RowPage page;
-  JobRange range{.namespace_id = ns, .function = filter.function, .newest_first = newest_first,
+  JobRange range{.namespace_id = ns,
+                 .function = filter.function,
+                 .newest_first = newest_first,
                  .after = after};
   if (!filter.session.empty()) {
     TIFFIN_ASSIGN_OR_RETURN(const auto session, reader.FindSession(ns, filter.session));
@@ -283,7 +287,8 @@ absl::StatusOr<JobPage> JobHistory::List(std::string_view name_space, const JobF
                               View(reader, std::move(row),
                                    {.waiters = kWaitersInLists,
                                     .evidence = filter.nondeterministic ? kEvidenceInLists : 0}));
-      if (view.result) std::string().swap(view.result->row.record);  // may be large, and is not told
+      // may be large, and is not told
+      if (view.result) std::string().swap(view.result->row.record);
       page.jobs.push_back(std::move(view));
     }
     return absl::OkStatus();
@@ -291,15 +296,15 @@ absl::StatusOr<JobPage> JobHistory::List(std::string_view name_space, const JobF
   return page;
 }
 
-// --- Invalidate ------------------------------------------------------------------------------------
+// --- Invalidate
+// ------------------------------------------------------------------------------------
 
 namespace {
 
 // Adds the jobs that used what `job` made, and those that follow it.
 absl::Status AddComputedFrom(JobReader& reader, const JobRow& job, std::set<RowId>* seen,
                              std::vector<RowId>* todo) {
-  TIFFIN_ASSIGN_OR_RETURN(std::vector<RowId> made,
-                          reader.BlobsUsed(job.id, BlobUse::kResult));
+  TIFFIN_ASSIGN_OR_RETURN(std::vector<RowId> made, reader.BlobsUsed(job.id, BlobUse::kResult));
   TIFFIN_ASSIGN_OR_RETURN(made, WithNested(reader, std::move(made)));
   TIFFIN_ASSIGN_OR_RETURN(std::vector<RowId> next, reader.JobsLinkedTo(job.id));
   for (const RowId blob : made) {

@@ -55,13 +55,22 @@ struct JobFilter {
 
 struct JobPage {
   std::vector<JobView> jobs;  // without records
-  RowId next = 0;  // go on behind it; 0: that was all
+  RowId next = 0;             // go on behind it; 0: that was all
 };
 
 // In the order of v1.MissCause.
 enum class MissCause {
-  kNone, kNeverSeen, kNeverComputed, kInvalidated, kEvicted, kDamaged, kFailed, kLeased,
-  kOtherVersion, kOtherSalt, kOtherArguments
+  kNone,
+  kNeverSeen,
+  kNeverComputed,
+  kInvalidated,
+  kEvicted,
+  kDamaged,
+  kFailed,
+  kLeased,
+  kOtherVersion,
+  kOtherSalt,
+  kOtherArguments
 };
 
 struct Neighbour {

@@ -74,8 +74,8 @@ Transition StoreValue(const Life& life, const Life& end, const Claim& claim, boo
   const Verdict verdict = JudgeValue(life, claim);
   if (verdict != Verdict::kAccepted) return Refuse(life, verdict);
   Transition t = From(life);
-  // Under the last grant, live or not, also a second time: as that said. Else it is kept, unless somebody computes the
-  // job now whose result is not to be.
+  // Under the last grant, live or not, also a second time: as that said. Else it is kept, unless
+  // somebody computes the job now whose result is not to be.
   const bool last = life.leased || (claim.epoch != 0 && claim.epoch == life.epoch);
   const bool keep = life.keep || !last;
   EndLease(t, Transition::Lease::kDoneElsewhere);

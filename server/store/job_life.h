@@ -1,5 +1,5 @@
-// The life of one job (DESIGN.md 5) as rules: what may follow what, and what follows from it. Knows no
-// clock, thread or row; JobStore applies what it says in the writer's transaction.
+// The life of one job (DESIGN.md 5) as rules: what may follow what, and what follows from it. Knows
+// no clock, thread or row; JobStore applies what it says in the writer's transaction.
 //
 //             Grant                 StoreValue
 //   absent ───────────► leased ───────────────► done ── Withdraw ► absent (with a tombstone)
@@ -46,7 +46,7 @@ enum class Verdict {
   kHeldByOther,   // somebody computes it, and neither lease nor epoch is told
   kNotUnfolding,
   kLoop,
-  kNotFree,       // it is held, done, or follows a job that is
+  kNotFree,  // it is held, done, or follows a job that is
 };
 
 // What follows from an event. Unless kAccepted, nothing changes.
@@ -69,17 +69,18 @@ struct Transition {
 enum class Standing { kDone, kHeld, kFree };
 Standing StandingOf(const Life& end);
 
-// The right to compute it, under an epoch never given before. A job whose workflow is stored is gone on
-// with; any other is begun anew.
+// The right to compute it, under an epoch never given before. A job whose workflow is stored is
+// gone on with; any other is begun anew.
 Transition Grant(const Life& life, const Life& end, int64_t epoch, bool keep);
 
-// `same`: the stored result is of this kind and digest. `same_epoch`: and of this claim's epoch. A value is compared with
-// what the job reads as: that of the job at the `end` of its links.
+// `same`: the stored result is of this kind and digest. `same_epoch`: and of this claim's epoch. A
+// value is compared with what the job reads as: that of the job at the `end` of its links.
 Transition StoreValue(const Life& life, const Life& end, const Claim& claim, bool same);
 Transition StoreError(const Life& life, const Claim& claim, bool same, bool same_epoch);
 Transition StoreWorkflow(const Life& life, const Claim& claim, bool same, bool same_epoch);
 
-// `linked_there`: it follows that target already. `loop`: the target is, or follows, the job itself.
+// `linked_there`: it follows that target already. `loop`: the target is, or follows, the job
+// itself.
 Transition LinkTo(const Life& life, const Claim& claim, bool linked_there, bool loop);
 
 // The lease's term is over. After `max_lost` in a row the job fails.
@@ -87,8 +88,8 @@ Transition Lapse(const Life& life, int64_t max_lost);
 Transition Release(const Life& life);
 
 // Its result is gone: invalidated (what earlier epochs store is stale; `now` is a new number of the
-// epoch counter), evicted, or damaged. The last two take only results that are there: evicting takes
-// values and links, damage takes values, errors and workflows.
+// epoch counter), evicted, or damaged. The last two take only results that are there: evicting
+// takes values and links, damage takes values, errors and workflows.
 Transition Withdraw(const Life& life, Tombstone why, int64_t now);
 
 // The job it follows was lost or withdrawn: it is unfolding again.

@@ -3,12 +3,11 @@
 
 #include <spdlog/spdlog.h>
 
-#include "absl/strings/escaping.h"
-
 #include <algorithm>
 #include <future>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "common/cbor.h"
 #include "common/json.h"
 #include "common/status.h"
@@ -33,8 +32,13 @@ Value LostRecord(int64_t losses, const std::string& hosts) {
 }  // namespace
 
 JobStore::JobStore(JobDatabase* database, BlobCatalogue* blobs, Clock* clock, Options options)
-    : database_(database), blobs_(blobs), clock_(clock), options_(std::move(options)),
-      leases_(clock, options_.max_hold), cache_(options_.cache_bytes), hits_(clock) {}
+    : database_(database),
+      blobs_(blobs),
+      clock_(clock),
+      options_(std::move(options)),
+      leases_(clock, options_.max_hold),
+      cache_(options_.cache_bytes),
+      hits_(clock) {}
 
 JobStore::~JobStore() { Stop(); }
 
@@ -44,14 +48,18 @@ absl::Status JobStore::Start() {
     for (const LeaseRow& lease : leases) leases_.Add(lease);
     return absl::OkStatus();
   }));
-  leases_.Start([this](RowId job, const std::string& lease) {
-    ChangeOnce([this, job, lease](JobTransaction& tx, Effects& effects) {
-      return LapseIn(tx, effects, job, lease);
-    }, [this, lease](absl::Status status) {
-      // Not committed: the lease lives on, and is looked at again after a term.
-      if (!status.ok()) leases_.Revive(lease);
-    });
-  }, [this] { OfferStalled(); });
+  leases_.Start(
+      [this](RowId job, const std::string& lease) {
+        ChangeOnce(
+            [this, job, lease](JobTransaction& tx, Effects& effects) {
+              return LapseIn(tx, effects, job, lease);
+            },
+            [this, lease](absl::Status status) {
+              // Not committed: the lease lives on, and is looked at again after a term.
+              if (!status.ok()) leases_.Revive(lease);
+            });
+      },
+      [this] { OfferStalled(); });
   blobs_->OnDamage([this](RowId blob) { WithdrawDamaged(blob); });
   return absl::OkStatus();
 }
@@ -63,7 +71,8 @@ void JobStore::WithdrawDamaged(RowId blob) {
     TIFFIN_ASSIGN_OR_RETURN(jobs, ResultsNeeding(reader, blob));
     return absl::OkStatus();
   });
-  if (status.ok() && !jobs.empty()) status = Withdraw(std::move(jobs), Tombstone::kDamaged).status();
+  if (status.ok() && !jobs.empty())
+    status = Withdraw(std::move(jobs), Tombstone::kDamaged).status();
   if (!status.ok()) {
     spdlog::warn("event=damaged note=\"results not withdrawn\" error=\"{}\"", status.ToString());
   }
@@ -79,13 +88,14 @@ void JobStore::WithdrawDamagedResult(RowId job, std::function<void(const absl::S
           return absl::OkStatus();
         }
         bool withdrawn = false;
-        TIFFIN_RETURN_IF_ERROR(
-            WithdrawIn(tx, effects, job, Tombstone::kDamaged, 0, &withdrawn));
-        if (!withdrawn) return absl::FailedPreconditionError("a damaged result that cannot be taken back");
+        TIFFIN_RETURN_IF_ERROR(WithdrawIn(tx, effects, job, Tombstone::kDamaged, 0, &withdrawn));
+        if (!withdrawn)
+          return absl::FailedPreconditionError("a damaged result that cannot be taken back");
         effects.after_commit.push_back([this, key = row->key] {
           ++counters_.damaged;
-          spdlog::error("event=damaged job={} error=\"its stored result differs from its checksum\"",
-                        key.ToText());
+          spdlog::error(
+              "event=damaged job={} error=\"its stored result differs from its checksum\"",
+              key.ToText());
         });
         return absl::OkStatus();
       },
@@ -104,7 +114,8 @@ void JobStore::Stop() {
   WriteAllHits();
 }
 
-// --- Changes ---------------------------------------------------------------------------------------
+// --- Changes
+// ---------------------------------------------------------------------------------------
 
 void JobStore::ChangeOnce(Apply apply, Done done) {
   auto effects = std::make_shared<Effects>();
@@ -119,7 +130,8 @@ void JobStore::ChangeOnce(Apply apply, Done done) {
                         Offer(effects->offer);
                         OfferStalled();
                       }
-                      if (const RowId damaged = DamagedJobOf(status)) WithdrawDamagedResult(damaged);
+                      if (const RowId damaged = DamagedJobOf(status))
+                        WithdrawDamagedResult(damaged);
                       if (done) done(status);
                     }});
 }
@@ -178,8 +190,8 @@ absl::Status JobStore::ApplyIn(JobTransaction& tx, Effects& effects, JobInHand& 
     effects.after_commit.push_back([this, lease = *job.lease] { leases_.Add(lease); });
   } else if (t.lease != Transition::Lease::kSame) {
     TIFFIN_RETURN_IF_ERROR(tx.DeleteLease(row.id));
-    const Renewal why = t.lease == Transition::Lease::kDoneElsewhere ? Renewal::kDoneElsewhere
-                                                                     : Renewal::kLost;
+    const Renewal why =
+        t.lease == Transition::Lease::kDoneElsewhere ? Renewal::kDoneElsewhere : Renewal::kLost;
     effects.after_commit.push_back(
         [this, id = job.lease->lease_id, why] { leases_.Remove(id, why); });
     job.lease.reset();
@@ -213,20 +225,18 @@ absl::Status JobStore::TellIn(JobTransaction& tx, Effects& effects, const JobInH
       all.push_back(job.row);
       for (const JobRow& each : all) {
         held.key = each.key;
-        effects.after_commit.push_back([this, held, key = WaitKey{each.namespace_id, each.key}] {
-          waiters_.Tell(key, held);
-        });
+        effects.after_commit.push_back(
+            [this, held, key = WaitKey{each.namespace_id, each.key}] { waiters_.Tell(key, held); });
       }
       break;
     }
     case Transition::Tell::kResult:
     case Transition::Tell::kFailed: {
       TIFFIN_ASSIGN_OR_RETURN(const StoredResult stored, Dress(tx, *facts.result));
-      TIFFIN_RETURN_IF_ERROR(TellEnding(tx, effects, job.row, stored,
-                                        t.tell == Transition::Tell::kResult
-                                            ? WaitEvent::Kind::kResult
-                                            : WaitEvent::Kind::kFailed,
-                                        t.result == Transition::Result::kPut));
+      TIFFIN_RETURN_IF_ERROR(TellEnding(
+          tx, effects, job.row, stored,
+          t.tell == Transition::Tell::kResult ? WaitEvent::Kind::kResult : WaitEvent::Kind::kFailed,
+          t.result == Transition::Result::kPut));
       break;
     }
     case Transition::Tell::kFree:
@@ -244,23 +254,24 @@ absl::Status JobStore::TellIn(JobTransaction& tx, Effects& effects, const JobInH
 }
 
 absl::Status JobStore::TellEnding(JobTransaction& tx, Effects& effects, const JobRow& job,
-                                  const StoredResult& result, WaitEvent::Kind kind, bool is_stored) {
+                                  const StoredResult& result, WaitEvent::Kind kind,
+                                  bool is_stored) {
   TIFFIN_ASSIGN_OR_RETURN(std::vector<JobRow> all, Followers(tx, job.id));
   all.push_back(job);
   const auto direct = std::make_shared<const StoredResult>(result);
   auto followed = std::make_shared<StoredResult>(result);
   if (!followed->linked_to) followed->linked_to = job.key;
   for (const JobRow& each : all) {
-    WaitEvent event{.kind = kind, .key = each.key, 
+    WaitEvent event{.kind = kind,
+                    .key = each.key,
                     .from = is_stored ? WaitEvent::From::kPushed : WaitEvent::From::kDiscarded};
     if (each.id == job.id) {
       event.result = direct;
     } else {
       event.result = followed;
     }
-    effects.after_commit.push_back([this, event, key = WaitKey{each.namespace_id, each.key}] {
-      waiters_.End(key, event);
-    });
+    effects.after_commit.push_back(
+        [this, event, key = WaitKey{each.namespace_id, each.key}] { waiters_.End(key, event); });
   }
   return absl::OkStatus();
 }
@@ -284,7 +295,8 @@ absl::Status JobStore::DropCached(JobTransaction& tx, Effects& effects, const Jo
   return absl::OkStatus();
 }
 
-// --- Leases that end -------------------------------------------------------------------------------
+// --- Leases that end
+// -------------------------------------------------------------------------------
 
 absl::Status JobStore::LapseIn(JobTransaction& tx, Effects& effects, RowId id,
                                const std::string& lease_id) {
@@ -314,8 +326,7 @@ absl::Status JobStore::LapseIn(JobTransaction& tx, Effects& effects, RowId id,
   return ApplyIn(tx, effects, job, t, {.result = &error});
 }
 
-absl::Status JobStore::ReleaseIn(JobTransaction& tx, Effects& effects, RowId id,
-                                 size_t* released) {
+absl::Status JobStore::ReleaseIn(JobTransaction& tx, Effects& effects, RowId id, size_t* released) {
   TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(id));
   if (!row) return absl::DataLossError("a lease of no job");
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));

@@ -1,5 +1,5 @@
-// The jobs of all namespaces: applies the rules of a job's life (job_life.h) to the rows of JobDatabase,
-// and tells those who wait.
+// The jobs of all namespaces: applies the rules of a job's life (job_life.h) to the rows of
+// JobDatabase, and tells those who wait.
 #ifndef TIFFIN_SERVER_STORE_JOB_STORE_H_
 #define TIFFIN_SERVER_STORE_JOB_STORE_H_
 
@@ -57,8 +57,9 @@ struct JobCounters {
 };
 
 // Threads: all methods may be called from any thread but the writer's; they block until what they
-// answer is durable. Those with a `done` do not: it is called on the writer's thread, or on the caller's
-// or `blocking`'s if they got no further, and must not block. Reads never wait for the writer.
+// answer is durable. Those with a `done` do not: it is called on the writer's thread, or on the
+// caller's or `blocking`'s if they got no further, and must not block. Reads never wait for the
+// writer.
 class JobStore {
  public:
   struct Options {
@@ -80,14 +81,16 @@ class JobStore {
   // Submit, first step: the stored result, which no write is waited for; else nullopt.
   absl::StatusOr<std::optional<SubmitAnswer>> SubmitHit(const CallerInfo& caller,
                                                         const PreparedJob& job);
-  // Second step. Runs a function where it may wait for the disk; called for bulk, before the answer and after it.
+  // Second step. Runs a function where it may wait for the disk; called for bulk, before the answer
+  // and after it.
   using Blocking = std::function<void(std::function<void()>)>;
   using SubmitDone = std::function<void(absl::StatusOr<SubmitAnswer>)>;
   void SubmitMiss(const CallerInfo& caller, PreparedJob job, const SubmitOptions& options,
                   const Blocking& blocking, SubmitDone done);
   // Each job its own answer, in order. `first` is the place of the first one in its batch: with the
-  // caller's request id it names each job's Submit. At most `*grants` leases are granted, and taken off
-  // it. Others get their turn between parts of a large batch. `for_each` takes the bulk out of jobs.
+  // caller's request id it names each job's Submit. At most `*grants` leases are granted, and taken
+  // off it. Others get their turn between parts of a large batch. `for_each` takes the bulk out of
+  // jobs.
   std::vector<absl::StatusOr<SubmitAnswer>> SubmitMany(
       const CallerInfo& caller, std::vector<absl::StatusOr<PreparedJob>> jobs, uint64_t first,
       const SubmitOptions& options, std::optional<uint64_t>* grants, const ParallelFor& for_each);
@@ -114,15 +117,15 @@ class JobStore {
   absl::StatusOr<size_t> ForceRelease(std::string_view name_space, std::vector<Digest> keys);
   absl::Status Link(const CallerInfo& caller, const Digest& key, std::string_view lease_id,
                     const Digest& target);
-  // Takes back what the jobs have (see Withdraw of job_life.h); how many had something. In parts: after
-  // an error some are done, and it may be repeated.
+  // Takes back what the jobs have (see Withdraw of job_life.h); how many had something. In parts:
+  // after an error some are done, and it may be repeated.
   absl::StatusOr<size_t> Withdraw(std::vector<RowId> jobs, Tombstone why);
   void WithdrawDamaged(RowId blob);
-  // The stored result differs from its checksum: it is taken back, before any operation that comes later.
-  // May be called from any thread, the writer's too. `done` is told on the writer's.
+  // The stored result differs from its checksum: it is taken back, before any operation that comes
+  // later. May be called from any thread, the writer's too. `done` is told on the writer's.
   void WithdrawDamagedResult(RowId job, std::function<void(const absl::Status&)> done = nullptr);
-  // Evicts results in this order (evictor.h), in one transaction: those that may be, until blobs and
-  // database would be below `max_bytes`. Nothing is told of jobs that changed meanwhile.
+  // Evicts results in this order (evictor.h), in one transaction: those that may be, until blobs
+  // and database would be below `max_bytes`. Nothing is told of jobs that changed meanwhile.
   struct Evicted {
     uint64_t results = 0;
     bool enough = false;
@@ -142,8 +145,8 @@ class JobStore {
     std::vector<AliasEntry> aliases;  // fewer than `limit` where rows are damaged
     AliasKey next;                    // go on behind this one; empty: there are no more
   };
-  absl::StatusOr<AliasPage> ListAliases(std::string_view name_space, std::string_view profile, const AliasKey& after,
-                                        int limit);
+  absl::StatusOr<AliasPage> ListAliases(std::string_view name_space, std::string_view profile,
+                                        const AliasKey& after, int limit);
 
   Waiters::SessionId OpenAwait(AwaitSession session) { return waiters_.Open(std::move(session)); }
   // The state of each job now, then what changes, as `tell` of the session is told.
@@ -176,8 +179,8 @@ class JobStore {
   struct Facts;
   using Apply = std::function<absl::Status(JobTransaction&, Effects&)>;
   using Done = std::function<void(const absl::Status&)>;
-  // Runs `apply` on the writer and its effects after COMMIT, then `done`. It is run again after a result that it
-  // found damaged was taken back, at most so many times.
+  // Runs `apply` on the writer and its effects after COMMIT, then `done`. It is run again after a
+  // result that it found damaged was taken back, at most so many times.
   void Change(Apply apply, Done done, int damaged_left = kMostDamaged);
   // The same, and waits.
   absl::Status Change(Apply apply);
@@ -207,9 +210,10 @@ class JobStore {
     SubmitAnswer* answer;
     size_t place = 0;  // in its batch
   };
-  // One operation of the writer, which leaves in `grants` what is left, and what its answers mean once its
-  // fate is known. What `part`, `grants` and `bytes` point to must last until then. `bytes`: of results that the
-  // batch was told, against the limit of a reply; nullptr: there is no limit.
+  // One operation of the writer, which leaves in `grants` what is left, and what its answers mean
+  // once its fate is known. What `part`, `grants` and `bytes` point to must last until then.
+  // `bytes`: of results that the batch was told, against the limit of a reply; nullptr: there is no
+  // limit.
   Apply SubmitPart(const CallerInfo& caller, const SubmitOptions& options,
                    std::span<const Miss> part, std::optional<uint64_t>* grants, size_t* bytes);
   void PartEnded(const absl::Status& status, std::span<const Miss> part);
@@ -235,8 +239,7 @@ class JobStore {
   absl::Status ReleaseIn(JobTransaction& tx, Effects& effects, RowId job, size_t* released);
 
   absl::Status LookIn(JobTransaction& tx, Effects& effects, Waiters::SessionId session, RowId ns,
-                      const AwaitItem& item,
-                      size_t* bytes);
+                      const AwaitItem& item, size_t* bytes);
   void Offer(const std::vector<WaitKey>& keys);
   void OfferStalled();
   // From item `start` on, in parts.
@@ -264,8 +267,8 @@ class JobStore {
   HitCounter hits_;
   JobCounters counters_;
   std::mutex stalled_mutex_;
-  // Jobs that could not be granted because the database could not be written; offered again after the
-  // next commit, or after a second. Guarded by stalled_mutex_.
+  // Jobs that could not be granted because the database could not be written; offered again after
+  // the next commit, or after a second. Guarded by stalled_mutex_.
   std::vector<WaitKey> stalled_;
 };
 

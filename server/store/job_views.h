@@ -1,4 +1,5 @@
-// Look-ups that several rules share: jobs with their leases, links followed, rows dressed for answers.
+// Look-ups that several rules share: jobs with their leases, links followed, rows dressed for
+// answers.
 #ifndef TIFFIN_SERVER_STORE_JOB_VIEWS_H_
 #define TIFFIN_SERVER_STORE_JOB_VIEWS_H_
 

@@ -25,7 +25,8 @@ void LeaseTable::CallIn(absl::Duration delay) {
   wake_.notify_all();
 }
 
-void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse, std::function<void()> on_alarm) {
+void LeaseTable::Start(std::function<void(RowId, const std::string&)> on_lapse,
+                       std::function<void()> on_alarm) {
   on_lapse_ = std::move(on_lapse);
   on_alarm_ = std::move(on_alarm);
   thread_ = std::thread([this] { Run(); });

@@ -32,10 +32,11 @@ class LeaseTable {
   LeaseTable(Clock* clock, absl::Duration max_hold);
   ~LeaseTable() { Stop(); }
 
-  // Starts calling `on_lapse(job, lease id)` from a thread of its own for leases whose term is over.
-  // Called once a term; a Renew that comes before Remove begins a new one.
-  // `on_alarm` is called from there, too, when the time of CallIn is over.
-  void Start(std::function<void(RowId, const std::string&)> on_lapse, std::function<void()> on_alarm);
+  // Starts calling `on_lapse(job, lease id)` from a thread of its own for leases whose term is
+  // over. Called once a term; a Renew that comes before Remove begins a new one. `on_alarm` is
+  // called from there, too, when the time of CallIn is over.
+  void Start(std::function<void(RowId, const std::string&)> on_lapse,
+             std::function<void()> on_alarm);
   // Has `on_alarm` called once, after `delay` or sooner if that was asked for.
   void CallIn(absl::Duration delay);
   void Stop();

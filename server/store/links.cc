@@ -22,8 +22,8 @@ absl::Status Refusal(Verdict verdict) {
 
 }  // namespace
 
-absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key,
-                            std::string_view lease_id, const Digest& target_key) {
+absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key, std::string_view lease_id,
+                            const Digest& target_key) {
   return Change([&](JobTransaction& tx, Effects& effects) -> absl::Status {
     TIFFIN_ASSIGN_OR_RETURN(const RowId ns, tx.FindNamespace(caller.name_space));
     TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(ns, key));
@@ -35,8 +35,7 @@ absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key,
     TIFFIN_ASSIGN_OR_RETURN(JobInHand job, WithLease(tx, *std::move(row)));
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand target, WithLease(tx, *std::move(target_row)));
     TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, target));
-    const Claim claim{
-        .holds = job.lease && EqualInConstantTime(job.lease->lease_id, lease_id)};
+    const Claim claim{.holds = job.lease && EqualInConstantTime(job.lease->lease_id, lease_id)};
     const Transition t = LinkTo(job.life(), claim, job.row.link == target.row.id,
                                 target.row.id == job.row.id || end.row.id == job.row.id);
     if (t.verdict == Verdict::kRepeated) return absl::OkStatus();
@@ -47,10 +46,10 @@ absl::Status JobStore::Link(const CallerInfo& caller, const Digest& key,
       TIFFIN_ASSIGN_OR_RETURN(const std::optional<StoredResult> stored,
                               FindStored(tx, end.row, job.row));
       if (!stored) return absl::DataLossError("target: its result is missing");
-      return TellEnding(tx, effects, job.row, *stored,
-                        end.row.state == JobState::kDone ? WaitEvent::Kind::kResult
-                                                         : WaitEvent::Kind::kFailed,
-                        true);
+      return TellEnding(
+          tx, effects, job.row, *stored,
+          end.row.state == JobState::kDone ? WaitEvent::Kind::kResult : WaitEvent::Kind::kFailed,
+          true);
     }
     if (!end.lease) effects.free.push_back({job.row.namespace_id, job.row.key});
     return absl::OkStatus();

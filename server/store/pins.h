@@ -21,7 +21,8 @@ class Pins {
 
   std::chrono::seconds time() const { return time_; }
 
-  // Whoever looked a blob up pins it, and then looks it up again: a Collect that was quicker is seen.
+  // Whoever looked a blob up pins it, and then looks it up again: a Collect that was quicker is
+  // seen.
   void Pin(RowId blob) {
     std::lock_guard lock(mutex_);
     const SteadyTime until = clock_->Steady() + time_;

@@ -15,9 +15,8 @@ absl::StatusOr<TakenIn> TakeIn(Value value, const Limits& limits) {
   in.json = PrintJson(taken.record);
   // Other texts of the same values may be shorter: what is stored must fit into an answer.
   if (in.json.size() > limits.json.max_text_bytes) {
-    return absl::ResourceExhaustedError(StrCat("printed, it has ", in.json.size(),
-                                               " bytes, the limit is ",
-                                               limits.json.max_text_bytes));
+    return absl::ResourceExhaustedError(StrCat(
+        "printed, it has ", in.json.size(), " bytes, the limit is ", limits.json.max_text_bytes));
   }
   in.refs = std::move(taken.refs);
   in.bulk = std::move(taken.taken);

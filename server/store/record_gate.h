@@ -19,11 +19,11 @@ struct Limits {
   JsonLimits json;
   // What records must look like, and what of them leaves; nullptr: records are not checked.
   std::shared_ptr<const Registry> registry;
-  size_t inline_limit = 4096;             // bytes
+  size_t inline_limit = 4096;  // bytes
   size_t max_log_bytes = 64 << 10;
-  size_t max_reply_bytes = 8 << 20;       // of a batch
+  size_t max_reply_bytes = 8 << 20;  // of a batch
   size_t max_message_bytes = 20 << 20;
-  size_t max_batch = 10'000;              // items of one call
+  size_t max_batch = 10'000;  // items of one call
   absl::Duration default_term = absl::Seconds(30);
   absl::Duration min_term = absl::Seconds(5);
   absl::Duration max_term = absl::Hours(1);
@@ -35,7 +35,8 @@ struct TakenIn {
   std::string json;             // with refs
   std::vector<RecordRef> refs;  // that the sender had put in
   std::vector<TakenBulk> bulk;  // until it is durable
-  std::vector<NewBlob> blobs;   // from then on: to be entered in the transaction that stores the record
+  // from then on: to be entered in the transaction that stores the record
+  std::vector<NewBlob> blobs;
 };
 
 // Checks a value against the Registry and takes its bulk out.

@@ -60,7 +60,8 @@ void ResultCache::Add(RowId namespace_id, std::shared_ptr<const FoundResult> fou
   if (bytes > limit / 4) return;  // one large result would drive out many small ones
   Shard& shard = ShardOf(found->key);
   std::lock_guard lock(shard.mutex);
-  // Under the lock that Drop takes after it counted: either it is seen here, or Drop finds the entry.
+  // Under the lock that Drop takes after it counted: either it is seen here, or Drop finds the
+  // entry.
   if (drops_.load() != ticket) return;
   const Key key(namespace_id, found->key);
   Forget(shard, key);

@@ -24,11 +24,11 @@ struct FoundResult {
   StoredResult result;
 };
 
-// The results read last, up to a number of bytes; once that is reached, those that were read twice lately: a pass over
-// many does not drive out what is read all the time. Never older than what is committed: a result enters
-// only if nothing was dropped since its reader began, and the store drops what a change touches after
-// COMMIT, before anybody hears of the change.
-// Threads: all methods may be called from any thread; none blocks on more than another's look-up.
+// The results read last, up to a number of bytes; once that is reached, those that were read twice
+// lately: a pass over many does not drive out what is read all the time. Never older than what is
+// committed: a result enters only if nothing was dropped since its reader began, and the store
+// drops what a change touches after COMMIT, before anybody hears of the change. Threads: all
+// methods may be called from any thread; none blocks on more than another's look-up.
 class ResultCache {
  public:
   explicit ResultCache(size_t max_bytes) : max_bytes_(max_bytes) {}
@@ -55,7 +55,7 @@ class ResultCache {
   };
   // A shard each for a part of the keys, so that readers seldom meet.
   struct Shard {
-    std::mutex mutex;  // guards all below
+    std::mutex mutex;          // guards all below
     std::list<Entry> entries;  // the last read first
     absl::flat_hash_map<Key, std::list<Entry>::iterator> places;
     size_t bytes = 0;

@@ -31,10 +31,9 @@ absl::Status Refusal(Verdict verdict, const Life& life, const StoreRequest& requ
                      const ResultRow& result, const std::optional<ResultRow>& before) {
   switch (verdict) {
     case Verdict::kOtherValue:
-      return absl::AlreadyExistsError(
-          absl::StrCat("the job is done with another value: the stored digest is ",
-                       before ? before->digest.ToText() : "", ", that of the record ",
-                       result.digest.ToText()));
+      return absl::AlreadyExistsError(absl::StrCat(
+          "the job is done with another value: the stored digest is ",
+          before ? before->digest.ToText() : "", ", that of the record ", result.digest.ToText()));
     case Verdict::kDoneBefore:
       return absl::AlreadyExistsError("the job is done with a value");
     case Verdict::kWrongEpoch:
@@ -51,9 +50,8 @@ absl::Status Refusal(Verdict verdict, const Life& life, const StoreRequest& requ
           "lease: somebody else computes this job now; a value without a lease is accepted when "
           "nobody does");
     default:
-      return absl::FailedPreconditionError(
-          StrCat("lease: ", WordOf(result.kind),
-                 " can be stored only under the live lease of the job"));
+      return absl::FailedPreconditionError(StrCat(
+          "lease: ", WordOf(result.kind), " can be stored only under the live lease of the job"));
   }
 }
 
@@ -89,8 +87,8 @@ absl::Status JobStore::PrepareStore(Storing& store) {
   StoreRequest& request = store.request;
   ResultRow& result = store.result;
   if (request.log.size() > options_.limits.max_log_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("log: more than ",
-                                                   options_.limits.max_log_bytes, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("log: more than ", options_.limits.max_log_bytes, " bytes"));
   }
   absl::StatusOr<Value> value = ParseJson(request.record, options_.limits.json);
   if (!value.ok()) return Annotate(value.status(), "record");
@@ -118,8 +116,7 @@ absl::Status JobStore::PrepareStore(Storing& store) {
 
   TIFFIN_ASSIGN_OR_RETURN(PreparedJob job, Prepare(request.job));
   if (request.key && *request.key != job.row.key) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("key: the job's key is ", job.row.key.ToText()));
+    return absl::InvalidArgumentError(absl::StrCat("key: the job's key is ", job.row.key.ToText()));
   }
   request.key = job.row.key;
   TIFFIN_RETURN_IF_ERROR(TakeJobIn(&job));
@@ -140,8 +137,8 @@ absl::Status JobStore::MakeStoreDurable(Storing& store) {
   return store.fresh ? MakeJobDurable(&*store.fresh) : absl::OkStatus();
 }
 
-void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
-                           const Blocking& blocking, StoreDone done) {
+void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request, const Blocking& blocking,
+                           StoreDone done) {
   const auto store = std::make_shared<Storing>();
   store->caller = caller;
   store->request = std::move(request);
@@ -154,22 +151,23 @@ void JobStore::StoreResult(const CallerInfo& caller, StoreRequest request,
     if (const absl::Status status = MakeStoreDurable(*store); !status.ok()) {
       return done(status, store->answer);
     }
-    Change([this, store](JobTransaction& tx, Effects& effects) {
-             store->answer = StoreAnswer();
-             store->refused = absl::OkStatus();
-             return StoreIn(tx, effects, *store);
-           },
-           [this, store, blocking, done](const absl::Status& committed) {
-             BlobCatalogue::Settle(committed, store->in.blobs);
-             LetGo(std::move(store->in.blobs), blocking);
-             if (store->fresh) {
-               BlobCatalogue::Settle(committed, store->fresh->in.blobs);
-               LetGo(std::move(store->fresh->in.blobs), blocking);
-             }
-             const absl::Status& status = committed.ok() ? store->refused : committed;
-             if (status.ok()) ++counters_.stored;
-             done(status, store->answer);
-           });
+    Change(
+        [this, store](JobTransaction& tx, Effects& effects) {
+          store->answer = StoreAnswer();
+          store->refused = absl::OkStatus();
+          return StoreIn(tx, effects, *store);
+        },
+        [this, store, blocking, done](const absl::Status& committed) {
+          BlobCatalogue::Settle(committed, store->in.blobs);
+          LetGo(std::move(store->in.blobs), blocking);
+          if (store->fresh) {
+            BlobCatalogue::Settle(committed, store->fresh->in.blobs);
+            LetGo(std::move(store->fresh->in.blobs), blocking);
+          }
+          const absl::Status& status = committed.ok() ? store->refused : committed;
+          if (status.ok()) ++counters_.stored;
+          done(status, store->answer);
+        });
   };
   if (!bulk) return change();
   blocking(change);
@@ -224,9 +222,11 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& st
   TIFFIN_ASSIGN_OR_RETURN(JobInHand job, JobToStore(tx, ns, session_id, request, store.fresh));
   answer.key = job.row.key;
   answer.digest = result.digest;
-  // A value is compared with what is read, maybe through links; an error or a workflow is the job's own.
+  // A value is compared with what is read, maybe through links; an error or a workflow is the job's
+  // own.
   TIFFIN_ASSIGN_OR_RETURN(const JobInHand end, EndOf(tx, job));
-  const bool through_link = result.kind == ResultKind::kValue && StandingOf(end.life()) == Standing::kDone;
+  const bool through_link =
+      result.kind == ResultKind::kValue && StandingOf(end.life()) == Standing::kDone;
   TIFFIN_ASSIGN_OR_RETURN(const std::optional<ResultRow> before,
                           tx.FindResult(through_link ? end.row.id : job.row.id));
   if (before) TIFFIN_RETURN_IF_ERROR(CheckResult(*before));
@@ -240,8 +240,7 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& st
     return absl::OkStatus();
   }
   if (t.verdict == Verdict::kOtherValue) {
-    TIFFIN_RETURN_IF_ERROR(
-        tx.AddEvidence({job.row.id, result.digest, session_id, clock_->Now()}));
+    TIFFIN_RETURN_IF_ERROR(tx.AddEvidence({job.row.id, result.digest, session_id, clock_->Now()}));
     store.refused = Refusal(t.verdict, life, request, result, before);
     return absl::OkStatus();
   }
@@ -253,7 +252,8 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& st
     blobs.push_back(id);
     answer.blobs.push_back(blob.name);
   }
-  TIFFIN_ASSIGN_OR_RETURN(answer.missing, BlobCatalogue::FindMissing(tx, ns, store.in.refs, &blobs));
+  TIFFIN_ASSIGN_OR_RETURN(answer.missing,
+                          BlobCatalogue::FindMissing(tx, ns, store.in.refs, &blobs));
   if (!answer.missing.empty()) {
     return absl::FailedPreconditionError(absl::StrCat("record: ", answer.missing.ToText()));
   }
@@ -261,8 +261,7 @@ absl::Status JobStore::StoreIn(JobTransaction& tx, Effects& effects, Storing& st
   result.session = session_id;
   result.epoch = claim.holds ? job.lease->epoch : request.epoch;
   if (t.next.leased) {  // a workflow: its holder got on
-    effects.after_commit.push_back(
-        [this, id = job.lease->lease_id] { leases_.NoteProgress(id); });
+    effects.after_commit.push_back([this, id = job.lease->lease_id] { leases_.NoteProgress(id); });
   }
   return ApplyIn(tx, effects, job, t, {.result = &result, .blobs = &blobs});
 }

@@ -22,7 +22,8 @@ constexpr size_t kPart = 256;
 // What is the same for all jobs of one operation.
 struct JobStore::SubmitContext {
   const SubmitOptions* options;
-  size_t* bytes;  // of results and workflows that the batch was told; nullptr: one job, told whatever its size
+  // of results and workflows that the batch was told; nullptr: one job, told whatever its size
+  size_t* bytes;
   RowId namespace_id = 0;
   RowId session = 0;
 };
@@ -120,8 +121,8 @@ std::vector<absl::StatusOr<SubmitAnswer>> JobStore::SubmitMany(
   }
   size_t bytes = 0;
   for (size_t at = 0; at < keys.size();) {
-    const std::vector<Found> found = GetResults(
-        caller.name_space, std::span(keys).subspan(at), options_.limits.max_reply_bytes);
+    const std::vector<Found> found =
+        GetResults(caller.name_space, std::span(keys).subspan(at), options_.limits.max_reply_bytes);
     for (const Found& each : found) {
       absl::StatusOr<SubmitAnswer>& answer = answers[places[at]];
       if (absl::IsNotFound(each.status())) {
@@ -210,10 +211,9 @@ void JobStore::PartEnded(const absl::Status& status, std::span<const Miss> part)
   }
 }
 
-absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
-                                const SubmitContext& context, const PreparedJob& prepared,
-                                const std::string& request_id, bool can_compute,
-                                SubmitAnswer* answer) {
+absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects, const SubmitContext& context,
+                                const PreparedJob& prepared, const std::string& request_id,
+                                bool can_compute, SubmitAnswer* answer) {
   answer->key = prepared.row.key;
   const RowId ns = context.namespace_id;
   const bool keep = !context.options->discard_result;
@@ -266,7 +266,8 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
     TIFFIN_ASSIGN_OR_RETURN(answer->holder, HolderOf(tx, *end.lease));
     return absl::OkStatus();
   }
-  if (end.row.state == JobState::kFailed && context.options->answer_failures > absl::ZeroDuration()) {
+  if (end.row.state == JobState::kFailed &&
+      context.options->answer_failures > absl::ZeroDuration()) {
     TIFFIN_ASSIGN_OR_RETURN(std::optional<StoredResult> stored, FindStored(tx, end.row, job.row));
     if (stored && clock_->Now() - stored->row.stored < context.options->answer_failures) {
       return tell(Outcome::kFailed, std::move(stored));
@@ -280,8 +281,8 @@ absl::Status JobStore::SubmitIn(JobTransaction& tx, Effects& effects,
   }
   answer->outcome = Outcome::kGranted;
   TIFFIN_RETURN_IF_ERROR(GrantIn(tx, effects, job, end.life(),
-                                 MakeLease(context.session, context.options->term, request_id), keep,
-                                 &answer->workflow));
+                                 MakeLease(context.session, context.options->term, request_id),
+                                 keep, &answer->workflow));
   answer->lease = job.lease;
   if (context.bytes && answer->workflow) *context.bytes += TextBytes(*answer->workflow);
   return absl::OkStatus();

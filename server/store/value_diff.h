@@ -10,9 +10,9 @@
 
 namespace tiffin::server {
 
-// The paths where `a` and `b` differ as job keys see them (the order of members, and what records keep
-// beside their data, do not count): the innermost ones, at most `limit`, each of at most 1,000 bytes. `at` is
-// put before each.
+// The paths where `a` and `b` differ as job keys see them (the order of members, and what records
+// keep beside their data, do not count): the innermost ones, at most `limit`, each of at most 1,000
+// bytes. `at` is put before each.
 std::vector<std::string> DiffPaths(const Value& a, const Value& b, std::string_view at,
                                    size_t limit);
 

@@ -30,8 +30,8 @@ BlobRow Unmarked(BlobRow row) {
 std::string Text(const std::vector<DamagedRange>& ranges) {
   std::string text;
   for (size_t i = 0; i < std::min<size_t>(ranges.size(), 20); ++i) {
-    absl::StrAppend(&text, i == 0 ? "" : "; ", "bytes [", ranges[i].begin, ", ", ranges[i].end, ") ",
-                    ranges[i].how);
+    absl::StrAppend(&text, i == 0 ? "" : "; ", "bytes [", ranges[i].begin, ", ", ranges[i].end,
+                    ") ", ranges[i].how);
   }
   if (ranges.size() > 20) absl::StrAppend(&text, "; and ", ranges.size() - 20, " more ranges");
   return text;
@@ -43,8 +43,7 @@ std::string Text(const std::vector<DamagedRange>& ranges) {
 class Verifier::Pass {
  public:
   Pass(Verifier* owner, const Options& options, Tell tell)
-      : owner_(*owner), options_(options), tell_(std::move(tell)),
-        told_(owner_.clock_->Steady()) {}
+      : owner_(*owner), options_(options), tell_(std::move(tell)), told_(owner_.clock_->Steady()) {}
 
   // Behind row `*after`, which moves along.
   absl::Status Run(RowId* after) {
@@ -61,15 +60,15 @@ class Verifier::Pass {
       TIFFIN_RETURN_IF_ERROR(GoOn(CheckAliases(), "aliases"));
       TIFFIN_RETURN_IF_ERROR(GoOn(CheckValues(), "the digests of values"));
     }
-    TIFFIN_RETURN_IF_ERROR(EachPage<BlobRow>(
-        [&](JobReader& reader) { return reader.ListAllBlobs(*after, kPage); },
-        [&](const std::vector<BlobRow>& page) -> absl::Status {
-          for (const BlobRow& row : page) {
-            TIFFIN_RETURN_IF_ERROR(CheckBlob(row));
-            *after = row.id;
-          }
-          return absl::OkStatus();
-        }));
+    TIFFIN_RETURN_IF_ERROR(
+        EachPage<BlobRow>([&](JobReader& reader) { return reader.ListAllBlobs(*after, kPage); },
+                          [&](const std::vector<BlobRow>& page) -> absl::Status {
+                            for (const BlobRow& row : page) {
+                              TIFFIN_RETURN_IF_ERROR(CheckBlob(row));
+                              *after = row.id;
+                            }
+                            return absl::OkStatus();
+                          }));
     ++owner_.counters_.passes;
     *after = 0;
     finished_ = true;
@@ -80,7 +79,8 @@ class Verifier::Pass {
   bool finished() const { return finished_; }
 
  private:
-  // What cannot be looked at keeps nothing else from being checked: it is told at the end. Only who stops the pass does.
+  // What cannot be looked at keeps nothing else from being checked: it is told at the end. Only who
+  // stops the pass does.
   absl::Status GoOn(const absl::Status& status, std::string_view what) {
     if (status.ok() || absl::IsCancelled(status)) return status;
     const absl::Status told =
@@ -108,21 +108,23 @@ class Verifier::Pass {
   // Rows are small beside blobs, so that a pass which goes on does not look at them again.
   absl::Status CheckJobs() {
     RowId after = 0;
-    return EachPage<JobRow>([&](JobReader& reader) { return reader.ListAllJobs(after, kPage); },
-                            [&](const std::vector<JobRow>& page) {
-      uint64_t bytes = 0;
-      for (const JobRow& row : page) {
-        after = row.id;
-        ++progress_.jobs;
-        bytes += sizeof(row) + row.function.size() + row.version.size();
-        if (!row.damaged) continue;
-        ++progress_.damaged_jobs;
-        progress_.found_jobs.push_back({row.id, row.key});
-        spdlog::error("event=damaged row={} key={} error=\"the row of a job differs from its checksum\"", row.id,
-                      row.key.ToText());
-      }
-      return progress_.found_jobs.size() < kFoundTold ? Pace(bytes) : TellNow();
-    });
+    return EachPage<JobRow>(
+        [&](JobReader& reader) { return reader.ListAllJobs(after, kPage); },
+        [&](const std::vector<JobRow>& page) {
+          uint64_t bytes = 0;
+          for (const JobRow& row : page) {
+            after = row.id;
+            ++progress_.jobs;
+            bytes += sizeof(row) + row.function.size() + row.version.size();
+            if (!row.damaged) continue;
+            ++progress_.damaged_jobs;
+            progress_.found_jobs.push_back({row.id, row.key});
+            spdlog::error(
+                "event=damaged row={} key={} error=\"the row of a job differs from its checksum\"",
+                row.id, row.key.ToText());
+          }
+          return progress_.found_jobs.size() < kFoundTold ? Pace(bytes) : TellNow();
+        });
   }
 
   absl::Status CheckResults() {
@@ -151,8 +153,8 @@ class Verifier::Pass {
       }));
       if (rows == 0) return absl::OkStatus();
       if (!progress_.found_results.empty()) {  // told when they are taken back
-        TIFFIN_RETURN_IF_ERROR(owner_.database_->WriteAndWait(
-            [](JobTransaction&) { return absl::OkStatus(); }));
+        TIFFIN_RETURN_IF_ERROR(
+            owner_.database_->WriteAndWait([](JobTransaction&) { return absl::OkStatus(); }));
       }
       TIFFIN_RETURN_IF_ERROR(Pace(bytes));
     }
@@ -160,37 +162,40 @@ class Verifier::Pass {
 
   absl::Status CheckAliases() {
     AliasRow after;
-    return EachPage<AliasRow>([&](JobReader& reader) { return reader.ListAllAliases(after, kPage); },
-                              [&](const std::vector<AliasRow>& page) {
-      uint64_t bytes = 0;
-      for (const AliasRow& row : page) {
-        ++progress_.rows;
-        bytes += sizeof(row) + row.profile.size() + row.name.size();
-        if (row.damaged) NoteDamagedRow("aliases", StrCat(row.profile, " ", row.name));
-      }
-      after = page.back();
-      return progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow();
-    });
+    return EachPage<AliasRow>(
+        [&](JobReader& reader) { return reader.ListAllAliases(after, kPage); },
+        [&](const std::vector<AliasRow>& page) {
+          uint64_t bytes = 0;
+          for (const AliasRow& row : page) {
+            ++progress_.rows;
+            bytes += sizeof(row) + row.profile.size() + row.name.size();
+            if (row.damaged) NoteDamagedRow("aliases", StrCat(row.profile, " ", row.name));
+          }
+          after = page.back();
+          return progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow();
+        });
   }
 
   absl::Status CheckValues() {
     std::optional<Digest> after;
     return EachPage<ValueRow>([&](JobReader& reader) { return reader.ListValues(after, kPage); },
                               [&](const std::vector<ValueRow>& page) {
-      for (const ValueRow& row : page) {
-        ++progress_.rows;
-        if (row.damaged) NoteDamagedRow("value_digests", row.value.ToText());
-      }
-      after = page.back().value;
-      const uint64_t bytes = page.size() * sizeof(ValueRow);
-      return progress_.found_rows.size() < kFoundTold ? Pace(bytes) : TellNow();
-    });
+                                for (const ValueRow& row : page) {
+                                  ++progress_.rows;
+                                  if (row.damaged)
+                                    NoteDamagedRow("value_digests", row.value.ToText());
+                                }
+                                after = page.back().value;
+                                const uint64_t bytes = page.size() * sizeof(ValueRow);
+                                return progress_.found_rows.size() < kFoundTold ? Pace(bytes)
+                                                                                : TellNow();
+                              });
   }
 
   void NoteDamagedRow(std::string table, std::string what) {
     ++progress_.damaged_rows;
-    spdlog::error("event=damaged table={} row=\"{}\" error=\"the row differs from its checksum\"", table,
-                  absl::CHexEscape(what));
+    spdlog::error("event=damaged table={} row=\"{}\" error=\"the row differs from its checksum\"",
+                  table, absl::CHexEscape(what));
     progress_.found_rows.push_back({std::move(table), std::move(what)});
   }
 
@@ -242,8 +247,8 @@ class Verifier::Pass {
         const std::vector<DamagedRange> ranges,
         owner_.store_->Verify({row.location, row.checksums, nullptr}, row.size, on_block));
     if (!ranges.empty()) {
-      const bool unreadable = std::all_of(ranges.begin(), ranges.end(),
-                                          [](const DamagedRange& range) { return range.unreadable; });
+      const bool unreadable = std::all_of(
+          ranges.begin(), ranges.end(), [](const DamagedRange& range) { return range.unreadable; });
       return Finding{Text(ranges), unreadable};
     }
     if (!hash) return Finding();
@@ -334,8 +339,8 @@ absl::Status Verifier::Run(const Options& options, const Tell& tell) {
 
 void Verifier::Start(const Background& background) {
   if (background.bytes_per_second == 0) return;
-  const SteadyTime first = clock_->Steady() +
-                           std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+  const SteadyTime first =
+      clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
   thread_ = std::thread([=, this] { RunInBackground(background, first); });
 }
 
@@ -370,7 +375,8 @@ void Verifier::RunInBackground(Background background, SteadyTime next) {
       spdlog::warn("event=verify error=\"{}\"", status.ToString());
       // A pass that was broken off goes on soon.
       if (!pass.finished()) {
-        next = clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
+        next =
+            clock_->Steady() + std::min<std::chrono::milliseconds>(background.every, kFirstDelay);
       }
     }
   }

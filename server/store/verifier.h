@@ -21,9 +21,9 @@ namespace tiffin::server {
 
 struct DamageFound {
   BlobName name;
-  std::string file;     // of the pack, below the data folder; empty: in memory
-  uint64_t offset = 0;  // of the blob's first byte in it
-  std::string what;     // `bytes [1048576, 2097152) differ from their checksum`
+  std::string file;          // of the pack, below the data folder; empty: in memory
+  uint64_t offset = 0;       // of the blob's first byte in it
+  std::string what;          // `bytes [1048576, 2097152) differ from their checksum`
   std::vector<Digest> jobs;  // whose results became misses, at most 100
 };
 
@@ -57,9 +57,10 @@ struct VerifyCounters {
   std::atomic<uint64_t> blobs{0}, bytes{0}, passes{0};
 };
 
-// Checks every blob against its checksums, and its key if asked to, and the rows of all results, jobs, aliases and
-// values against theirs. A blob that is damaged is set aside (BlobCatalogue::ReportDamage), a result taken back, any other row told.
-// Threads: all methods may be called from any thread.
+// Checks every blob against its checksums, and its key if asked to, and the rows of all results,
+// jobs, aliases and values against theirs. A blob that is damaged is set aside
+// (BlobCatalogue::ReportDamage), a result taken back, any other row told. Threads: all methods may
+// be called from any thread.
 class Verifier {
  public:
   struct Options {
@@ -69,12 +70,13 @@ class Verifier {
   // Of the passes in the background, which check keys, too.
   struct Background {
     uint64_t bytes_per_second = 0;  // 0: there are none
-    // From the beginning of one to that of the next, at least. The first waits a minute at most, so that the
-    // start is not slowed.
+    // From the beginning of one to that of the next, at least. The first waits a minute at most, so
+    // that the start is not slowed.
     std::chrono::milliseconds every = std::chrono::hours(24);
   };
   // All outlive the verifier.
-  Verifier(JobDatabase* database, BlobStore* store, BlobCatalogue* blobs, JobStore* jobs, Clock* clock)
+  Verifier(JobDatabase* database, BlobStore* store, BlobCatalogue* blobs, JobStore* jobs,
+           Clock* clock)
       : database_(database), store_(store), blobs_(blobs), jobs_(jobs), clock_(clock) {}
   ~Verifier() { Stop(); }
 
@@ -83,7 +85,8 @@ class Verifier {
   // One pass over all jobs, results and blobs of all namespaces. CANCELLED if `tell` ended it.
   absl::Status Run(const Options& options, const Tell& tell);
 
-  // Begins to verify in the background. A pass that was broken off by an error goes on where it was.
+  // Begins to verify in the background. A pass that was broken off by an error goes on where it
+  // was.
   void Start(const Background& background);
   void Stop();
 

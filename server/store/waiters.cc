@@ -52,8 +52,7 @@ std::vector<WaitKey> Waiters::AddCapacity(SessionId session, uint64_t leases) {
   return ToOffer(it->second);
 }
 
-std::vector<WaitKey> Waiters::GiveBack(const Candidate& candidate, const WaitKey& key,
-                                       bool open) {
+std::vector<WaitKey> Waiters::GiveBack(const Candidate& candidate, const WaitKey& key, bool open) {
   std::lock_guard lock(mutex_);
   if (auto list = by_key_.find(key); list != by_key_.end()) {
     for (const Waiter& waiter : list->second) {
@@ -115,8 +114,7 @@ bool Waiters::EndOne(SessionId session, uint64_t index, const WaitKey& key, Wait
   auto it = open_.find(session);
   if (it == open_.end() || it->second.items.erase(index) == 0) return false;
   auto list = by_key_.find(key);
-  list->second.remove_if(
-      [&](const Waiter& w) { return w.session == session && w.index == index; });
+  list->second.remove_if([&](const Waiter& w) { return w.session == session && w.index == index; });
   if (list->second.empty()) by_key_.erase(list);
   TellLocked(session, index, std::move(event));
   return true;

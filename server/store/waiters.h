@@ -18,15 +18,15 @@
 
 namespace tiffin::server {
 
-// One open Await. Events are told in order; `tell` must not block and may be called from the writer's
-// thread. After Waiters::Close returns, it is not called again.
+// One open Await. Events are told in order; `tell` must not block and may be called from the
+// writer's thread. After Waiters::Close returns, it is not called again.
 struct AwaitSession {
   bool can_compute = false;
   absl::Duration term;
   CallerInfo caller;
   std::function<void(uint64_t index, WaitEvent event)> tell;
-  // Calls it, on another thread, once the client has taken what it was told; or never, if the stream ends. Absent:
-  // what is told is taken at once.
+  // Calls it, on another thread, once the client has taken what it was told; or never, if the
+  // stream ends. Absent: what is told is taken at once.
   std::function<void(std::function<void()>)> when_taken;
 };
 
@@ -44,8 +44,8 @@ struct WaitKey {
   friend auto operator<=>(const WaitKey&, const WaitKey&) = default;
 };
 
-// Threads: all methods may be called from any thread. Events for one job are told in the order of the
-// calls, which the store makes on the writer's thread, after COMMIT.
+// Threads: all methods may be called from any thread. Events for one job are told in the order of
+// the calls, which the store makes on the writer's thread, after COMMIT.
 class Waiters {
  public:
   using SessionId = uint64_t;
@@ -81,8 +81,8 @@ class Waiters {
     absl::Duration term;
   };
   std::optional<Candidate> TakeCandidate(const WaitKey& key);
-  // Gives a candidate's capacity back. `open`: nobody computes the job; else those who wait for it hear
-  // when that changes. Returns what should be offered instead.
+  // Gives a candidate's capacity back. `open`: nobody computes the job; else those who wait for it
+  // hear when that changes. Returns what should be offered instead.
   std::vector<WaitKey> GiveBack(const Candidate& candidate, const WaitKey& key, bool open);
 
   size_t waiting();

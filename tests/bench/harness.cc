@@ -30,8 +30,8 @@ Registration::Registration(const char* name, void (*run)()) { Benchmarks()[name]
 
 void Report(const Result& result) {
   static const bool headed = [] {
-    std::printf("%-20s %12s %-10s %12s %7s %7s %7s %7s\n", "name", "value", "unit", "floor", "ratio", "bar", "spread",
-                "met");
+    std::printf("%-20s %12s %-10s %12s %7s %7s %7s %7s\n", "name", "value", "unit", "floor",
+                "ratio", "bar", "spread", "met");
     return true;
   }();
   (void)headed;
@@ -54,10 +54,10 @@ void Report(const Result& result) {
     const int size = std::snprintf(text.data(), text.size(), "%.*f", digits, number);
     return number > 0 ? std::string(text.data(), static_cast<size_t>(size)) : std::string("-");
   };
-  std::printf("%-20s %12.3f %-10s %12s %7s %7s %7s %7s\n", result.name.c_str(), result.value, result.unit.c_str(),
-              cell(result.floor, 3).c_str(), cell(result.floor > 0 ? held : 0, 3).c_str(),
-              cell(result.bar, 2).c_str(), cell(result.spread, 2).c_str(),
-              result.bar > 0 ? (ok ? "yes" : "NO") : "-");
+  std::printf("%-20s %12.3f %-10s %12s %7s %7s %7s %7s\n", result.name.c_str(), result.value,
+              result.unit.c_str(), cell(result.floor, 3).c_str(),
+              cell(result.floor > 0 ? held : 0, 3).c_str(), cell(result.bar, 2).c_str(),
+              cell(result.spread, 2).c_str(), result.bar > 0 ? (ok ? "yes" : "NO") : "-");
   std::fflush(stdout);
   const std::string text = PrintJson(Value(line));
   if (const char* file = std::getenv("TIFFIN_BENCH_RESULTS")) {

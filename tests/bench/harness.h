@@ -1,9 +1,10 @@
-// What all benchmarks share: their list, medians of interleaved rounds, a table and JSON lines of results.
+// What all benchmarks share: their list, medians of interleaved rounds, a table and JSON lines of
+// results.
 //
 //   TIFFIN_BENCH(get_hot) { … Report(Of(Interleaved(5, thing, floor), {.name = "get_hot", …})); }
 //
-// A floor is measured in the same run, in rounds that alternate with those of the thing itself, as the
-// machine is noisy and ratios are firmer than absolutes.
+// A floor is measured in the same run, in rounds that alternate with those of the thing itself, as
+// the machine is noisy and ratios are firmer than absolutes.
 #ifndef TIFFIN_TESTS_BENCH_HARNESS_H_
 #define TIFFIN_TESTS_BENCH_HARNESS_H_
 
@@ -23,7 +24,8 @@ struct Result {
   double floor = 0;  // 0: none was measured
   double bar = 0;    // what the ratio (without a floor: the value) is held against
   bool at_most = false;
-  double spread = 0, floor_spread = 0;  // of the rounds: (largest - smallest) / median; 0: one round
+  // of the rounds: (largest - smallest) / median; 0: one round
+  double spread = 0, floor_spread = 0;
 };
 // A line of the table on standard output, and one JSON object appended to $TIFFIN_BENCH_RESULTS:
 // `{"name", "value", "unit", "floor", "ratio", "spread", "floor_spread", "bar", "ok"}`.

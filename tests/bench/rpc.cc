@@ -129,8 +129,8 @@ std::vector<v1::SubmitResponse> Grants(v1::Jobs::Stub& stub, size_t first, size_
   return out;
 }
 
-void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job, const std::string& record,
-                      std::function<void()> done) {
+void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job,
+                      const std::string& record, std::function<void()> done) {
   struct Call {
     grpc::ClientContext context;
     v1::StoreResultRequest request;

@@ -21,16 +21,16 @@ std::unique_ptr<ServerProcess> BareServer();
 // What runs in its process.
 int ServeBare();
 
-// Starts `total` calls, `in_flight` at a time; `start(i, done)` must call `done` once. Returns calls a
-// second.
+// Starts `total` calls, `in_flight` at a time; `start(i, done)` must call `done` once. Returns
+// calls a second.
 double CallsPerSecond(size_t total, size_t in_flight,
                       const std::function<void(size_t, std::function<void()>)>& start);
 
 // One call on the callback API; aborts the benchmark if it fails.
 void GetResultAsync(v1::Jobs::Stub& stub, const std::string& key, std::function<void()> done);
 // The same: stores the result of a job that was granted.
-void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job, const std::string& record,
-                      std::function<void()> done);
+void StoreResultAsync(v1::Jobs::Stub& stub, const v1::SubmitResponse& job,
+                      const std::string& record, std::function<void()> done);
 
 // A job with a number, as JSON text.
 std::string JobJson(size_t n);

@@ -1,12 +1,14 @@
-// A layer below the server, loaded with LD_PRELOAD: sees each call of the server, SQLite and HDF5 on files below
-// TIFFIN_LAYER_ROOT. It counts them, fails them or kills the process at one of them as the rules in
-// TIFFIN_LAYER_CONTROL say, and writes what changes the disk to TIFFIN_LAYER_TAPE (appended), in order, from which disk_model.py
-// tells what a power cut would leave.
+// A layer below the server, loaded with LD_PRELOAD: sees each call of the server, SQLite and HDF5
+// on files below TIFFIN_LAYER_ROOT. It counts them, fails them or kills the process at one of them
+// as the rules in TIFFIN_LAYER_CONTROL say, and writes what changes the disk to TIFFIN_LAYER_TAPE
+// (appended), in order, from which disk_model.py tells what a power cut would leave.
 //
-// A call is written to the tape before it is made, so that a killed process has made nothing that is not on it; a sync
-// is written when it begins and when it has ended. `-shm` files (mapped, worthless after a crash) are not seen.
+// A call is written to the tape before it is made, so that a killed process has made nothing that
+// is not on it; a sync is written when it begins and when it has ended. `-shm` files (mapped,
+// worthless after a crash) are not seen.
 //
-// TIFFIN_LAYER_FILE_SYSTEM is the number of a kind of file system, in hexadecimal, that the root pretends to be.
+// TIFFIN_LAYER_FILE_SYSTEM is the number of a kind of file system, in hexadecimal, that the root
+// pretends to be.
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -41,10 +43,10 @@ Function* Next(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 // The function of that name that this one stands before.
-#define REAL(name)                                              \
-  ([] {                                                         \
-    static const auto real = Next<decltype(::name)>(#name);     \
-    return real;                                                \
+#define REAL(name)                                          \
+  ([] {                                                     \
+    static const auto real = Next<decltype(::name)>(#name); \
+    return real;                                            \
   }())
 
 struct OpenFile {
@@ -59,7 +61,7 @@ struct Layer {
   std::string root;  // with a slash at the end
   Control* control = nullptr;
   int tape = -1;
-  decltype(statfs::f_type) file_system = 0;  // 0: what it is
+  decltype(statfs::f_type) file_system = 0;           // 0: what it is
   pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;  // a change and its record are one step
   std::atomic<uint64_t> next_number{1};
   std::atomic<OpenFile*> files[kMaxFd] = {};
@@ -75,7 +77,8 @@ Layer* MakeLayer() {
   layer->next_number = static_cast<uint64_t>(getpid()) << 32;
   if (const char* path = getenv("TIFFIN_LAYER_CONTROL")) {
     const int fd = REAL(open)(path, O_RDWR | O_CLOEXEC);
-    void* const page = REAL(mmap)(nullptr, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* const page =
+        REAL(mmap)(nullptr, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (fd < 0 || page == MAP_FAILED) abort();
     layer->control = static_cast<Control*>(page);
     REAL(close)(fd);
@@ -111,7 +114,8 @@ bool IsSeen(const char* path, std::string* below) {
 }
 
 OpenFile* Find(int fd) {
-  // No file: perhaps an allocator maps its first memory, and there is none yet to make the layer of.
+  // No file: perhaps an allocator maps its first memory, and there is none yet to make the layer
+  // of.
   if (fd < 0 || fd >= kMaxFd) return nullptr;
   Layer* const layer = TheLayer();
   if (layer == nullptr) return nullptr;
@@ -257,8 +261,9 @@ int ChangeName(Kind kind, const std::string& path, const std::string& path2, con
   {
     InOrder order;
     result = call();
-    // Written afterwards, for only then it is known whether there was such a name. A kill in between would
-    // leave a name that the tape does not know: it blocks nothing, since nothing depends on it yet.
+    // Written afterwards, for only then it is known whether there was such a name. A kill in
+    // between would leave a name that the tape does not know: it blocks nothing, since nothing
+    // depends on it yet.
     if (result == 0) Tape({.kind = kind}, path, path2);
   }
   judged.CallIsDone();
@@ -321,28 +326,28 @@ static mode_t ModeOf(int flags, va_list more) {
   return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(more, mode_t) : 0;
 }
 
-#define TIFFIN_OPEN(name)                                              \
-  int name(const char* path, int flags, ...) {                         \
-    va_list more;                                                      \
-    va_start(more, flags);                                             \
-    const mode_t mode = ModeOf(flags, more);                           \
-    va_end(more);                                                      \
-    std::string below;                                                 \
-    if (!IsSeen(path, &below)) return REAL(name)(path, flags, mode);   \
-    return OpenSeen(below, path, flags, mode);                         \
+#define TIFFIN_OPEN(name)                                            \
+  int name(const char* path, int flags, ...) {                       \
+    va_list more;                                                    \
+    va_start(more, flags);                                           \
+    const mode_t mode = ModeOf(flags, more);                         \
+    va_end(more);                                                    \
+    std::string below;                                               \
+    if (!IsSeen(path, &below)) return REAL(name)(path, flags, mode); \
+    return OpenSeen(below, path, flags, mode);                       \
   }
 TIFFIN_OPEN(open)
 TIFFIN_OPEN(open64)
 
-#define TIFFIN_OPENAT(name)                                                                 \
-  int name(int folder, const char* path, int flags, ...) {                                  \
-    va_list more;                                                                           \
-    va_start(more, flags);                                                                  \
-    const mode_t mode = ModeOf(flags, more);                                                \
-    va_end(more);                                                                           \
-    std::string below;                                                                      \
-    if (!IsSeen(path, &below)) return REAL(name)(folder, path, flags, mode);                \
-    return OpenSeen(below, path, flags, mode);                                              \
+#define TIFFIN_OPENAT(name)                                                  \
+  int name(int folder, const char* path, int flags, ...) {                   \
+    va_list more;                                                            \
+    va_start(more, flags);                                                   \
+    const mode_t mode = ModeOf(flags, more);                                 \
+    va_end(more);                                                            \
+    std::string below;                                                       \
+    if (!IsSeen(path, &below)) return REAL(name)(folder, path, flags, mode); \
+    return OpenSeen(below, path, flags, mode);                               \
   }
 TIFFIN_OPENAT(openat)
 TIFFIN_OPENAT(openat64)
@@ -365,21 +370,21 @@ int closedir(DIR* folder) {  // closes its descriptor within libc
   return REAL(closedir)(folder);
 }
 
-#define TIFFIN_PWRITE(name)                                                       \
-  ssize_t name(int fd, const void* data, size_t length, off_t offset) {           \
-    const OpenFile* const file = Find(fd);                                        \
-    if (file == nullptr) return REAL(name)(fd, data, length, offset);             \
-    const iovec part = {const_cast<void*>(data), length};                         \
-    return WriteSeen(fd, *file, &part, 1, offset);                                \
+#define TIFFIN_PWRITE(name)                                             \
+  ssize_t name(int fd, const void* data, size_t length, off_t offset) { \
+    const OpenFile* const file = Find(fd);                              \
+    if (file == nullptr) return REAL(name)(fd, data, length, offset);   \
+    const iovec part = {const_cast<void*>(data), length};               \
+    return WriteSeen(fd, *file, &part, 1, offset);                      \
   }
 TIFFIN_PWRITE(pwrite)
 TIFFIN_PWRITE(pwrite64)
 
-#define TIFFIN_PWRITEV(name)                                                      \
-  ssize_t name(int fd, const iovec* parts, int n, off_t offset) {                 \
-    const OpenFile* const file = Find(fd);                                        \
-    if (file == nullptr) return REAL(name)(fd, parts, n, offset);                 \
-    return WriteSeen(fd, *file, parts, n, offset);                                \
+#define TIFFIN_PWRITEV(name)                                      \
+  ssize_t name(int fd, const iovec* parts, int n, off_t offset) { \
+    const OpenFile* const file = Find(fd);                        \
+    if (file == nullptr) return REAL(name)(fd, parts, n, offset); \
+    return WriteSeen(fd, *file, parts, n, offset);                \
   }
 TIFFIN_PWRITEV(pwritev)
 TIFFIN_PWRITEV(pwritev64)
@@ -397,14 +402,14 @@ ssize_t writev(int fd, const iovec* parts, int n) {
   return WriteSeen(fd, *file, parts, n, -1);
 }
 
-#define TIFFIN_PREAD(name)                                                        \
-  ssize_t name(int fd, void* data, size_t length, off_t offset) {                 \
-    const OpenFile* const file = Find(fd);                                        \
-    if (file == nullptr) return REAL(name)(fd, data, length, offset);             \
-    const Judged judged(kRead, file->path);                                       \
-    if (judged.failed()) return -1;                                               \
-    if (judged.cut_short() && length > 1) length /= 2;                            \
-    return REAL(name)(fd, data, length, offset);                                  \
+#define TIFFIN_PREAD(name)                                            \
+  ssize_t name(int fd, void* data, size_t length, off_t offset) {     \
+    const OpenFile* const file = Find(fd);                            \
+    if (file == nullptr) return REAL(name)(fd, data, length, offset); \
+    const Judged judged(kRead, file->path);                           \
+    if (judged.failed()) return -1;                                   \
+    if (judged.cut_short() && length > 1) length /= 2;                \
+    return REAL(name)(fd, data, length, offset);                      \
   }
 TIFFIN_PREAD(pread)
 TIFFIN_PREAD(pread64)
@@ -415,21 +420,21 @@ ssize_t read(int fd, void* data, size_t length) {
   return REAL(read)(fd, data, length);
 }
 
-#define TIFFIN_FTRUNCATE(name)                                                    \
-  int name(int fd, off_t size) {                                                  \
-    const OpenFile* const file = Find(fd);                                        \
-    if (file == nullptr) return REAL(name)(fd, size);                             \
-    return Change(kTruncate, *file, size, [&] { return REAL(name)(fd, size); });  \
+#define TIFFIN_FTRUNCATE(name)                                                   \
+  int name(int fd, off_t size) {                                                 \
+    const OpenFile* const file = Find(fd);                                       \
+    if (file == nullptr) return REAL(name)(fd, size);                            \
+    return Change(kTruncate, *file, size, [&] { return REAL(name)(fd, size); }); \
   }
 TIFFIN_FTRUNCATE(ftruncate)
 TIFFIN_FTRUNCATE(ftruncate64)
 
-#define TIFFIN_FALLOCATE(name)                                                    \
-  int name(int fd, int mode, off_t offset, off_t length) {                        \
-    const OpenFile* const file = Find(fd);                                        \
-    if (file == nullptr) return REAL(name)(fd, mode, offset, length);             \
-    return Change(kAllocate, *file, offset + length,                              \
-                  [&] { return REAL(name)(fd, mode, offset, length); });          \
+#define TIFFIN_FALLOCATE(name)                                           \
+  int name(int fd, int mode, off_t offset, off_t length) {               \
+    const OpenFile* const file = Find(fd);                               \
+    if (file == nullptr) return REAL(name)(fd, mode, offset, length);    \
+    return Change(kAllocate, *file, offset + length,                     \
+                  [&] { return REAL(name)(fd, mode, offset, length); }); \
   }
 TIFFIN_FALLOCATE(fallocate)
 TIFFIN_FALLOCATE(fallocate64)
@@ -485,15 +490,16 @@ int rmdir(const char* path) {
 int statfs(const char* path, struct statfs* out) {
   const int result = REAL(statfs)(path, out);
   std::string below;
-  if (result == 0 && IsSeen(path, &below) && TheLayer()->file_system != 0) out->f_type = TheLayer()->file_system;
+  if (result == 0 && IsSeen(path, &below) && TheLayer()->file_system != 0)
+    out->f_type = TheLayer()->file_system;
   return result;
 }
 
-#define TIFFIN_MMAP(name)                                                               \
-  void* name(void* at, size_t length, int access, int flags, int fd, off_t offset) {    \
-    const OpenFile* const file = Find(fd);                                              \
-    if (file != nullptr && Judged(kMap, file->path).failed()) return MAP_FAILED;        \
-    return REAL(name)(at, length, access, flags, fd, offset);                           \
+#define TIFFIN_MMAP(name)                                                            \
+  void* name(void* at, size_t length, int access, int flags, int fd, off_t offset) { \
+    const OpenFile* const file = Find(fd);                                           \
+    if (file != nullptr && Judged(kMap, file->path).failed()) return MAP_FAILED;     \
+    return REAL(name)(at, length, access, flags, fd, offset);                        \
   }
 TIFFIN_MMAP(mmap)
 TIFFIN_MMAP(mmap64)

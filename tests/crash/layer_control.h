@@ -1,4 +1,5 @@
-// What tests and the file layer tell each other: a page of memory shared through a file (layer.py has the same layout).
+// What tests and the file layer tell each other: a page of memory shared through a file (layer.py
+// has the same layout).
 #ifndef TIFFIN_TESTS_CRASH_LAYER_CONTROL_H_
 #define TIFFIN_TESTS_CRASH_LAYER_CONTROL_H_
 
@@ -7,8 +8,22 @@
 namespace tiffin::crash {
 
 enum Kind : uint32_t {
-  kOpen, kCreate, kWrite, kTruncate, kAllocate, kSync, kSyncFolder, kRename, kUnlink, kMkdir,
-  kRead, kMap, kClose, kSyncBegins, kRmdir, kKinds
+  kOpen,
+  kCreate,
+  kWrite,
+  kTruncate,
+  kAllocate,
+  kSync,
+  kSyncFolder,
+  kRename,
+  kUnlink,
+  kMkdir,
+  kRead,
+  kMap,
+  kClose,
+  kSyncBegins,
+  kRmdir,
+  kKinds
 };
 
 enum Action : uint32_t { kNothing, kFail, kShort, kKillBefore, kKillAfter };
@@ -19,10 +34,10 @@ struct Rule {
   int32_t error;    // errno of kFail
   uint64_t kinds;   // bits
   uint64_t first;
-  uint64_t count;   // 0: until the rule is taken back
-  uint64_t seen;    // calls that matched, counted by the layer
-  uint64_t hits;    // calls acted on, counted by the layer
-  char path[80];    // fnmatch below the root; empty: all
+  uint64_t count;  // 0: until the rule is taken back
+  uint64_t seen;   // calls that matched, counted by the layer
+  uint64_t hits;   // calls acted on, counted by the layer
+  char path[80];   // fnmatch below the root; empty: all
 };
 
 struct Control {

@@ -1,6 +1,5 @@
 // The C++ client against the real server.
 #include <gtest/gtest.h>
-
 #include <sys/stat.h>
 
 #include <cstdio>
@@ -46,7 +45,8 @@ class ClientServerTest : public ::testing::Test {
   }
   // 0, 1, 2 … of 4 bytes each.
   static Array Counting(const Shape& shape) {
-    const size_t items = std::accumulate(shape.begin(), shape.end(), size_t{1}, std::multiplies<>());
+    const size_t items =
+        std::accumulate(shape.begin(), shape.end(), size_t{1}, std::multiplies<>());
     std::vector<int32_t> numbers(items);
     std::iota(numbers.begin(), numbers.end(), 0);
     return {"int32", shape, std::string(reinterpret_cast<const char*>(numbers.data()), items * 4)};
@@ -67,9 +67,8 @@ TEST_F(ClientServerTest, MoreThanTheServerHasRoomForIsDoneOneAfterAnother) {
   std::vector<std::thread> threads;
   for (size_t i = 0; i < ends.size(); ++i) {
     threads.emplace_back([&, i] {
-      const Value job(Object{{"function", "f"},
-                             {"arguments", List{static_cast<int64_t>(i), text}},
-                             {"version", "1"}});
+      const Value job(Object{
+          {"function", "f"}, {"arguments", List{static_cast<int64_t>(i), text}}, {"version", "1"}});
       ends[i] = client.Submit(job).status();
     });
   }
@@ -260,15 +259,19 @@ TEST_F(ClientServerTest, ObjectsMarkedWithRefComeBackAsPlaceholders) {
   ASSERT_TRUE(stored.ok()) << stored.status();
   EXPECT_NE(PrintJson(stored->value), PrintJson(*record)) << "the data stayed in the record";
   // Without `deref` it is a placeholder, which brings the object when asked.
-  const auto refs = Decode<std::vector<Ref<Model>>>(stored->value, {.blobs = MakeObjectBlobs(other)});
+  const auto refs =
+      Decode<std::vector<Ref<Model>>>(stored->value, {.blobs = MakeObjectBlobs(other)});
   ASSERT_TRUE(refs.ok()) << refs.status();
   EXPECT_TRUE((*refs)[0].elsewhere());
   const auto brought = (*refs)[0].Deref();
   ASSERT_TRUE(brought.ok()) << brought.status();
   EXPECT_EQ(brought->weights, model.weights);
-  EXPECT_EQ(Decode<std::vector<Model>>(stored->value).status().code(), absl::StatusCode::kFailedPrecondition);
-  // With it, it is the object; and the placeholder sent on is the same job's argument as the object.
-  const auto whole = Decode<std::vector<Model>>(stored->value, {.deref = true, .blobs = MakeObjectBlobs(other)});
+  EXPECT_EQ(Decode<std::vector<Model>>(stored->value).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  // With it, it is the object; and the placeholder sent on is the same job's argument as the
+  // object.
+  const auto whole =
+      Decode<std::vector<Model>>(stored->value, {.deref = true, .blobs = MakeObjectBlobs(other)});
   ASSERT_TRUE(whole.ok()) << whole.status();
   EXPECT_EQ((*whole)[0].weights, model.weights);
   const auto sent_on = Encode(*refs);

@@ -26,6 +26,18 @@ def unary_call(stream, path, request):
             http2_frame(0, 1, stream, b"\0" + struct.pack(">I", len(message)) + message))
 
 
+def unread_gets(test, server, key, count):
+    """A connection with so many calls of GetResult, of whose answers not a byte may be sent."""
+    host, port = server.address.rsplit(":", 1)
+    end = socket.create_connection((host, int(port)), 20)
+    test.addCleanup(end.close)
+    request = jobs_pb2.GetResultRequest(caller=caller(), job=jobs_pb2.JobName(key=key))
+    nothing = struct.pack(">HI", 4, 0)  # SETTINGS_INITIAL_WINDOW_SIZE
+    end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, nothing) + b"".join(
+        unary_call(2 * i + 1, "/tiffin.v1.Jobs/GetResult", request) for i in range(count)))
+    return end
+
+
 class MemoryTest(unittest.TestCase):
     def setUp(self):
         # AddressSanitizer keeps what was freed for a while: not here, where memory is looked at.
@@ -133,19 +145,10 @@ class MemoryTest(unittest.TestCase):
         end.close()  # all of it goes back
         self.until(lambda: code() == grpc.StatusCode.OK)
 
-    def test_more_small_calls_than_there_is_room_for(self):
-        self.server.close()
-        self.server = Server("--max-memory", str(16 * MIB))
-        self.addCleanup(self.server.close)
+    def test_small_answers_that_nobody_reads(self):
         answer = submit(self.server, job("small", 1))
-        store(self.server, answer, 7)
-        host, port = self.server.address.rsplit(":", 1)
-        end = socket.create_connection((host, int(port)), 20)
-        self.addCleanup(end.close)
-        request = jobs_pb2.GetResultRequest(caller=caller(), job=jobs_pb2.JobName(key=answer.key))
-        nothing = struct.pack(">HI", 4, 0)  # SETTINGS_INITIAL_WINDOW_SIZE: no byte of an answer may be sent
-        end.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, nothing) + b"".join(
-            unary_call(2 * i + 1, "/tiffin.v1.Jobs/GetResult", request) for i in range(900)))
+        store(self.server, answer, "x" * (60 << 10))
+        ends = [unread_gets(self, self.server, answer.key, 900)]  # 53 MiB, and as much as messages
 
         def code():
             try:
@@ -153,9 +156,17 @@ class MemoryTest(unittest.TestCase):
             except grpc.RpcError as error:
                 self.assertIn("grpc-status-details-bin", dict(error.trailing_metadata()))  # with a RetryInfo
                 return error.code()
-        self.until(lambda: code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
-        end.close()
-        self.until(lambda: code() == grpc.StatusCode.OK)
+
+        def is_full():  # what the first ones took while they waited was free again
+            ends.append(unread_gets(self, self.server, answer.key, 20))
+            return code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def fill():
+            self.until(is_full)
+            for end in ends:
+                end.close()
+            self.until(lambda: code() == grpc.StatusCode.OK)
+        self.assertLess(self.grows(fill), CAP // 2)
 
     def test_waiting_for_many_large_results_that_are_there(self):
         _, keys = self.done(40, 8 * MIB)
@@ -325,6 +336,16 @@ class IdleStreamsTest(unittest.TestCase):
         codes = {self.outcome(lambda call=call: list(call)) for call in calls}
         self.assertLessEqual(codes, {grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.OK})
         self.assertIn(grpc.StatusCode.CANCELLED, codes)
+
+    def test_answers_that_are_not_read(self):
+        answer = submit(self.server, job("unread", 1))
+        store(self.server, answer, "x" * (60 << 10))
+
+        def is_full():
+            unread_gets(self, self.server, answer.key, 20)
+            return self.outcome(lambda: get(self.server, answer.key)) == grpc.StatusCode.RESOURCE_EXHAUSTED
+        until(is_full)
+        self.gives_way(lambda: get(self.server, answer.key))  # although the connections stay
 
     def test_batches_that_are_not_read(self):
         blob = os.urandom(12 * MIB)

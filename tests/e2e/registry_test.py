@@ -195,7 +195,7 @@ class RegistryTest(unittest.TestCase):
                 of_ref = submit(server, job("m.f", number, stored), namespace="marked")
                 self.assertEqual((of_ref.key, of_ref.outcome), (plain.key, jobs_pb2.RETRIEVED))
                 inline = json.loads(get(server, kept.key, "marked", bulk=2).record.json)
-                self.assertEqual(inline["data"], in_c_order(record, 4096)["data"])
+                self.assertEqual(inline["data"], in_c_order(record, 0)["data"])  # at any size
         self.assertGreater(left, 300)
 
     def test_recorded_jobs_have_one_key_whoever_printed_them(self):

@@ -1,5 +1,5 @@
-// Noodles' databases: whatever a file holds, each of its rows is a job, or nothing that is to be imported, or
-// an error that names the row. Nothing hangs.
+// Noodles' databases: whatever a file holds, each of its rows is a job, or nothing that is to be
+// imported, or an error that names the row. Nothing hangs.
 #include <SQLiteCpp/Database.h>
 #include <SQLiteCpp/Exception.h>
 #include <sqlite3.h>
@@ -31,7 +31,8 @@ std::optional<SQLite::Database> Load(const uint8_t* data, size_t size) {
   std::memcpy(copy, data, size);
   const auto length = static_cast<sqlite3_int64>(size);
   if (sqlite3_deserialize(database.getHandle(), "main", copy, length, length,
-                          SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_READONLY) != SQLITE_OK) {
+                          SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_READONLY) !=
+      SQLITE_OK) {
     return std::nullopt;
   }
   // Longer texts only take time here.

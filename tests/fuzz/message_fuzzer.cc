@@ -1,6 +1,6 @@
-// What clients send: whatever the messages, and in whatever order the calls, a whole server in this process
-// answers each call in time with a code that is the client's to deal with and says why, its replies
-// parse, and it serves on. It leaves nothing outside of its folders.
+// What clients send: whatever the messages, and in whatever order the calls, a whole server in this
+// process answers each call in time with a code that is the client's to deal with and says why, its
+// replies parse, and it serves on. It leaves nothing outside of its folders.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
@@ -54,9 +54,8 @@ void Run(const std::vector<Frame>& frames, Served& served) {
   std::vector<std::unique_ptr<Call>> open;
   for (const Frame& frame : frames) {
     for (const auto& call : open) call->Look();
-    auto call = std::find_if(open.begin(), open.end(), [&](const auto& each) {
-      return &each->method() == frame.method;
-    });
+    auto call = std::find_if(open.begin(), open.end(),
+                             [&](const auto& each) { return &each->method() == frame.method; });
     if (call == open.end()) {
       open.push_back(std::make_unique<Call>(*frame.method, served.stub(), &tokens));
       call = open.end() - 1;
@@ -90,7 +89,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Run(tiffin::fuzzing::ReadFrames(tiffin::fuzzing::Text(data, size)), served);
   CheckServing(served);
   served.CheckFolder();
-  // Only now, so that at exit the server stops before what the libraries it uses made for the first input goes.
+  // Only now, so that at exit the server stops before what the libraries it uses made for the first
+  // input goes.
   static const bool stops = std::atexit([] { Slot().reset(); }) == 0;
   FUZZ_CHECK(stops);
   return 0;
@@ -99,13 +99,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
   Mutator mutator(seed);
-  return Put(Changed(mutator, tiffin::fuzzing::ReadFrames(tiffin::fuzzing::Text(data, size)), max_size),
-             data);
+  return Put(
+      Changed(mutator, tiffin::fuzzing::ReadFrames(tiffin::fuzzing::Text(data, size)), max_size),
+      data);
 }
 
-extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* one, size_t one_size, const uint8_t* other,
-                                            size_t other_size, uint8_t* out, size_t max_size,
-                                            unsigned seed) {
+extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* one, size_t one_size,
+                                            const uint8_t* other, size_t other_size, uint8_t* out,
+                                            size_t max_size, unsigned seed) {
   Mutator mutator(seed);
   const auto frames =
       mutator.Cross(tiffin::fuzzing::ReadFrames(tiffin::fuzzing::Text(one, one_size)),

@@ -1,7 +1,6 @@
-// Packs: whatever types the arrays of a pack have, HDF5 takes them, each beside the others, and tells the same types
-// when the file is opened again. Each line of an input is the dtype of an array, its rank before it if it is not 1.
-#include "server/blobs/hdf5_packs.h"
-
+// Packs: whatever types the arrays of a pack have, HDF5 takes them, each beside the others, and
+// tells the same types when the file is opened again. Each line of an input is the dtype of an
+// array, its rank before it if it is not 1.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -12,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "common/dtype.h"
 #include "common/strings.h"
+#include "server/blobs/hdf5_packs.h"
 #include "tests/fuzz/fuzzing.h"
 
 namespace {

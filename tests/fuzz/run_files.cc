@@ -1,6 +1,7 @@
 // Runs a fuzz target over files, and over mutations of them, for compilers without libFuzzer:
 //   run_files [--mutations N] [--seed S] [--keep FILE] FOLDER…
-// The same seed and files give the same inputs. FILE holds the mutation at hand, should the target abort.
+// The same seed and files give the same inputs. FILE holds the mutation at hand, should the target
+// abort.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -20,9 +21,11 @@
 // Those of a target that has its own.
 extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size,
                                                                 size_t max_size, unsigned seed);
-extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomCrossOver(
-    const uint8_t* one, size_t one_size, const uint8_t* other, size_t other_size, uint8_t* out,
-    size_t max_size, unsigned seed);
+extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomCrossOver(const uint8_t* one,
+                                                                  size_t one_size,
+                                                                  const uint8_t* other,
+                                                                  size_t other_size, uint8_t* out,
+                                                                  size_t max_size, unsigned seed);
 
 namespace {
 
@@ -41,13 +44,27 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size) 
   const size_t some = 1 + Below(std::min<size_t>(size + 1, 16));
   static constexpr uint8_t kInteresting[] = {0, 1, 0x7f, 0x80, 0xff, '"', '{', '[', '-', '0', '9'};
   switch (size == 0 ? 3 : Below(7)) {
-    case 0: bytes[at % size] = static_cast<char>(bytes[at % size] ^ (1 << Below(8))); break;
-    case 1: bytes[at % size] = static_cast<char>(random_numbers()); break;
-    case 2: bytes[at % size] = static_cast<char>(kInteresting[Below(std::size(kInteresting))]); break;
-    case 3: bytes.insert(at, some, static_cast<char>(random_numbers())); break;
-    case 4: bytes.erase(at, some); break;
-    case 5: bytes.insert(at, bytes.substr(Below(size), some)); break;
-    default: bytes.replace(at, some, bytes.substr(Below(size), some)); break;
+    case 0:
+      bytes[at % size] = static_cast<char>(bytes[at % size] ^ (1 << Below(8)));
+      break;
+    case 1:
+      bytes[at % size] = static_cast<char>(random_numbers());
+      break;
+    case 2:
+      bytes[at % size] = static_cast<char>(kInteresting[Below(std::size(kInteresting))]);
+      break;
+    case 3:
+      bytes.insert(at, some, static_cast<char>(random_numbers()));
+      break;
+    case 4:
+      bytes.erase(at, some);
+      break;
+    case 5:
+      bytes.insert(at, bytes.substr(Below(size), some));
+      break;
+    default:
+      bytes.replace(at, some, bytes.substr(Below(size), some));
+      break;
   }
   bytes.resize(std::min(bytes.size(), max_size));
   std::copy(bytes.begin(), bytes.end(), data);
@@ -118,7 +135,8 @@ Bytes MutationOf(const std::vector<Bytes>& inputs) {
 class KeptInput {
  public:
   explicit KeptInput(const std::string& file)
-      : file_(file), fd_(file.empty() ? -1 : open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) {}
+      : file_(file),
+        fd_(file.empty() ? -1 : open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) {}
   ~KeptInput() {
     if (fd_ >= 0) close(fd_);
   }

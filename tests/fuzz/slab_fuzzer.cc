@@ -1,12 +1,11 @@
-// Hyperslabs: what is refused, and where the bytes of a selection lie, agrees with arithmetic of 128
-// bits, element by element, for small arrays and for the largest that are allowed.
-#include "common/slab.h"
-
+// Hyperslabs: what is refused, and where the bytes of a selection lie, agrees with arithmetic of
+// 128 bits, element by element, for small arrays and for the largest that are allowed.
 #include <algorithm>
 #include <vector>
 
 #include "common/dtype.h"
 #include "common/npy.h"
+#include "common/slab.h"
 #include "common/strings.h"
 #include "tests/fuzz/fuzzing.h"
 
@@ -70,8 +69,8 @@ Wide PlaceOf(uint64_t at, const Shape& shape, uint64_t item,
   return place;
 }
 
-void CheckRuns(const Slab& slab, uint64_t offset, uint64_t length, const Shape& shape, uint64_t item,
-               const std::vector<SlabDimension>& dimensions) {
+void CheckRuns(const Slab& slab, uint64_t offset, uint64_t length, const Shape& shape,
+               uint64_t item, const std::vector<SlabDimension>& dimensions) {
   uint64_t at = offset;
   slab.ForRuns(offset, length, [&](uint64_t place, uint64_t n) {
     FUZZ_CHECK(n > 0 && n <= slab.run_bytes() && n <= offset + length - at);

@@ -1,5 +1,5 @@
-// Random events from many clients, restarts in between: after each, the store's rows and what waiters
-// heard are as the reference says.
+// Random events from many clients, restarts in between: after each, the store's rows and what
+// waiters heard are as the reference says.
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -77,14 +77,18 @@ struct Heard {
 // $TIFFIN_SEED plays a run again.
 uint64_t Seed() {
   const char* text = std::getenv("TIFFIN_SEED");
-  return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10) : std::random_device()();
+  return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10)
+                                          : std::random_device()();
 }
 
 class JobModelTest : public testing::Test {
  protected:
   JobModelTest()
-      : seed_(Seed()), random_(seed_), database_(MakeMemoryJobDatabase()),
-        bytes_(MakeMemoryBlobStore()), blobs_(&database_, bytes_.get(), &clock_) {
+      : seed_(Seed()),
+        random_(seed_),
+        database_(MakeMemoryJobDatabase()),
+        bytes_(MakeMemoryBlobStore()),
+        blobs_(&database_, bytes_.get(), &clock_) {
     spdlog::set_level(spdlog::level::warn);
     EXPECT_TRUE(blobs_.Start().ok());
     StartStore();
@@ -163,8 +167,7 @@ class JobModelTest : public testing::Test {
       ASSERT_EQ(answer->outcome, Outcome::kFailed);
     } else if (options.can_compute) {
       ASSERT_EQ(answer->outcome, Outcome::kGranted);
-      const bool workflow =
-          ref.state == JobState::kUnfolding || ref.state == JobState::kLinked;
+      const bool workflow = ref.state == JobState::kUnfolding || ref.state == JobState::kLinked;
       EXPECT_EQ(answer->workflow.has_value(), workflow);
       ReferenceLease lease = Adopt(*answer->lease);
       lease.client = client;
@@ -203,8 +206,8 @@ class JobModelTest : public testing::Test {
     if (kind == Reference::Kind::kError) request.kind = ResultKind::kError;
     StoreAnswer answer;
     const absl::Status status = StoreAndWait(*store_, Caller(0), request, &answer);
-    EXPECT_EQ(status.code(), reference_.Store(job, kind, request.lease_id, request.epoch,
-                                              request.record))
+    EXPECT_EQ(status.code(),
+              reference_.Store(job, kind, request.lease_id, request.epoch, request.record))
         << status;
   }
 
@@ -338,10 +341,12 @@ class JobModelTest : public testing::Test {
   // ---- checks ---------------------------------------------------------------------------------
 
   void Look(const std::function<void(JobReader&, RowId)>& look) {
-    EXPECT_TRUE(database_.Read([&](JobReader& reader) -> absl::Status {
-      look(reader, *reader.FindNamespace("default"));
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(database_
+                    .Read([&](JobReader& reader) -> absl::Status {
+                      look(reader, *reader.FindNamespace("default"));
+                      return absl::OkStatus();
+                    })
+                    .ok());
   }
 
   // What waiters heard: each ending once, and true.
@@ -406,10 +411,14 @@ class JobModelTest : public testing::Test {
         EXPECT_EQ(row->keep, ref.keep);
         const std::optional<LeaseRow> lease = *reader.FindLease(row->id);
         ASSERT_EQ(lease.has_value(), ref.lease.has_value());
-        if (lease) { EXPECT_EQ(lease->lease_id, ref.lease->id); }
+        if (lease) {
+          EXPECT_EQ(lease->lease_id, ref.lease->id);
+        }
         const std::optional<JobRow> link = *reader.FindJob(row->link);
         EXPECT_EQ(link.has_value(), ref.link >= 0);
-        if (link) { EXPECT_EQ(link->key, keys_[ref.link]); }
+        if (link) {
+          EXPECT_EQ(link->key, keys_[ref.link]);
+        }
       }
     });
   }
@@ -449,8 +458,10 @@ TEST_F(JobModelTest, TheStoreDoesWhatTheReferenceSays) {
     ASSERT_TRUE(answer.ok());
     if (answer->outcome == SubmitAnswer::Outcome::kRetrieved) continue;
     ASSERT_EQ(answer->outcome, SubmitAnswer::Outcome::kGranted);
-    StoreRequest request{.key = keys_[job], .lease_id = answer->lease->lease_id,
-                         .epoch = answer->lease->epoch, .record = "0"};
+    StoreRequest request{.key = keys_[job],
+                         .lease_id = answer->lease->lease_id,
+                         .epoch = answer->lease->epoch,
+                         .record = "0"};
     StoreAnswer stored;
     EXPECT_TRUE(StoreAndWait(*store_, Caller(0), request, &stored).ok());
   }

@@ -61,8 +61,8 @@ absl::StatusCode Reference::Store(int id, Kind kind, const std::string& lease_id
     return kind == Kind::kValue && read.record == record ? absl::StatusCode::kOk
                                                          : absl::StatusCode::kAlreadyExists;
   }
-  const bool holds = job.lease && job.lease->id == lease_id &&
-                     (epoch == 0 || epoch == job.lease->epoch);
+  const bool holds =
+      job.lease && job.lease->id == lease_id && (epoch == 0 || epoch == job.lease->epoch);
   if (kind == Kind::kValue) {
     // Any epoch since the last invalidation; without one only if nobody holds the job.
     if (!holds && (epoch == 0 ? job.lease.has_value() : !job.epochs.contains(epoch))) {
@@ -83,9 +83,8 @@ absl::StatusCode Reference::Store(int id, Kind kind, const std::string& lease_id
   }
   const bool repeated =
       epoch != 0 && job.stored_epoch == epoch && job.record == record &&
-      (kind == Kind::kError
-           ? job.state == JobState::kFailed
-           : job.state == JobState::kUnfolding || job.state == JobState::kLinked);
+      (kind == Kind::kError ? job.state == JobState::kFailed
+                            : job.state == JobState::kUnfolding || job.state == JobState::kLinked);
   if (repeated) return absl::StatusCode::kOk;
   if (!holds) return absl::StatusCode::kFailedPrecondition;
   job.record = record;

@@ -48,8 +48,8 @@ class Reference {
   // What an event ended: those who wait for these jobs must hear it. With the record.
   std::vector<std::pair<int, std::string>> endings;
 
-  int End(int job) const;              // behind all links
-  bool Free(int job) const;            // neither done nor held
+  int End(int job) const;    // behind all links
+  bool Free(int job) const;  // neither done nor held
   std::vector<int> Followers(int job) const;
 
   void Grant(int job, const ReferenceLease& lease, bool keep);

@@ -13,13 +13,14 @@
 
 namespace tiffin::testing {
 
-// A process that prints `event=serving address=…` on standard error; the program is aborted if it does not.
+// A process that prints `event=serving address=…` on standard error; the program is aborted if it
+// does not.
 class ServerProcess {
  public:
   explicit ServerProcess(std::vector<std::string> command);
   ~ServerProcess() { Stop(15); }
-  // The tiffin server on that folder, on a free port. The binary is TIFFIN_SERVER_BINARY's, or that of this
-  // build.
+  // The tiffin server on that folder, on a free port. The binary is TIFFIN_SERVER_BINARY's, or that
+  // of this build.
   static std::unique_ptr<ServerProcess> Tiffin(const std::string& data,
                                                const std::vector<std::string>& flags = {});
 

@@ -72,7 +72,8 @@ class SpectrumSerialiser : public tiffin::RecordSerialiser {
                      const PathLink& where) const override {
     const PathLink data_path(where, "data");
     if (ref.has_value()) {
-      if (std::holds_alternative<tiffin::ValueRef>(*ref)) return absl::OkStatus();  // another record's data
+      // another record's data
+      if (std::holds_alternative<tiffin::ValueRef>(*ref)) return absl::OkStatus();
       return BadRecord(data_path, "a ref to an array, where a spectrum has none");
     }
     const Value* data = record.Find("data");

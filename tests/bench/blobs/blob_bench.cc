@@ -37,8 +37,8 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Makes the file system warm: lets the page cache grow by so much without waiting for a virtual machine to get
-// memory from its host, which can take ten times as long as filling it.
+// Makes the file system warm: lets the page cache grow by so much without waiting for a virtual
+// machine to get memory from its host, which can take ten times as long as filling it.
 void WarmPageCache(const std::string& folder, uint64_t bytes) {
   const std::string path = folder + "/warm", piece(2 * kMiB, 'w');
   {
@@ -108,7 +108,8 @@ v1::PutRequest::Header HeaderOf(const Shape& shape, std::string_view bytes) {
 }
 
 v1::BlobName PutNoise(RawClient& to, const Shape& shape, uint64_t seed) {
-  const std::string bytes = Noise(std::accumulate(shape.begin(), shape.end(), uint64_t{8}, std::multiplies<>()), seed);
+  const std::string bytes =
+      Noise(std::accumulate(shape.begin(), shape.end(), uint64_t{8}, std::multiplies<>()), seed);
   return to.Put(HeaderOf(shape, bytes), bytes).name();
 }
 
@@ -135,8 +136,8 @@ TIFFIN_BENCH(put_1GiB) {
     (void)to.Put(header, bytes);
     return 1.073741824 / (Now() - start);
   };
-  Compare("put_1GiB", "GB/s", 0.85, false, [&] { return put(client); },
-          [&] { return put(bare); });
+  Compare(
+      "put_1GiB", "GB/s", 0.85, false, [&] { return put(client); }, [&] { return put(bare); });
 }
 
 // `name`: checks the bytes against its key.
@@ -166,9 +167,10 @@ void Deref1GiB(bool verified) {
   const v1::BlobName name = PutNoise(client, {kGiB / 8}, kDerefSeed);
   const v1::BlobName* const checked = verified ? &name : nullptr;
   const v1::DerefRequest request = DerefOf(name, kGiB);
-  Compare(verified ? "deref_1GiB_verified" : "deref_1GiB", "GB/s", 0.85, false,
-          [&] { return Bring(client, request, checked); },
-          [&] { return Bring(bare, request, checked); });
+  Compare(
+      verified ? "deref_1GiB_verified" : "deref_1GiB", "GB/s", 0.85, false,
+      [&] { return Bring(client, request, checked); },
+      [&] { return Bring(bare, request, checked); });
 }
 
 TIFFIN_BENCH(deref_1GiB) { Deref1GiB(false); }
@@ -186,8 +188,7 @@ TIFFIN_BENCH(deref_concurrent) {
     bares.push_back(std::make_unique<RawClient>(floor.address()));
     Wait(*clients.back());
     Wait(*bares.back());
-    requests.push_back(
-        DerefOf(PutNoise(*clients[i], {kEach / 8}, 10 + i), kEach));
+    requests.push_back(DerefOf(PutNoise(*clients[i], {kEach / 8}, 10 + i), kEach));
   }
   const auto all = [&](const std::vector<std::unique_ptr<RawClient>>& from) {
     std::atomic<uint64_t> got{0};
@@ -209,8 +210,9 @@ TIFFIN_BENCH(deref_concurrent) {
     if (failed || got != kReaders * kEach) throw std::runtime_error("a reader was cut off");
     return static_cast<double>(got) / 1e9 / (Now() - start);
   };
-  Compare("deref_concurrent", "GB/s", 0.85, false, [&] { return all(clients); },
-          [&] { return all(bares); });
+  Compare(
+      "deref_concurrent", "GB/s", 0.85, false, [&] { return all(clients); },
+      [&] { return all(bares); });
 }
 
 // The sum of all words, which cannot be had without reading them.
@@ -239,15 +241,16 @@ TIFFIN_BENCH(deref_local) {
     if (!blob.mapped() || ReadAll(blob.bytes()) != sum) throw std::runtime_error("other bytes");
     return 1.073741824 / (Now() - start);
   };
-  Compare("deref_local", "GB/s", 0.95, false,
-          [&] { return read([&] { return *client.Map(*name); }); },
-          [&] {
-            return read([&] {
-              struct stat file;
-              if (stat(path.c_str(), &file) != 0) throw std::runtime_error(path);
-              return *MappedBlob::Map(path, 0, kGiB, kGiB, file.st_ino);
-            });
-          }, 15);
+  Compare(
+      "deref_local", "GB/s", 0.95, false, [&] { return read([&] { return *client.Map(*name); }); },
+      [&] {
+        return read([&] {
+          struct stat file;
+          if (stat(path.c_str(), &file) != 0) throw std::runtime_error(path);
+          return *MappedBlob::Map(path, 0, kGiB, kGiB, file.st_ino);
+        });
+      },
+      15);
 }
 
 TIFFIN_BENCH(slab_100x100) {
@@ -275,7 +278,8 @@ TIFFIN_BENCH(slab_100x100) {
     auto stream = blobs->Deref(&context, request);
     v1::DerefResponse response;
     size_t bytes = 0;
-    while (stream->Read(&response)) bytes += response.header().first().size() + response.chunk().size();
+    while (stream->Read(&response))
+      bytes += response.header().first().size() + response.chunk().size();
     Check(stream->Finish());
     if (bytes != 80'000) throw std::runtime_error("a slab of another size");
   };
@@ -294,8 +298,8 @@ TIFFIN_BENCH(slab_100x100) {
     }
     return Median(std::move(times));
   };
-  Compare("slab_100x100", "us p50", 3, true, [&] { return p50(slab); },
-          [&] { return p50(empty); });
+  Compare(
+      "slab_100x100", "us p50", 3, true, [&] { return p50(slab); }, [&] { return p50(empty); });
 }
 
 constexpr int kSmallClients = 4, kSmallBatch = 64, kSmallBatches = 60;
@@ -305,10 +309,11 @@ constexpr size_t kSmallTotal = size_t{kSmallClients} * kSmallBatch * kSmallBatch
 // The same work in this process: hash, append, sync, rows, one transaction a batch.
 double PutSmallFloor(const std::string& folder, std::atomic<uint64_t>& seed) {
   SQLite::Database database(folder + "/floor.db", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-                "CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, key BLOB, dtype TEXT, "
-                "shape TEXT, size INTEGER, location TEXT, checksums BLOB);"
-                "CREATE INDEX IF NOT EXISTS blob_key ON blobs (key)");
+  database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+      "CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, key BLOB, dtype TEXT, "
+      "shape TEXT, size INTEGER, location TEXT, checksums BLOB);"
+      "CREATE INDEX IF NOT EXISTS blob_key ON blobs (key)");
   // A new file, with its space reserved, as a pack: writing over pages that are there costs less.
   const int fd = open((folder + "/floor.pack").c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644);
   if (fd < 0 || posix_fallocate(fd, 0, kSmallTotal * kSmallBytes) != 0) {
@@ -437,7 +442,10 @@ TIFFIN_BENCH(rss_stream) {
   for (int i = 1; i <= kBlobs; ++i) round(i);
   over = true;
   watcher.join();
-  Report({.name = "rss_stream", .value = (most - before) / kMiB, .unit = "MiB", .bar = 64,
+  Report({.name = "rss_stream",
+          .value = (most - before) / kMiB,
+          .unit = "MiB",
+          .bar = 64,
           .at_most = true});
 }
 

@@ -15,7 +15,7 @@ std::shared_ptr<grpc::Channel> Channel(const std::string& address) {
   arguments.SetInt("grpc.enable_retries", 0);
   arguments.SetMaxReceiveMessageSize(20 << 20);
   arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 2 << 20);  // as the client library's
-  arguments.SetInt("grpc.use_local_subchannel_pool", 1);  // a connection of its own
+  arguments.SetInt("grpc.use_local_subchannel_pool", 1);             // a connection of its own
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 

@@ -39,11 +39,12 @@ TIFFIN_BENCH(sha256) {
     const std::string bytes(doubles * 8, 'x');
     const int times = static_cast<int>(std::max<uint64_t>(1, (uint64_t{1} << 24) / doubles / 8));
     const double gigabytes = static_cast<double>(bytes.size()) / 1e9;
-    const Rounds rounds =
-        Interleaved(kRounds, [&] { return gigabytes / KeySeconds(bytes, times); },
-                    [&] { return gigabytes / BareSeconds(bytes, times); });
+    const Rounds rounds = Interleaved(
+        kRounds, [&] { return gigabytes / KeySeconds(bytes, times); },
+        [&] { return gigabytes / BareSeconds(bytes, times); });
     // Below 2^15 the key's own few bytes count.
-    Report(Of(rounds, {.name = "sha256_2^" + std::to_string(power), .unit = "GB/s",
+    Report(Of(rounds, {.name = "sha256_2^" + std::to_string(power),
+                       .unit = "GB/s",
                        .bar = power >= 15 ? 0.95 : 0}));
     if (power < 15) continue;
     x.push_back(std::log(static_cast<double>(doubles)));
@@ -61,8 +62,11 @@ TIFFIN_BENCH(sha256) {
     xx += (x[i] - mean_x) * (x[i] - mean_x);
   }
   // 0.98 to 1.02, told as a distance from 1.
-  Report({.name = "sha256_slope_from_1", .value = std::fabs(xy / xx - 1), .unit = "log-log",
-          .bar = 0.02, .at_most = true});
+  Report({.name = "sha256_slope_from_1",
+          .value = std::fabs(xy / xx - 1),
+          .unit = "log-log",
+          .bar = 0.02,
+          .at_most = true});
 }
 
 }  // namespace tiffin::bench

@@ -32,7 +32,8 @@ void AgainstBare(const char* name, size_t jobs, double bar) {
   std::mt19937_64 random(1);
   std::vector<size_t> order(calls);
   const auto thing = [&] {
-    for (size_t& each : order) each = random() % keys.size();  // others each round: what was read is in memory
+    // others each round: what was read is in memory
+    for (size_t& each : order) each = random() % keys.size();
     return CallsPerSecond(calls, kInFlight, [&](size_t i, std::function<void()> done) {
       GetResultAsync(*stub, keys[order[i]], std::move(done));
     });
@@ -72,8 +73,12 @@ TIFFIN_BENCH(get_batch) {
       if (answers != request.jobs_size()) throw std::runtime_error("results are missing");
     }));
   }
-  Report({.name = "get_batch", .value = Median(rounds) / 256 * 1e6, .unit = "us/result",
-          .bar = 10, .at_most = true, .spread = Spread(rounds)});
+  Report({.name = "get_batch",
+          .value = Median(rounds) / 256 * 1e6,
+          .unit = "us/result",
+          .bar = 10,
+          .at_most = true,
+          .spread = Spread(rounds)});
 }
 
 }  // namespace

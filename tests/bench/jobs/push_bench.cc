@@ -87,7 +87,8 @@ TIFFIN_BENCH(await_wake) {
   for (size_t i = 0; i < kChannels; ++i) stubs.push_back(server->Stub());
   std::atomic<size_t> attached{0};
   std::deque<OneWaiter> waiters;
-  for (size_t i = 0; i < kWaiters; ++i) waiters.emplace_back(*stubs[i % kChannels], jobs[i].key(), &attached);
+  for (size_t i = 0; i < kWaiters; ++i)
+    waiters.emplace_back(*stubs[i % kChannels], jobs[i].key(), &attached);
   while (attached < kWaiters) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 
   std::deque<OneStore> stores;
@@ -102,9 +103,13 @@ TIFFIN_BENCH(await_wake) {
   std::vector<double> late;
   for (size_t i = 0; i < kWaiters; ++i) {
     const auto stored = stores[i].Stored();
-    late.push_back(std::max(0.0, std::chrono::duration<double>(waiters[i].Heard() - stored).count() * 1e3));
+    late.push_back(
+        std::max(0.0, std::chrono::duration<double>(waiters[i].Heard() - stored).count() * 1e3));
   }
-  Report({.name = "await_wake", .value = Percentile(late, 0.99), .unit = "ms", .bar = 5,
+  Report({.name = "await_wake",
+          .value = Percentile(late, 0.99),
+          .unit = "ms",
+          .bar = 5,
           .at_most = true});
 }
 

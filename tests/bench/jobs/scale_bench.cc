@@ -13,9 +13,7 @@ namespace {
 
 using server::JobTransaction;
 
-Digest KeyOf(uint64_t n) {
-  return Sha256::Of({reinterpret_cast<const char*>(&n), sizeof n});
-}
+Digest KeyOf(uint64_t n) { return Sha256::Of({reinterpret_cast<const char*>(&n), sizeof n}); }
 
 // Writes done jobs with results of 200 bytes straight into DATA/tiffin.db.
 void Load(const std::filesystem::path& data, uint64_t jobs) {
@@ -83,21 +81,27 @@ TIFFIN_BENCH_OF(lookup_10M, "lookup_10M start_10M_clean start_10M_killed") {
   Load(large, jobs);
   Load(small, 10'000);
   std::unique_ptr<ServerProcess> server;
-  Report({.name = "start_10M_clean", .value = SecondsToFirstAnswer(large, &server), .unit = "s",
-          .bar = 1, .at_most = true});
+  Report({.name = "start_10M_clean",
+          .value = SecondsToFirstAnswer(large, &server),
+          .unit = "s",
+          .bar = 1,
+          .at_most = true});
   // In the middle of its work: the log holds what the database does not have yet.
   (void)Grants(*server->Stub(), 0, 20'000);
   server->Stop(9);
-  Report({.name = "start_10M_killed", .value = SecondsToFirstAnswer(large, &server), .unit = "s",
-          .bar = 1, .at_most = true});
+  Report({.name = "start_10M_killed",
+          .value = SecondsToFirstAnswer(large, &server),
+          .unit = "s",
+          .bar = 1,
+          .at_most = true});
   const auto other = ServerProcess::Tiffin(small);
   const auto stub = server->Stub(), other_stub = other->Stub();
   std::mt19937_64 random(2);
   MedianLookup(*stub, jobs, random, 20'000);  // warm
   MedianLookup(*other_stub, 10'000, random, 20'000);
-  const Rounds rounds =
-      Interleaved(5, [&] { return MedianLookup(*stub, jobs, random, 4000); },
-                  [&] { return MedianLookup(*other_stub, 10'000, random, 4000); });
+  const Rounds rounds = Interleaved(
+      5, [&] { return MedianLookup(*stub, jobs, random, 4000); },
+      [&] { return MedianLookup(*other_stub, 10'000, random, 4000); });
   Report(Of(rounds, {.name = "lookup_10M", .unit = "us", .bar = 1.5, .at_most = true}));
 }
 

@@ -26,8 +26,8 @@ double InProcess(server::JobDatabase& database, size_t total,
     for (size_t t = 0; t < kClients; ++t) {
       threads.emplace_back([&] {
         for (size_t i = next++; i < total; i = next++) {
-          const absl::Status status = database.WriteAndWait(
-              [&](JobTransaction& tx) { return operation(tx, i); });
+          const absl::Status status =
+              database.WriteAndWait([&](JobTransaction& tx) { return operation(tx, i); });
           if (!status.ok()) std::abort();
         }
       });
@@ -79,13 +79,15 @@ TIFFIN_BENCH(store_durable) {
   const auto floor = [&] {
     std::vector<RowId> ids(total);
     RowId ns = 0;
-    if (!database->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
-          ns = *tx.EnsureNamespace("default");
-          for (RowId& id : ids) {
-            if (absl::Status status = Lease(tx, ns, &id); !status.ok()) return status;
-          }
-          return absl::OkStatus();
-        }).ok()) {
+    if (!database
+             ->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+               ns = *tx.EnsureNamespace("default");
+               for (RowId& id : ids) {
+                 if (absl::Status status = Lease(tx, ns, &id); !status.ok()) return status;
+               }
+               return absl::OkStatus();
+             })
+             .ok()) {
       std::abort();
     }
     return InProcess(*database, total, [&](JobTransaction& tx, size_t i) -> absl::Status {

@@ -55,8 +55,9 @@ class OneResult : public tiffin::Connection {
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest&) override {
     return NotNeeded();
   }
-  absl::Status BatchGetResults(const std::vector<v1::BatchGetResultsRequest>&,
-                               const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
+  absl::Status BatchGetResults(
+      const std::vector<v1::BatchGetResultsRequest>&,
+      const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
     return NotNeeded();
   }
   std::unique_ptr<tiffin::AwaitStream> Await() override { return nullptr; }
@@ -137,6 +138,7 @@ int main(int argc, char** argv) {
 
   const auto plugin = tiffin::LoadPlugin(argc > 1 ? argv[1] : "");
   const auto known = plugin.ok() ? plugin->Describe() : std::vector<tiffin::Registry::Entry>();
-  differences += Expect("plug-in", known.empty() ? plugin.status().ToString() : known[0].record_type, "<moon>");
+  differences += Expect(
+      "plug-in", known.empty() ? plugin.status().ToString() : known[0].record_type, "<moon>");
   return differences;
 }

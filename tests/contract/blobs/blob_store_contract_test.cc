@@ -153,8 +153,8 @@ TEST_P(BlobStoreContract, SealingMovesEveryBlobAndTheOldPackCanGo) {
   for (int i = 0; i < 20; ++i) {
     arrays.push_back(BytesOf(1000 + i, static_cast<char>(i)));
     const StoredBlob stored = StoreSmall(arrays.back());
-    moves.push_back({arrays.back().Name(), arrays.back().bytes.size(), stored.location,
-                     stored.checksums});
+    moves.push_back(
+        {arrays.back().Name(), arrays.back().bytes.size(), stored.location, stored.checksums});
   }
   const std::vector<std::string> packs = store_->PacksToSeal(true);
   ASSERT_EQ(packs.size(), 1u);
@@ -164,8 +164,7 @@ TEST_P(BlobStoreContract, SealingMovesEveryBlobAndTheOldPackCanGo) {
   for (size_t i = 0; i < arrays.size(); ++i) {
     EXPECT_EQ(ReadAll((*moved)[i], arrays[i].bytes.size()), arrays[i].bytes);
     EXPECT_TRUE(absl::IsNotFound(
-        Read({moves[i].location, moves[i].checksums, nullptr}, moves[i].size, 0, 1)
-            .status()));
+        Read({moves[i].location, moves[i].checksums, nullptr}, moves[i].size, 0, 1).status()));
   }
   EXPECT_TRUE(store_->PacksToSeal(true).empty());
 }
@@ -211,8 +210,7 @@ TEST_P(BlobStoreContract, DamageIsFoundAndNeverServed) {
   const Array array = BytesOf(3 << 20, 9);
   const StoredBlob blob = StoreLarge(array);
   std::filesystem::path file;
-  for (const auto& entry :
-       std::filesystem::recursive_directory_iterator(folder_.path / "packs")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path / "packs")) {
     if (entry.is_regular_file()) file = entry.path();
   }
   const uint64_t base = std::stoull(blob.location.substr(blob.location.rfind(':') + 1));
@@ -242,9 +240,11 @@ TEST_P(BlobStoreContract, VerifyReadsAllAndNamesTheRangesThatAreDamaged) {
   EXPECT_TRUE(verify(large, array.bytes.size())->empty());
   EXPECT_EQ(read, array.bytes);
   EXPECT_TRUE(verify(small, 5000)->empty());
-  EXPECT_TRUE(absl::IsAborted(store_->Verify(large, array.bytes.size(), [](std::string_view) {
-                return absl::AbortedError("enough");
-              }).status()));
+  EXPECT_TRUE(
+      absl::IsAborted(store_
+                          ->Verify(large, array.bytes.size(),
+                                   [](std::string_view) { return absl::AbortedError("enough"); })
+                          .status()));
   StoredBlob other = small;
   other.checksums[3] = static_cast<char>(other.checksums[3] ^ 1);
   ASSERT_EQ(verify(other, 5000)->size(), 1u);
@@ -331,7 +331,8 @@ TEST_P(BlobStoreContract, AnUploadGoesOnWhereItBroke) {
 TEST_P(BlobStoreContract, NothingStaysOfARefusedUpload) {
   const Array array = BytesOf(2 << 20, 11);
   const BlobName name = array.Name();
-  auto writer = store_->Resume("ns", name, array.bytes.size(), 0, [](std::string_view) { return absl::OkStatus(); });
+  auto writer = store_->Resume("ns", name, array.bytes.size(), 0,
+                               [](std::string_view) { return absl::OkStatus(); });
   ASSERT_TRUE(writer.ok()) << writer.status();
   ASSERT_TRUE(Append(**writer, array.bytes).ok());
   (*writer)->Refuse();
@@ -354,7 +355,8 @@ TEST_P(BlobStoreContract, UploadsKeepToTheirQuotaAndExpire) {
   };
   const Array first = BytesOf(2 << 20, 12), second = BytesOf(2 << 20, 13);
   const auto half = [&](const Array& array) {
-    auto writer = store_->Resume("ns", array.Name(), array.bytes.size(), 0, [](std::string_view) { return absl::OkStatus(); });
+    auto writer = store_->Resume("ns", array.Name(), array.bytes.size(), 0,
+                                 [](std::string_view) { return absl::OkStatus(); });
     ASSERT_TRUE(writer.ok()) << writer.status();
     ASSERT_TRUE(Append(**writer, std::string_view(array.bytes).substr(0, 1 << 20)).ok());
   };

@@ -49,8 +49,8 @@ SqliteJobDatabaseOptions Small() {
 
 const auto kBackends = ::testing::Values(
     JobDatabaseBackend{"Memory", [] { return std::make_unique<MemoryHome>(); }},
-    JobDatabaseBackend{
-        "Sqlite", [] { return std::make_unique<SqliteHome>(SqliteJobDatabaseOptions()); }},
+    JobDatabaseBackend{"Sqlite",
+                       [] { return std::make_unique<SqliteHome>(SqliteJobDatabaseOptions()); }},
     JobDatabaseBackend{"SmallSqlite", [] { return std::make_unique<SqliteHome>(Small()); }});
 const auto kName = [](const auto& info) { return info.param.name; };
 

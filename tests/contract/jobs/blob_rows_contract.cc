@@ -94,7 +94,8 @@ TEST_P(JobRows, ValuesAreListedInTheOrderOfTheirDigests) {
   };
   using Rows = std::vector<std::pair<Digest, RowId>>;
   Look([&](JobReader& reader) {
-    EXPECT_EQ(listed(reader, std::nullopt, 2), (Rows{{values[0], blobs[0]}, {values[1], blobs[1]}}));
+    EXPECT_EQ(listed(reader, std::nullopt, 2),
+              (Rows{{values[0], blobs[0]}, {values[1], blobs[1]}}));
     EXPECT_EQ(listed(reader, values[1], 2), (Rows{{values[2], blobs[2]}}));
     EXPECT_EQ(listed(reader, values[2], 2), Rows());
     EXPECT_EQ(listed(reader, std::nullopt, 0), Rows());
@@ -215,8 +216,8 @@ TEST_P(JobRows, BlobsThatNothingUsesCanBeFoundAndDeleted) {
         << "what it held is free now";
   });
   // One that is in use stays.
-  EXPECT_TRUE(absl::IsFailedPrecondition(database().WriteAndWait(
-      [&](JobTransaction& tx) { return tx.DeleteBlob(blobs[0]); })));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      database().WriteAndWait([&](JobTransaction& tx) { return tx.DeleteBlob(blobs[0]); })));
   EXPECT_EQ(Counts().blobs, 3);
 }
 

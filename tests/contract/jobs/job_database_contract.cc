@@ -105,7 +105,8 @@ std::string Text(const JobRow& row) {
                       static_cast<int>(row.state), " ", row.epoch, " ", row.valid_from, " ",
                       row.losses, " '", row.lost_hosts, "' ", row.link, " ", row.session) +
          absl::StrCat(" '", row.function, "' '", row.version, "' ", absl::ToUnixNanos(row.created),
-                      " ", static_cast<int>(row.tombstone), " ", absl::ToUnixNanos(row.buried), " ", row.keep);
+                      " ", static_cast<int>(row.tombstone), " ", absl::ToUnixNanos(row.buried), " ",
+                      row.keep);
 }
 
 std::string Text(const HitsRow& row) {
@@ -135,8 +136,7 @@ std::string Text(const BlobRow& row) {
   return absl::StrCat("blob ", row.id, " ", Hex(row.name.key), " ", row.name.dtype, " [",
                       absl::StrJoin(row.name.shape, ","), "] ", row.size, " '", row.location,
                       "' ") +
-         absl::StrCat(Hex(row.checksums), " ",
-                      absl::ToUnixNanos(row.created));
+         absl::StrCat(Hex(row.checksums), " ", absl::ToUnixNanos(row.created));
 }
 
 std::string Text(const AliasRow& row) {

@@ -365,10 +365,11 @@ void ExpectSameJobs(const Model& model, JobReader& reader) {
             Text(RowsWhere(model.leases, [](const LeaseRow&) { return true; })));
 }
 
-// Lists in both directions, by pages of three, of all jobs of a namespace, a function and a session.
+// Lists in both directions, by pages of three, of all jobs of a namespace, a function and a
+// session.
 void ExpectSameLists(const Model& model, JobReader& reader, RowId space) {
-  for (const JobRange& filter : {JobRange{}, JobRange{.function = "module.function7"},
-                                 JobRange{.session = 3}}) {
+  for (const JobRange& filter :
+       {JobRange{}, JobRange{.function = "module.function7"}, JobRange{.session = 3}}) {
     for (const bool down : {false, true}) {
       std::vector<JobRow> wanted = RowsWhere(model.jobs, [&](const JobRow& row) {
         return row.namespace_id == space &&
@@ -395,7 +396,8 @@ void ExpectSameLists(const Model& model, JobReader& reader, RowId space) {
 void ExpectSameListOfAll(const Model& model, JobReader& reader) {
   std::vector<JobRow> found;
   while (true) {
-    const std::vector<JobRow> page = Must(reader.ListAllJobs(found.empty() ? 0 : found.back().id, 3));
+    const std::vector<JobRow> page =
+        Must(reader.ListAllJobs(found.empty() ? 0 : found.back().id, 3));
     if (page.empty()) break;
     found.insert(found.end(), page.begin(), page.end());
   }

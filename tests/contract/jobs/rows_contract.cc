@@ -406,8 +406,12 @@ TEST_P(JobRows, ARowCannotReferToOneThatIsNotThere) {
       [](JobTransaction& tx) { return tx.EnsureSession(TestSession(9, 1)).status(); },
       [](JobTransaction& tx) { return tx.PutResult(TestResult(9, 1)); },
       [](JobTransaction& tx) { return tx.PutLease(TestLease(9, 1)); },
-      [](JobTransaction& tx) { return tx.PutAlias({9, "p", "n", 9}); },
-      [](JobTransaction& tx) { return tx.AddEvidence({9, TestDigest(1), 1, absl::UnixEpoch()}); },
+      [](JobTransaction& tx) {
+        return tx.PutAlias({9, "p", "n", 9});
+      },
+      [](JobTransaction& tx) {
+        return tx.AddEvidence({9, TestDigest(1), 1, absl::UnixEpoch()});
+      },
       [](JobTransaction& tx) { return tx.ShowBlob(9, 9); },
       [](JobTransaction& tx) { return tx.PutValue(TestDigest(1), 9); },
       [](JobTransaction& tx) { return tx.AddUse(9, 9, BlobUse::kResult); }};

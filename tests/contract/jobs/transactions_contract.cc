@@ -119,19 +119,18 @@ TEST_P(JobTransactions, OperationsRunOnOneThread) {
 
 TEST_P(JobTransactions, DoneMayWriteAgain) {
   auto second = std::make_shared<std::promise<absl::Status>>();
-  database().Write({.apply = [](JobTransaction&) { return absl::OkStatus(); },
-                    .done =
-                        [&, second](const absl::Status&) {
-                          database().Write(
-                              {.apply =
-                                   [](JobTransaction& tx) {
-                                     AddJob(tx, 1);
-                                     return absl::OkStatus();
-                                   },
-                               .done = [second](const absl::Status& status) {
-                                 second->set_value(status);
-                               }});
-                        }});
+  database().Write(
+      {.apply = [](JobTransaction&) { return absl::OkStatus(); },
+       .done =
+           [&, second](const absl::Status&) {
+             database().Write(
+                 {.apply =
+                      [](JobTransaction& tx) {
+                        AddJob(tx, 1);
+                        return absl::OkStatus();
+                      },
+                  .done = [second](const absl::Status& status) { second->set_value(status); }});
+           }});
   EXPECT_TRUE(second->get_future().get().ok());
   EXPECT_EQ(Counts().jobs, 1);
 }

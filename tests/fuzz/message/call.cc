@@ -17,7 +17,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-constexpr auto kHung = std::chrono::seconds(60);           // what does not wait by design is done by then
+// what does not wait by design is done by then
+constexpr auto kHung = std::chrono::seconds(60);
 constexpr auto kPatience = std::chrono::milliseconds(10);  // with what does
 constexpr auto kGlance = std::chrono::milliseconds(2);     // at a call that stays open
 
@@ -140,7 +141,8 @@ void Call::Look() {
   void* tag = nullptr;
   bool ok = false;
   const auto soon = std::chrono::system_clock::now() + kGlance;
-  if (reading_ && queue_.AsyncNext(&tag, &ok, soon) == grpc::CompletionQueue::GOT_EVENT) TakeReply(ok);
+  if (reading_ && queue_.AsyncNext(&tag, &ok, soon) == grpc::CompletionQueue::GOT_EVENT)
+    TakeReply(ok);
 }
 
 void Call::End() {
@@ -174,10 +176,11 @@ void Call::Cancel() {
 void Call::Finish() {
   stream_->Finish(&status_, Tag(kFinished));
   WaitFor(kFinished);
-  const std::string told = StrCat("code ", static_cast<int>(status_.error_code()), " '",
-                                  status_.error_message(), "'");
+  const std::string told =
+      StrCat("code ", static_cast<int>(status_.error_code()), " '", status_.error_message(), "'");
   static const bool tell = getenv("TIFFIN_FUZZ_TELL") != nullptr;
-  if (tell) std::fprintf(stderr, "%s: %d replies, %s\n", method_.name.c_str(), replies_, told.c_str());
+  if (tell)
+    std::fprintf(stderr, "%s: %d replies, %s\n", method_.name.c_str(), replies_, told.c_str());
   if (cancelled_ && status_.error_code() == grpc::StatusCode::CANCELLED) return;
   if (unreadable_ && !method_.descriptor->client_streaming()) {
     // gRPC itself looks at it, and answers without a message.
@@ -188,7 +191,8 @@ void Call::Finish() {
   if (method_.path.starts_with("/grpc.")) return;
   Check(IsFairCode(status_.error_code()), "the code is fair", told);
   Check(status_.ok() || !status_.error_message().empty(), "an error has a message", told);
-  Check(!status_.ok() || method_.descriptor->server_streaming() || replies_ == 1, "OK has a reply", told);
+  Check(!status_.ok() || method_.descriptor->server_streaming() || replies_ == 1, "OK has a reply",
+        told);
 }
 
 }  // namespace tiffin::fuzzing

@@ -13,8 +13,9 @@
 
 namespace tiffin::fuzzing {
 
-// Checks what it is answered: each reply parses and tells of no defect of the server, and so does the status
-// at the end. What replies tell goes to `tokens`, which outlive the call. Used by one thread.
+// Checks what it is answered: each reply parses and tells of no defect of the server, and so does
+// the status at the end. What replies tell goes to `tokens`, which outlive the call. Used by one
+// thread.
 class Call {
  public:
   Call(const Method& method, grpc::GenericStub& stub, Tokens* tokens);

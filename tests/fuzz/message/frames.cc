@@ -34,8 +34,9 @@ std::vector<Frame> ReadFrames(std::string_view input) {
 std::string WriteFrames(const std::vector<Frame>& frames, size_t max_size) {
   std::string out;
   for (const Frame& frame : frames) {
-    const std::string line = StrCat(frame.method->name, " ", std::string(1, static_cast<char>(frame.then)),
-                                    " ", frame.message.size(), "\n");
+    const std::string line =
+        StrCat(frame.method->name, " ", std::string(1, static_cast<char>(frame.then)), " ",
+               frame.message.size(), "\n");
     if (out.size() + line.size() + frame.message.size() > max_size) break;
     out += line + frame.message;
   }

@@ -1,4 +1,5 @@
-// What an input of message_fuzzer is: frames, each a line of text and a message's bytes, for instance
+// What an input of message_fuzzer is: frames, each a line of text and a message's bytes, for
+// instance
 //   Jobs.SubmitBatch + 17
 // and 17 bytes. The line stays what it means when rpcs are added.
 #ifndef TIFFIN_TESTS_FUZZ_MESSAGE_FRAMES_H_

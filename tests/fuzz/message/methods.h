@@ -1,5 +1,5 @@
-// What the server can be asked: the rpcs of the generated descriptors, so that a new one is fuzzed as
-// soon as it is there, and those of grpc.health.
+// What the server can be asked: the rpcs of the generated descriptors, so that a new one is fuzzed
+// as soon as it is there, and those of grpc.health.
 #ifndef TIFFIN_TESTS_FUZZ_MESSAGE_METHODS_H_
 #define TIFFIN_TESTS_FUZZ_MESSAGE_METHODS_H_
 

@@ -48,23 +48,48 @@ std::string Mutator::Mutated(std::string bytes) {
 }
 
 uint64_t Mutator::Number(uint64_t old) {
-  static constexpr uint64_t kNumbers[] = {
-      0, 1, 2, 3, 8, 99, 100, 1000, 1001, uint64_t{1} << 20, uint64_t{1} << 31, uint64_t{1} << 32,
-      uint64_t{1} << 48, uint64_t{1} << 62, uint64_t{1} << 63, ~uint64_t{0}, ~uint64_t{0} >> 1,
-      static_cast<uint64_t>(kLastEpoch), 999'999'999, 1'000'000'000, 253'402'300'800};
+  static constexpr uint64_t kNumbers[] = {0,
+                                          1,
+                                          2,
+                                          3,
+                                          8,
+                                          99,
+                                          100,
+                                          1000,
+                                          1001,
+                                          uint64_t{1} << 20,
+                                          uint64_t{1} << 31,
+                                          uint64_t{1} << 32,
+                                          uint64_t{1} << 48,
+                                          uint64_t{1} << 62,
+                                          uint64_t{1} << 63,
+                                          ~uint64_t{0},
+                                          ~uint64_t{0} >> 1,
+                                          static_cast<uint64_t>(kLastEpoch),
+                                          999'999'999,
+                                          1'000'000'000,
+                                          253'402'300'800};
   switch (Below(6)) {
-    case 0: return old + 1;
-    case 1: return old - 1;
-    case 2: return uint64_t{0} - old;
-    case 3: return Below(20);
-    case 4: return (uint64_t{1} << Below(64)) - Below(2);
-    default: return kNumbers[Below(std::size(kNumbers))];
+    case 0:
+      return old + 1;
+    case 1:
+      return old - 1;
+    case 2:
+      return uint64_t{0} - old;
+    case 3:
+      return Below(20);
+    case 4:
+      return (uint64_t{1} << Below(64)) - Below(2);
+    default:
+      return kNumbers[Below(std::size(kNumbers))];
   }
 }
 
 int Mutator::Enumerator(const FieldDescriptor& field) {
   if (OneIn(8)) return static_cast<int>(Number(0));
-  return field.enum_type()->value(static_cast<int>(Below(field.enum_type()->value_count())))->number();
+  return field.enum_type()
+      ->value(static_cast<int>(Below(field.enum_type()->value_count())))
+      ->number();
 }
 
 std::string Mutator::Text(const FieldDescriptor& field, std::string old) {
@@ -102,9 +127,11 @@ void Mutator::SetNumber(Message* message, const FieldDescriptor& field, int inde
     case FieldDescriptor::CPPTYPE_INT64:
       return set(&R::GetInt64, &R::SetInt64, &R::GetRepeatedInt64, &R::SetRepeatedInt64, number);
     case FieldDescriptor::CPPTYPE_UINT32:
-      return set(&R::GetUInt32, &R::SetUInt32, &R::GetRepeatedUInt32, &R::SetRepeatedUInt32, number);
+      return set(&R::GetUInt32, &R::SetUInt32, &R::GetRepeatedUInt32, &R::SetRepeatedUInt32,
+                 number);
     case FieldDescriptor::CPPTYPE_UINT64:
-      return set(&R::GetUInt64, &R::SetUInt64, &R::GetRepeatedUInt64, &R::SetRepeatedUInt64, number);
+      return set(&R::GetUInt64, &R::SetUInt64, &R::GetRepeatedUInt64, &R::SetRepeatedUInt64,
+                 number);
     case FieldDescriptor::CPPTYPE_BOOL:
       return set(&R::GetBool, &R::SetBool, &R::GetRepeatedBool, &R::SetRepeatedBool,
                  [](bool old) { return !old; });
@@ -113,7 +140,11 @@ void Mutator::SetNumber(Message* message, const FieldDescriptor& field, int inde
                  &R::SetRepeatedEnumValue, [&](int) { return Enumerator(field); });
     case FieldDescriptor::CPPTYPE_FLOAT:
     case FieldDescriptor::CPPTYPE_DOUBLE: {
-      static constexpr double kDoubles[] = {0, -1, 0.5, 1e300, std::numeric_limits<double>::infinity(),
+      static constexpr double kDoubles[] = {0,
+                                            -1,
+                                            0.5,
+                                            1e300,
+                                            std::numeric_limits<double>::infinity(),
                                             std::numeric_limits<double>::quiet_NaN()};
       const auto one_of = [&](auto old) {
         return static_cast<decltype(old)>(kDoubles[Below(std::size(kDoubles))]);
@@ -121,7 +152,8 @@ void Mutator::SetNumber(Message* message, const FieldDescriptor& field, int inde
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) {
         return set(&R::GetFloat, &R::SetFloat, &R::GetRepeatedFloat, &R::SetRepeatedFloat, one_of);
       }
-      return set(&R::GetDouble, &R::SetDouble, &R::GetRepeatedDouble, &R::SetRepeatedDouble, one_of);
+      return set(&R::GetDouble, &R::SetDouble, &R::GetRepeatedDouble, &R::SetRepeatedDouble,
+                 one_of);
     }
     case FieldDescriptor::CPPTYPE_STRING:
       if (index < 0) {
@@ -141,16 +173,36 @@ void Mutator::SetNumber(Message* message, const FieldDescriptor& field, int inde
 void Mutator::Add(Message* message, const FieldDescriptor& field) {
   const Reflection& reflection = *message->GetReflection();
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: reflection.AddInt32(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_INT64: reflection.AddInt64(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_UINT32: reflection.AddUInt32(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_UINT64: reflection.AddUInt64(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_BOOL: reflection.AddBool(message, &field, false); break;
-    case FieldDescriptor::CPPTYPE_ENUM: reflection.AddEnumValue(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_FLOAT: reflection.AddFloat(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_DOUBLE: reflection.AddDouble(message, &field, 0); break;
-    case FieldDescriptor::CPPTYPE_STRING: reflection.AddString(message, &field, ""); break;
-    case FieldDescriptor::CPPTYPE_MESSAGE: reflection.AddMessage(message, &field); break;
+    case FieldDescriptor::CPPTYPE_INT32:
+      reflection.AddInt32(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_INT64:
+      reflection.AddInt64(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_UINT32:
+      reflection.AddUInt32(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_UINT64:
+      reflection.AddUInt64(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_BOOL:
+      reflection.AddBool(message, &field, false);
+      break;
+    case FieldDescriptor::CPPTYPE_ENUM:
+      reflection.AddEnumValue(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      reflection.AddFloat(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      reflection.AddDouble(message, &field, 0);
+      break;
+    case FieldDescriptor::CPPTYPE_STRING:
+      reflection.AddString(message, &field, "");
+      break;
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      reflection.AddMessage(message, &field);
+      break;
   }
   SetNumber(message, field, reflection.FieldSize(*message, &field) - 1);
 }
@@ -191,14 +243,16 @@ void Mutator::ChangeRepeated(Message* message, const FieldDescriptor& field) {
 void Mutator::ChangeField(Message* message, const FieldDescriptor& field) {
   const Reflection& reflection = *message->GetReflection();
   if (field.is_repeated()) return ChangeRepeated(message, field);
-  if (reflection.HasField(*message, &field) && OneIn(4)) return reflection.ClearField(message, &field);
+  if (reflection.HasField(*message, &field) && OneIn(4))
+    return reflection.ClearField(message, &field);
   SetNumber(message, field, -1);
 }
 
 void Mutator::ChangeOne(Message* message) {
   const int fields = message->GetDescriptor()->field_count();
   if (fields == 0) return;
-  ChangeField(message, *message->GetDescriptor()->field(static_cast<int>(Below(static_cast<size_t>(fields)))));
+  ChangeField(message, *message->GetDescriptor()->field(
+                           static_cast<int>(Below(static_cast<size_t>(fields)))));
 }
 
 void Mutator::ChangeMessage(Frame* frame) {

@@ -37,8 +37,8 @@ class Mutator {
   void ChangeRepeated(google::protobuf::Message* message,
                       const google::protobuf::FieldDescriptor& field);
   void Add(google::protobuf::Message* message, const google::protobuf::FieldDescriptor& field);
-  void SetNumber(google::protobuf::Message* message,
-                 const google::protobuf::FieldDescriptor& field, int index);
+  void SetNumber(google::protobuf::Message* message, const google::protobuf::FieldDescriptor& field,
+                 int index);
   uint64_t Number(uint64_t old);
   int Enumerator(const google::protobuf::FieldDescriptor& field);
   std::string Text(const google::protobuf::FieldDescriptor& field, std::string old);

@@ -19,9 +19,9 @@ namespace fs = std::filesystem;
 // In memory if possible: nothing here is to outlive a power cut.
 fs::path MakeFolder() {
   const char* told = getenv("TMPDIR");
-  const fs::path above = told != nullptr           ? fs::path(told)
+  const fs::path above = told != nullptr          ? fs::path(told)
                          : fs::exists("/dev/shm") ? fs::path("/dev/shm")
-                                                   : fs::temp_directory_path();
+                                                  : fs::temp_directory_path();
   std::string folder = (above / "tiffin-fuzz-XXXXXX").string();
   FUZZ_CHECK(mkdtemp(folder.data()) != nullptr);
   return folder;

@@ -21,7 +21,8 @@ class Served {
   Served& operator=(const Served&) = delete;
 
   grpc::GenericStub& stub() { return *stub_; }
-  // After each input: nothing lies beside the folders of the server, and copies that it made are removed.
+  // After each input: nothing lies beside the folders of the server, and copies that it made are
+  // removed.
   void CheckFolder();
 
  private:

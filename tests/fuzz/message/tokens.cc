@@ -18,7 +18,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-constexpr size_t kRemembered = 4;   // values of one name
+constexpr size_t kRemembered = 4;  // values of one name
 constexpr size_t kLongest = 4096;  // that is remembered
 constexpr int kMebibytes = 3;
 

@@ -1,6 +1,7 @@
-// Names in messages for what only the replies can tell: `$Lease.id` in bytes or a string stands for the
-// last lease id that a reply of this input had, `$Lease.id~1` for the one before, `$$BlobName.key` for
-// that key as base64url. Thereby inputs reach what only a client that listens can.
+// Names in messages for what only the replies can tell: `$Lease.id` in bytes or a string stands for
+// the last lease id that a reply of this input had, `$Lease.id~1` for the one before,
+// `$$BlobName.key` for that key as base64url. Thereby inputs reach what only a client that listens
+// can.
 #ifndef TIFFIN_TESTS_FUZZ_MESSAGE_TOKENS_H_
 #define TIFFIN_TESTS_FUZZ_MESSAGE_TOKENS_H_
 
@@ -15,8 +16,9 @@
 
 namespace tiffin::fuzzing {
 
-inline constexpr int64_t kLastEpoch = -1234;            // stands for it in any int64
-inline constexpr std::string_view kMebibyte = "$MiB";  // stands for so many bytes, thrice in an input
+inline constexpr int64_t kLastEpoch = -1234;  // stands for it in any int64
+// stands for so many bytes, thrice in an input
+inline constexpr std::string_view kMebibyte = "$MiB";
 
 class Tokens {
  public:

@@ -12,8 +12,8 @@ namespace {
 using Values = std::vector<std::string>;
 
 std::string Object(std::string_view type, std::string_view class_name, std::string_view rest) {
-  return StrCat(R"({"_noodles": "0.3.0", "type": ")", type, R"(", "class": ")", class_name, R"(", )",
-                rest, "}");
+  return StrCat(R"({"_noodles": "0.3.0", "type": ")", type, R"(", "class": ")", class_name,
+                R"(", )", rest, "}");
 }
 
 std::string Ref(std::string_view key, std::string_view dtype, std::string_view shape) {
@@ -38,7 +38,8 @@ std::string Array() {
 }
 
 std::string Bytes(size_t n) {
-  return Object("<object>", "builtins.bytes", StrCat(R"("data": ")", std::string(n / 3 * 4, 'A'), "\""));
+  return Object("<object>", "builtins.bytes",
+                StrCat(R"("data": ")", std::string(n / 3 * 4, 'A'), "\""));
 }
 
 std::string Function(std::string_view name, std::string_view argument) {
@@ -55,28 +56,52 @@ Values Records() {
   const std::string workflow =
       StrCat(R"({"root": 0, "links": [], "nodes": [)", Function("m.f", "1"), "]}");
   return {
-      "null", "1", "1.0", "true", "\"x\"", "[]", "{}", "NaN", "1e400", "-0", "\"\\ud800\"", "[1, [2, [3]]]",
-      "123456789012345678901234567890", R"({"a": 1, "a": 2})",
-      R"({"function": "f", "arguments": [1]})", R"({"function": "f", "arguments": [2]})",
+      "null",
+      "1",
+      "1.0",
+      "true",
+      "\"x\"",
+      "[]",
+      "{}",
+      "NaN",
+      "1e400",
+      "-0",
+      "\"\\ud800\"",
+      "[1, [2, [3]]]",
+      "123456789012345678901234567890",
+      R"({"a": 1, "a": 2})",
+      R"({"function": "f", "arguments": [1]})",
+      R"({"function": "f", "arguments": [2]})",
       R"({"function": "f", "arguments": [1], "version": "2"})",
       R"({"function": "f", "arguments": [1], "version": null, "salt": "s"})",
       R"({"function": "g", "arguments": {"a": [1, 2], "b": null}})",
-      R"({"function": "__main__.f", "arguments": []})", R"({"function": "f"})",
+      R"({"function": "__main__.f", "arguments": []})",
+      R"({"function": "f"})",
       R"({"function": "f", "arguments": ["$MiB"]})",
       StrCat(R"({"function": "f", "arguments": [)", Array(), "]}"),
       StrCat(R"({"function": "f", "arguments": [)", Ref("$$BlobName.key", "uint8", "[3]"), "]}"),
-      StrCat(R"({"function": "f", "arguments": [)", Ref(std::string(43, 'A') + "=", "int64", "[1]"), "]}"),
-      Function("m.f", "1"), Function("__main__.f", "{}"), Function("m.f", Bytes(99)),
-      Array(), Bytes(3), Bytes(99), Bytes(6000),
-      Ref("$$BlobName.key", "int64", "[8]"), Ref("$$BlobName.key", "|V1", "[99]"),
-      Ref("$$BlobName.key", "uint8", "[3]"), Ref("../../x", "int64", "[1]"),
+      StrCat(R"({"function": "f", "arguments": [)", Ref(std::string(43, 'A') + "=", "int64", "[1]"),
+             "]}"),
+      Function("m.f", "1"),
+      Function("__main__.f", "{}"),
+      Function("m.f", Bytes(99)),
+      Array(),
+      Bytes(3),
+      Bytes(99),
+      Bytes(6000),
+      Ref("$$BlobName.key", "int64", "[8]"),
+      Ref("$$BlobName.key", "|V1", "[99]"),
+      Ref("$$BlobName.key", "uint8", "[3]"),
+      Ref("../../x", "int64", "[1]"),
       Object("<object>", "m.Model", R"("ref": true, "data": [1, 2, 3])"),
-      Object("<automagic>", "m.Model", R"("ref": true, "data": {"value": "$$BlobName.key", "size": 3})"),
+      Object("<automagic>", "m.Model",
+             R"("ref": true, "data": {"value": "$$BlobName.key", "size": 3})"),
       Object("<object>", "pathlib.PosixPath",
              R"("ref": true, "host": "h", "files": ["/etc/passwd"], "data": "/etc/passwd")"),
       Object("<object>", "noodles.interface.decorator.PromisedObject",
              StrCat(R"("data": {"workflow": )",
-                    Object("<object>", "noodles.workflow.model.Workflow", StrCat(R"("data": )", workflow)),
+                    Object("<object>", "noodles.workflow.model.Workflow",
+                           StrCat(R"("data": )", workflow)),
                     "}")),
       Object("<object>", "noodles.workflow.model.Workflow", StrCat(R"("data": )", workflow)),
       Object("<object>", "noodles.interface.decorator.PromisedObject", R"("data": {})"),
@@ -87,8 +112,8 @@ Values Records() {
 }
 
 Values Keys() {
-  Values keys = {std::string(32, '\0'), std::string(32, 'k'), std::string(31, 'k'), std::string(33, 'k'),
-                 std::string(43, 'A') + "="};
+  Values keys = {std::string(32, '\0'), std::string(32, 'k'), std::string(31, 'k'),
+                 std::string(33, 'k'), std::string(43, 'A') + "="};
   for (const std::string& name : Tokens::Names()) {
     if (name.ends_with(".key")) keys.push_back(name);
   }
@@ -100,25 +125,76 @@ Values Keys() {
 }
 
 std::map<std::string, Values, std::less<>> MakeValues() {
-  const Values names = {"a", "", ".", "..", "../x", "/x", "a/b", std::string("a\0b", 3), "%2e%2e", "\n", "\"",
-                        "gr\u00fc\u00df", "noodles/json", std::string(127, 'n'), std::string(128, 'n'),
-                        std::string(129, 'n'), std::string(1025, 'n'), "f", "m.f"};
+  const Values names = {"a",
+                        "",
+                        ".",
+                        "..",
+                        "../x",
+                        "/x",
+                        "a/b",
+                        std::string("a\0b", 3),
+                        "%2e%2e",
+                        "\n",
+                        "\"",
+                        "gr\u00fc\u00df",
+                        "noodles/json",
+                        std::string(127, 'n'),
+                        std::string(128, 'n'),
+                        std::string(129, 'n'),
+                        std::string(1025, 'n'),
+                        "f",
+                        "m.f"};
   const Values leases = {"$Lease.id", "$Lease.id", "$Lease.id~1", std::string(16, 'l'), "l"};
-  const Values bulk = {"", "x", "abc", std::string(8, '\0'), std::string(64, 'x'), std::string(100, 'y'),
+  const Values bulk = {"",
+                       "x",
+                       "abc",
+                       std::string(8, '\0'),
+                       std::string(64, 'x'),
+                       std::string(100, 'y'),
                        std::string(kMebibyte)};
   std::map<std::string, Values, std::less<>> values = {
       {"json", Records()},
-      {"dtype", {"uint8", "int64", "float64", "|V1", "|V0", "<U5", "<U0", "|S3", "|S0", ">f8", "bool", "object",
-                 "complex128", "datetime64[ns]", "[('a', '<i4')]", "[('a', '<i4'), ('b', '<f8', (2,))]",
-                 "|V1048576", "|V99999999999", "<i8", "float16", "longdouble", "[]", "[("}},
-      {"key", Keys()}, {"keys", Keys()}, {"target", Keys()}, {"value", Keys()}, {"values", Keys()},
-      {"lease", leases}, {"leases", leases},
-      {"page_token", {"$ListJobsResponse.next_page_token", "$AliasResponse.next_page_token", "AAAA", "x",
-                      "bm9vZGxlcwA=", "////////////"}},
-      {"namespace", {"", "n", "a/b:c", "..", std::string(120, 'n'), std::string(128, 'n'), " ", "\u00fc"}},
-      {"chunk", bulk}, {"data", bulk}, {"log", {"", "l", std::string(256, 'l'), std::string(257, 'l'),
-                                                "\u00fc\n\x1b[0m"}},
-      {"function", {"f", "m.f", "g", "__main__.f"}}, {"version", {"", "1", "2"}},
+      {"dtype",
+       {"uint8",
+        "int64",
+        "float64",
+        "|V1",
+        "|V0",
+        "<U5",
+        "<U0",
+        "|S3",
+        "|S0",
+        ">f8",
+        "bool",
+        "object",
+        "complex128",
+        "datetime64[ns]",
+        "[('a', '<i4')]",
+        "[('a', '<i4'), ('b', '<f8', (2,))]",
+        "|V1048576",
+        "|V99999999999",
+        "<i8",
+        "float16",
+        "longdouble",
+        "[]",
+        "[("}},
+      {"key", Keys()},
+      {"keys", Keys()},
+      {"target", Keys()},
+      {"value", Keys()},
+      {"values", Keys()},
+      {"lease", leases},
+      {"leases", leases},
+      {"page_token",
+       {"$ListJobsResponse.next_page_token", "$AliasResponse.next_page_token", "AAAA", "x",
+        "bm9vZGxlcwA=", "////////////"}},
+      {"namespace",
+       {"", "n", "a/b:c", "..", std::string(120, 'n'), std::string(128, 'n'), " ", "\u00fc"}},
+      {"chunk", bulk},
+      {"data", bulk},
+      {"log", {"", "l", std::string(256, 'l'), std::string(257, 'l'), "\u00fc\n\x1b[0m"}},
+      {"function", {"f", "m.f", "g", "__main__.f"}},
+      {"version", {"", "1", "2"}},
       {"service", {"", "tiffin.v1.Jobs", "x"}},
   };
   Values& all = values[""];
@@ -127,7 +203,8 @@ std::map<std::string, Values, std::less<>> MakeValues() {
   }
   all.insert(all.end(), names.begin(), names.end());
   all.insert(all.end(), Tokens::Names().begin(), Tokens::Names().end());
-  for (const char* name : {"name", "profile", "id", "user", "host", "script", "request_id", "session"}) {
+  for (const char* name :
+       {"name", "profile", "id", "user", "host", "script", "request_id", "session"}) {
     values[name] = names;
   }
   return values;

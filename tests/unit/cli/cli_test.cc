@@ -35,8 +35,9 @@ class ScriptedConnection : public Connection {
   absl::StatusOr<v1::GetResultResponse> GetResult(const v1::GetResultRequest&) override {
     return result;
   }
-  absl::Status BatchGetResults(const std::vector<v1::BatchGetResultsRequest>&,
-                               const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
+  absl::Status BatchGetResults(
+      const std::vector<v1::BatchGetResultsRequest>&,
+      const std::function<void(const v1::BatchGetResultsResponse&)>&) override {
     return NotScripted();
   }
   std::unique_ptr<AwaitStream> Await() override { return nullptr; }
@@ -227,7 +228,8 @@ TEST_F(Cli, WhatIsReadIsAskedForAgainWhatIsDeletedIsNot) {
   connection_->alias_pages = {away, v1::AliasResponse()};
   EXPECT_EQ(Run({"alias", "list", "p"}), kDone);
   EXPECT_EQ(connection_->alias_requests.size(), 2u);
-  // Had the first try done it, a second would say that there is none; or take back what came after it.
+  // Had the first try done it, a second would say that there is none; or take back what came after
+  // it.
   connection_->alias_pages = {away, v1::AliasResponse()};
   EXPECT_EQ(Run({"alias", "delete", "p", "n"}), kUnreachable);
   EXPECT_EQ(connection_->alias_requests.size(), 3u);

@@ -35,8 +35,7 @@ TEST(ReadValues, AFileThatIsNotThereIsWrongUse) {
   std::istringstream in;
   const auto values = ReadValues({"/nowhere/job.json"}, in);
   EXPECT_EQ(ExitCodeOf(values.status()), kWrongUse);
-  EXPECT_EQ(values.status().message(),
-            "cannot read /nowhere/job.json: No such file or directory");
+  EXPECT_EQ(values.status().message(), "cannot read /nowhere/job.json: No such file or directory");
 }
 
 TEST(ReadValue, TakesJsonAsItStands) {

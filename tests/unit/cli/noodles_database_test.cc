@@ -118,9 +118,10 @@ INSTANTIATE_TEST_SUITE_P(Printers, RealDatabase, ::testing::Values("json", "ujso
 void Insert(const Value& record, const std::string& prov, const JsonStyle& style,
             SQLite::Database* database) {
   const JobParts parts = PartsOfJob(record).value();
-  SQLite::Statement insert(*database,
-                           "INSERT INTO jobs (id, session, status, prov, version, function, arguments, "
-                           "result) VALUES (100, 1, 2, ?, ?, ?, ?, '1')");
+  SQLite::Statement insert(
+      *database,
+      "INSERT INTO jobs (id, session, status, prov, version, function, arguments, "
+      "result) VALUES (100, 1, 2, ?, ?, ?, ?, '1')");
   insert.bind(1, prov);
   if (const Value* version = parts.version; version == nullptr) {
     insert.bind(2);
@@ -153,8 +154,8 @@ TEST(NoodlesDatabase, TheKeyIsThatOfTheRecordThatWasSubmitted) {
     const Value& jobs = At(At(At(golden, "profiles"), json ? "json" : "ujson"), "jobs");
     for (const auto& [name, job] : *jobs.if_object()) {
       const Value record = ParseJson(StringAt(job, "text")).value();
-      const NoodlesRow row = RowOf(record, StringAt(job, "prov"),
-                                   json ? JsonStyle::Python() : JsonStyle::Ujson());
+      const NoodlesRow row =
+          RowOf(record, StringAt(job, "prov"), json ? JsonStyle::Python() : JsonStyle::Ujson());
       EXPECT_EQ(row.profile, profile) << name;
       EXPECT_EQ(row.key, JobKey(record, {.allow_unversioned_main = true}).value()) << name;
     }
@@ -231,9 +232,11 @@ TEST(NoodlesDatabase, TheLeastAndTheGreatestIdsAreRead) {
 }
 
 TEST(NoodlesDatabase, TextsBeyondWhatAServerTakesAreRefused) {
-  EXPECT_THAT(FaultOf(1, "UPDATE jobs SET result = '\"' || replace(hex(zeroblob(9000000)), '0', 'a') || "
-                         "'\"' WHERE id = 1"),
-              StartsWith("jobs.db: row 1, column result: "));
+  EXPECT_THAT(
+      FaultOf(1,
+              "UPDATE jobs SET result = '\"' || replace(hex(zeroblob(9000000)), '0', 'a') || "
+              "'\"' WHERE id = 1"),
+      StartsWith("jobs.db: row 1, column result: "));
   // Such a text is not even read.
   EXPECT_EQ(FaultOf(1, "UPDATE jobs SET arguments = zeroblob(60000000) WHERE id = 1"),
             "jobs.db: row 1, column arguments: is too large; 16777216 bytes are the limit");
@@ -259,9 +262,10 @@ TEST(NoodlesDatabase, RefusesOtherTables) {
 // What stands in such a table would run when it is read.
 TEST(NoodlesDatabase, RefusesTablesThatAreProgrammes) {
   const std::string no = "jobs.db: is no job database of Noodles 0.3: ";
-  EXPECT_EQ(RefusalOf("CREATE VIEW jobs AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 "
-                      "FROM n) SELECT id, 2 AS status FROM n"),
-            no + "it has no table jobs");
+  EXPECT_EQ(
+      RefusalOf("CREATE VIEW jobs AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 "
+                "FROM n) SELECT id, 2 AS status FROM n"),
+      no + "it has no table jobs");
   EXPECT_EQ(RefusalOf("CREATE VIRTUAL TABLE jobs USING fts5(id)"), no + "it has no table jobs");
   EXPECT_EQ(RefusalOf("CREATE TABLE jobs (id INTEGER PRIMARY KEY, status, prov, version, function, "
                       "arguments, link, result AS (hex(zeroblob(1000000000))))"),
@@ -274,10 +278,10 @@ TEST(NoodlesDatabase, NothingElseOfTheSchemaIsRun) {
     sql += "CREATE VIEW v" + std::to_string(i) + " AS SELECT * FROM v" + std::to_string(i - 1) +
            " UNION ALL SELECT * FROM v" + std::to_string(i - 1) + ";";
   }
-  const MadeDatabase database = Changed(
-      "CREATE VIEW v0 AS SELECT * FROM jobs;" + sql +
-      "CREATE INDEX evil ON jobs (abs(status - 9223372036854775807)) WHERE id > 1000;"
-      "CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN DELETE FROM jobs; END;");
+  const MadeDatabase database =
+      Changed("CREATE VIEW v0 AS SELECT * FROM jobs;" + sql +
+              "CREATE INDEX evil ON jobs (abs(status - 9223372036854775807)) WHERE id > 1000;"
+              "CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN DELETE FROM jobs; END;");
   ASSERT_TRUE(database.ok()) << database.status();
   EXPECT_EQ(IdsOf(**database).size(), 28u);
   EXPECT_TRUE((*database)->Read(1).ok());

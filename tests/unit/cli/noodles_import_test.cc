@@ -39,9 +39,11 @@ class Import : public ::testing::Test {
   int Run(std::vector<std::string> flags = {}) {
     std::istringstream in;
     std::ostringstream out, err;
-    const Environment environment{
-        .in = in, .out = out, .err = err, .terminal = false,
-        .connect = [this](const ConnectionOptions&) { return server_; }};
+    const Environment environment{.in = in,
+                                  .out = out,
+                                  .err = err,
+                                  .terminal = false,
+                                  .connect = [this](const ConnectionOptions&) { return server_; }};
     std::vector<std::string> arguments = {"--json", "--patience", "0", "import", file_};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
     const int code = RunCli(std::move(arguments), environment);
@@ -132,8 +134,9 @@ TEST_F(Import, WhatTheServerRefusesIsToldAndTheRestStored) {
 }
 
 TEST_F(Import, RowsOfOneJobWithDifferentResultsDiffer) {
-  Change("INSERT INTO jobs (session, status, prov, version, function, arguments, result) "
-         "SELECT session, status, prov, version, function, arguments, '13' FROM jobs WHERE id = 3");
+  Change(
+      "INSERT INTO jobs (session, status, prov, version, function, arguments, result) "
+      "SELECT session, status, prov, version, function, arguments, '13' FROM jobs WHERE id = 3");
   EXPECT_EQ(Run(), kRefused);
   EXPECT_EQ(Count("differs"), 1);
   EXPECT_EQ(Count("stored"), 15);

@@ -17,15 +17,14 @@ constexpr char kWorkflowRecord[] =
     R"( "class": "noodles.interface.decorator.PromisedObject", "data": 1})";
 
 std::string SubmitLine(int seq, int row, const std::string& prov, const std::string& answer) {
-  return R"({"workflow": "w", "event": "submit", "seq": )" + std::to_string(seq) +
-         R"(, "key": )" + std::to_string(row) + R"(, "prov": ")" + prov + R"(", "answer": ")" +
-         answer + R"(", "job": {}, "result": null})" + "\n";
+  return R"({"workflow": "w", "event": "submit", "seq": )" + std::to_string(seq) + R"(, "key": )" +
+         std::to_string(row) + R"(, "prov": ")" + prov + R"(", "answer": ")" + answer +
+         R"(", "job": {}, "result": null})" + "\n";
 }
 
 std::string StoreLine(int seq, int row, const std::string& status, const std::string& result) {
-  return R"({"workflow": "w", "event": "store", "seq": )" + std::to_string(seq) +
-         R"(, "key": )" + std::to_string(row) + R"(, "status": ")" + status +
-         R"(", "result": )" + result + "}\n";
+  return R"({"workflow": "w", "event": "store", "seq": )" + std::to_string(seq) + R"(, "key": )" +
+         std::to_string(row) + R"(, "status": ")" + status + R"(", "result": )" + result + "}\n";
 }
 
 std::string RowLine(int seq, int row, int status, int link) {
@@ -77,8 +76,7 @@ TEST(ParseRecording, ATargetSubmittedBeforeTheWorkflowIsStoredIsLinkedThen) {
 TEST(ParseRecording, NamesTheLineThatIsWrong) {
   EXPECT_EQ(ParseRecording("\n" + SubmitLine(1, 1, "a", "guessed")).status().message(),
             "line 2: answer 'guessed'");
-  EXPECT_EQ(ParseRecording(R"({"workflow": "w"})").status().message(),
-            "line 1: no string 'event'");
+  EXPECT_EQ(ParseRecording(R"({"workflow": "w"})").status().message(), "line 1: no string 'event'");
 }
 
 TEST(WorkflowOutcome, FollowsLinks) {
@@ -90,11 +88,11 @@ TEST(WorkflowOutcome, FollowsLinks) {
 }
 
 TEST(ExpectRerun, GrantsWhatFailedOrWasNeverLinkedAndRetrievesTheRest) {
-  const RecordedWorkflow workflow = Parse(
-      SubmitLine(1, 1, "a", "initialized") + StoreLine(2, 1, "done", kWorkflowRecord) +
-      SubmitLine(3, 2, "b", "initialized") + StoreLine(4, 2, "error", "null") +
-      SubmitLine(5, 3, "c", "initialized") + StoreLine(6, 3, "done", "1") +
-      SubmitLine(7, 4, "a", "attached"));
+  const RecordedWorkflow workflow =
+      Parse(SubmitLine(1, 1, "a", "initialized") + StoreLine(2, 1, "done", kWorkflowRecord) +
+            SubmitLine(3, 2, "b", "initialized") + StoreLine(4, 2, "error", "null") +
+            SubmitLine(5, 3, "c", "initialized") + StoreLine(6, 3, "done", "1") +
+            SubmitLine(7, 4, "a", "attached"));
   const std::vector<Expectation> expected = ExpectRerun(workflow);
   ASSERT_EQ(expected.size(), 4u);
   EXPECT_EQ(expected[0].answer, Answer::kGranted);

@@ -50,10 +50,12 @@ std::string ErrorOf(std::string_view slice, const Shape& shape) {
 TEST(ParseSlice, ReadsEachKindOfItem) {
   const auto items = ParseSlice("3,1:,:4,1:9:2,::,...");
   ASSERT_TRUE(items.ok()) << items.status();
-  const std::vector<SliceItem> expected = {
-      {SliceItem::Kind::kIndex, 3, std::nullopt, 1}, {SliceItem::Kind::kRange, 1, std::nullopt, 1},
-      {SliceItem::Kind::kRange, 0, 4, 1},            {SliceItem::Kind::kRange, 1, 9, 2},
-      {SliceItem::Kind::kRange, 0, std::nullopt, 1}, {SliceItem::Kind::kEllipsis, 0, std::nullopt, 1}};
+  const std::vector<SliceItem> expected = {{SliceItem::Kind::kIndex, 3, std::nullopt, 1},
+                                           {SliceItem::Kind::kRange, 1, std::nullopt, 1},
+                                           {SliceItem::Kind::kRange, 0, 4, 1},
+                                           {SliceItem::Kind::kRange, 1, 9, 2},
+                                           {SliceItem::Kind::kRange, 0, std::nullopt, 1},
+                                           {SliceItem::Kind::kEllipsis, 0, std::nullopt, 1}};
   EXPECT_EQ(*items, expected);
 }
 
@@ -89,8 +91,7 @@ TEST(Select, DimensionsThatAreNotNamedAreTakenWhole) {
 }
 
 TEST(Select, StepsInEachDimension) {
-  EXPECT_EQ(*Take("::2,1::2,:1", {4, 4, 2}),
-            (Taken{{2, 2, 1}, Bytes({2, 6, 18, 22})}));
+  EXPECT_EQ(*Take("::2,1::2,:1", {4, 4, 2}), (Taken{{2, 2, 1}, Bytes({2, 6, 18, 22})}));
 }
 
 TEST(Select, OfASingleValue) { EXPECT_EQ(*Take("...", {}), (Taken{{}, Bytes({0})})); }

@@ -355,7 +355,8 @@ TEST_F(BlobsTest, DerefDoesNotLookIfItIsTold) {
   ASSERT_THAT(back, IsOk());
   EXPECT_EQ(back->bytes, server_->blobs[name]);
   EXPECT_EQ(*FetchWhole(*MakeObjectBlobs(MakeClient(options)), name), server_->blobs[name]);
-  EXPECT_THAT(FetchWhole(*MakeObjectBlobs(MakeClient()), name), Fails(absl::StatusCode::kDataLoss, ""));
+  EXPECT_THAT(FetchWhole(*MakeObjectBlobs(MakeClient()), name),
+              Fails(absl::StatusCode::kDataLoss, ""));
 }
 
 TEST_F(BlobsTest, DerefRefusesAnotherSize) {

@@ -61,7 +61,8 @@ TEST_F(CallsTest, AnAliasIsReplacedOnce) {
   EXPECT_THAT(client.SetAlias("p", "n", Sha256::Of("1")), IsOk());
   EXPECT_EQ(server_->Calls("Alias"), 2);
   server_->LoseNextAnswer("Alias");  // somebody may set it anew before a second try
-  EXPECT_EQ(client.SetAlias("p", "n", Sha256::Of("2"), /*replace=*/true).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(client.SetAlias("p", "n", Sha256::Of("2"), /*replace=*/true).code(),
+            absl::StatusCode::kUnavailable);
   EXPECT_EQ(server_->Calls("Alias"), 3);
 }
 
@@ -86,7 +87,8 @@ TEST_F(CallsTest, TriesEndWithTheDeadline) {
 }
 
 TEST_F(CallsTest, RunTakesAsLongAsItsFunction) {
-  EXPECT_THAT(MakeClient().Until(absl::InfinitePast()).Run(JobOf(1), [] { return Value(7); }), IsOk());
+  EXPECT_THAT(MakeClient().Until(absl::InfinitePast()).Run(JobOf(1), [] { return Value(7); }),
+              IsOk());
 }
 
 TEST_F(CallsTest, AServerThatAsksToComeBackLaterIsAskedLater) {

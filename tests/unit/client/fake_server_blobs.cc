@@ -141,9 +141,8 @@ absl::Status FakeServer::Deref(
   return absl::OkStatus();
 }
 
-absl::Status FakeServer::BatchDeref(
-    const std::vector<v1::BatchDerefRequest>&,
-    const std::function<void(const v1::BatchDerefResponse&)>&) {
+absl::Status FakeServer::BatchDeref(const std::vector<v1::BatchDerefRequest>&,
+                                    const std::function<void(const v1::BatchDerefResponse&)>&) {
   return absl::UnimplementedError("not needed");
 }
 absl::StatusOr<v1::StatResponse> FakeServer::Stat(const v1::StatRequest&) {

@@ -136,7 +136,9 @@ class Silent : public grpc::CallbackGenericService {
     void OnCancel() override { Finish(grpc::Status::CANCELLED); }
     void OnDone() override { delete this; }
   };
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override { return new Call; }
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
+    return new Call;
+  }
 };
 
 TEST(GrpcConnectionUntil, EachCallEndsByThen) {
@@ -154,14 +156,16 @@ TEST(GrpcConnectionUntil, EachCallEndsByThen) {
       until()->SubmitBatch({{}, {}}, [](const auto&) {}),
       until()->Await()->Read().status(),
       until()->Put({}, [&] { return std::string_view(chunk); }).status(),
-      until()->Deref({}, [](const auto&) { return absl::OkStatus(); }, [](auto) { return absl::OkStatus(); }),
+      until()->Deref(
+          {}, [](const auto&) { return absl::OkStatus(); }, [](auto) { return absl::OkStatus(); }),
       until()->BatchPut({{}}, [](const auto&) {}),
       until()->Collect({}).status(),
       until()->Verify({}, [](const auto&) { return true; }),
       until()->Until(absl::InfiniteFuture())->Stat({}).status(),  // the earlier one counts
       connection->Until(absl::InfinitePast())->Submit({}).status(),
   };
-  for (const absl::Status& end : ends) EXPECT_EQ(end.code(), absl::StatusCode::kDeadlineExceeded) << end;
+  for (const absl::Status& end : ends)
+    EXPECT_EQ(end.code(), absl::StatusCode::kDeadlineExceeded) << end;
 }
 
 TEST_F(GrpcConnectionTest, ADelayThatTheServerAsksForArrives) {
@@ -174,7 +178,8 @@ TEST(FromGrpcTest, AStreamThatWasResetForWantOfMemoryMayBeTriedAgain) {
   const auto exhausted = grpc::StatusCode::RESOURCE_EXHAUSTED;
   EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received RST_STREAM with error code 11"})),
             absl::ZeroDuration());
-  EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received RST_STREAM with error code 1"})), std::nullopt);
+  EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received RST_STREAM with error code 1"})),
+            std::nullopt);
   EXPECT_EQ(RetryDelay(FromGrpc({exhausted, "Received message larger than max"})), std::nullopt);
 }
 

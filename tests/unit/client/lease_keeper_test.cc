@@ -135,9 +135,7 @@ TEST(LeaseKeeperTest, RenewsALeaseThatWasAddedWhileItWaitsForAnother) {
 }
 
 TEST(LeaseKeeperTest, EndsAtOnceWhateverIsDueLater) {
-  LeaseKeeper keeper([](const RenewalPlan::Batch&) {
-    return absl::UnavailableError("not asked");
-  });
+  LeaseKeeper keeper([](const RenewalPlan::Batch&) { return absl::UnavailableError("not asked"); });
   keeper.Add(LeaseOf("slow", absl::Hours(1)));
 }
 

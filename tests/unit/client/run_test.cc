@@ -76,7 +76,8 @@ TEST_F(RunTest, GivesALateFailureBackOnlyIfToldSo) {
   server_->FailElsewhere(key_, "no such file");
   ClientOptions options = Quick();
   options.answer_failures = absl::Hours(1);
-  EXPECT_THAT(MakeClient(options).Run(job_, NotCalled), Fails(absl::StatusCode::kAborted, "no such file"));
+  EXPECT_THAT(MakeClient(options).Run(job_, NotCalled),
+              Fails(absl::StatusCode::kAborted, "no such file"));
   EXPECT_EQ(server_->submits().at(0).options().answer_failures().seconds(), 3600);
   EXPECT_THAT(MakeClient().Run(job_, [] { return Value(42); }), Gives(42));
   EXPECT_FALSE(server_->submits().at(1).options().has_answer_failures());

@@ -100,8 +100,9 @@ TEST_F(SpoolTest, WhatIsNoResultIsSetAside) {
 }
 
 TEST_F(SpoolTest, WhatWasComputedIsKeptWhateverKeptTheServerFromTakingIt) {
-  for (const absl::StatusCode code : {absl::StatusCode::kUnavailable, absl::StatusCode::kResourceExhausted,
-                                      absl::StatusCode::kDeadlineExceeded}) {
+  for (const absl::StatusCode code :
+       {absl::StatusCode::kUnavailable, absl::StatusCode::kResourceExhausted,
+        absl::StatusCode::kDeadlineExceeded}) {
     const Value job = JobOf(static_cast<int>(code));
     server_->FailNext("StoreResult", absl::Status(code, "not now"));
     int calls = 0;

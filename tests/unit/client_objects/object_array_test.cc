@@ -166,7 +166,8 @@ TEST(Refs, StreamBytesIntoTheCallersMemory) {
   EXPECT_EQ(memory, bytes);
   memory.pop_back();
   EXPECT_EQ(ref.DerefInto(std::span(memory)).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Ref<std::vector<std::byte>>().DerefInto(std::span(memory)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Ref<std::vector<std::byte>>().DerefInto(std::span(memory)).code(),
+            absl::StatusCode::kFailedPrecondition);
 
   // Of an array: its bytes, whatever its elements are.
   const auto array = Must(Decode<Ref<NdArray<int64_t>>>(RangeRef(*blobs, 100), {.blobs = blobs}));
@@ -197,7 +198,9 @@ TEST(Refs, StandInAnyPlace) {
   EXPECT_EQ(refs.at("b").record(), record);
   using Array = Ref<NdArray<int64_t>>;
   EXPECT_EQ(Must(Decode<std::optional<Array>>(record, {.blobs = blobs}))->record(), record);
-  EXPECT_EQ(std::get<Array>(Must(Decode<std::variant<int64_t, Array>>(record, {.blobs = blobs}))).record(), record);
+  EXPECT_EQ(std::get<Array>(Must(Decode<std::variant<int64_t, Array>>(record, {.blobs = blobs})))
+                .record(),
+            record);
 }
 
 }  // namespace

@@ -30,8 +30,9 @@ TEST(Records, ThatNameFilesGetThisHost) {
   EXPECT_EQ(*sent.if_object()->Find("host"), Value("node1"));
   EXPECT_EQ(*sent.if_object()->Find("data"), Value("out.dat"));
   // At any depth, within other records, too.
-  const Value deep = Sent(StrCat(R"({"a": [1, {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "data": [)",
-                                 path, "]}]}"));
+  const Value deep = Sent(
+      StrCat(R"({"a": [1, {"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", "data": [)",
+             path, "]}]}"));
   EXPECT_THAT(PrintJson(deep), ::testing::HasSubstr(R"("host":"node1","files":["out.dat"])"));
 }
 
@@ -80,9 +81,10 @@ class WorkFile {
 TEST(Records, UploadTheirArrayFilesOnRequest) {
   const std::string bytes(64, 'y');
   const WorkFile file("tiffin-array.npy", WriteNpy({"float64", {8}, bytes}).value());
-  const Value record = Object{{"_noodles", "0.3.0"}, {"type", "<object>"}, {"class", "numpy.ndarray"},
-                              {"data", file.path()}, {"ref", true},        {"host", Value()},
-                              {"files", List{file.path()}}};
+  const Value record =
+      Object{{"_noodles", "0.3.0"},       {"type", "<object>"}, {"class", "numpy.ndarray"},
+             {"data", file.path()},       {"ref", true},        {"host", Value()},
+             {"files", List{file.path()}}};
   const auto blobs = std::make_shared<FakeBlobs>();
   const absl::StatusOr<Value> sent = Encode(record, {.blobs = blobs, .upload_files = true});
   ASSERT_TRUE(sent.ok()) << sent.status();
@@ -90,35 +92,45 @@ TEST(Records, UploadTheirArrayFilesOnRequest) {
   EXPECT_EQ(RefOf(*sent->if_object()).value(), RecordRef(name));
   EXPECT_FALSE(NamesFiles(*sent->if_object()));
   EXPECT_EQ(sent->if_object()->Find("host"), nullptr);
-  // As the server writes refs: one after `data` would be the sender's own, and never come back inline.
+  // As the server writes refs: one after `data` would be the sender's own, and never come back
+  // inline.
   EXPECT_EQ(*sent, Client::RefRecord(name));
-  EXPECT_EQ(Encode(record, {.upload_files = true}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Encode(record, {.upload_files = true}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(NamesFiles(*Encode(record, {.blobs = blobs})->if_object()));
 }
 
 TEST(Records, UploadDatasetsOfTheirHdf5Files) {
   const Array array{"int64", {100}, std::string(800, 'z')};
   std::vector<std::string> read;
-  const EncodeOptions options{.blobs = std::make_shared<FakeBlobs>(), .upload_files = true,
-                              .read_hdf5 = [&](const std::string& file, const std::string& dataset) {
-                                read.push_back(file + " " + dataset);
-                                return absl::StatusOr<Array>(array);
-                              }};
+  const EncodeOptions options{
+      .blobs = std::make_shared<FakeBlobs>(),
+      .upload_files = true,
+      .read_hdf5 = [&](const std::string& file, const std::string& dataset) {
+        read.push_back(file + " " + dataset);
+        return absl::StatusOr<Array>(array);
+      }};
   for (const char* member : {"hdf5_path", "path"}) {  // the seed's name, and Noodles'
-    const Value record = Object{{"_noodles", "0.3.0"}, {"type", "<object>"}, {"class", "numpy.ndarray"},
+    const Value record = Object{{"_noodles", "0.3.0"},
+                                {"type", "<object>"},
+                                {"class", "numpy.ndarray"},
                                 {"data", Object{{"filename", "cache.h5"}, {member, "a/b"}}},
-                                {"ref", true}, {"host", Value()}, {"files", List{"cache.h5"}}};
+                                {"ref", true},
+                                {"host", Value()},
+                                {"files", List{"cache.h5"}}};
     EXPECT_EQ(Encode(record, options).value(), Client::RefRecord(array.Name()));
     // Without a reader of HDF5 it keeps its file.
-    EXPECT_TRUE(NamesFiles(*Encode(record, {.blobs = options.blobs, .upload_files = true})->if_object()));
+    EXPECT_TRUE(
+        NamesFiles(*Encode(record, {.blobs = options.blobs, .upload_files = true})->if_object()));
   }
   EXPECT_EQ(read, (std::vector<std::string>{"cache.h5 a/b", "cache.h5 a/b"}));
 }
 
 TEST(Records, UploadTheFilesOfObjectsOnRequest) {
   const WorkFile file("tiffin-file.txt", "content");
-  const Value record = Object{{"_noodles", "0.3.0"}, {"type", "<automagic>"}, {"class", "m.C"},
-                              {"data", "title"},     {"host", "node1"},       {"files", List{file.path()}}};
+  const Value record =
+      Object{{"_noodles", "0.3.0"}, {"type", "<automagic>"}, {"class", "m.C"},
+             {"data", "title"},     {"host", "node1"},       {"files", List{file.path()}}};
   const auto blobs = std::make_shared<FakeBlobs>();
   const EncodeOptions here{.host = "node1", .blobs = blobs, .upload_files = true};
   const absl::StatusOr<Value> sent = Encode(record, here);
@@ -127,14 +139,17 @@ TEST(Records, UploadTheFilesOfObjectsOnRequest) {
   const Value& files = *sent->if_object()->Find("data")->if_object()->Find("data");
   EXPECT_EQ(*files.if_object()->Find("value"), Value("title"));
   EXPECT_EQ(*files.if_object()->Find("files")->if_object()->Find(file.path()),
-            Client::RefRecord({BlobKey(kBytesDType, {7}, "content"), std::string(kBytesDType), {7}}, kBytesClass));
+            Client::RefRecord({BlobKey(kBytesDType, {7}, "content"), std::string(kBytesDType), {7}},
+                              kBytesClass));
   // Of another host's files nothing can be said.
-  EXPECT_EQ(Encode(record, {.host = "node2", .blobs = blobs, .upload_files = true}).value(), record);
+  EXPECT_EQ(Encode(record, {.host = "node2", .blobs = blobs, .upload_files = true}).value(),
+            record);
 }
 
 TEST(Records, WhoseFileIsGoneSaySo) {
-  const Value record = Object{{"_noodles", "0.3.0"}, {"type", "<automagic>"}, {"class", "m.C"},
-                              {"data", "title"},     {"host", Value()},       {"files", List{"no-such-file"}}};
+  const Value record =
+      Object{{"_noodles", "0.3.0"}, {"type", "<automagic>"}, {"class", "m.C"},
+             {"data", "title"},     {"host", Value()},       {"files", List{"no-such-file"}}};
   const absl::Status status =
       Encode(record, {.blobs = std::make_shared<FakeBlobs>(), .upload_files = true}).status();
   EXPECT_EQ(status, absl::NotFoundError("file no-such-file cannot be read"));

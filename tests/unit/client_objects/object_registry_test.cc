@@ -59,8 +59,10 @@ TEST(SelfSerialising, ErrorsNameThePathAndWhatWasFound) {
             "[0].data: a star without a type");
   EXPECT_EQ(error(R"([{"_noodles": "0.3.0", "type": "<automagic>", "class": "m.Moon", )"
                   R"("data": ""}])"),
-            "[0]: expected a record of stars.Star (nothing is registered), found a record <automagic> m.Moon");
-  EXPECT_EQ(error("[1]"), "[0]: expected a record of stars.Star (nothing is registered), found integer");
+            "[0]: expected a record of stars.Star (nothing is registered), found a record "
+            "<automagic> m.Moon");
+  EXPECT_EQ(error("[1]"),
+            "[0]: expected a record of stars.Star (nothing is registered), found integer");
 }
 
 // An object that is to be elsewhere.
@@ -103,7 +105,9 @@ struct Report {
     return report;
   }
   static std::string PathOfTest() {
-    return (std::filesystem::path(::testing::TempDir()) / StrCat("tiffin-report-", ::getpid(), ".txt")).string();
+    return (std::filesystem::path(::testing::TempDir()) /
+            StrCat("tiffin-report-", ::getpid(), ".txt"))
+        .string();
   }
   std::string title, file = PathOfTest(), content;
   bool upload = false;
@@ -132,7 +136,8 @@ TEST(ValueRefs, OfNothingSaySo) {
 
 TEST(PackOptions, WhatIsNoFileIsNotUploaded) {
   Report report{.title = "t", .file = ::testing::TempDir(), .content = {}, .upload = true};
-  EXPECT_EQ(Encode(report, {.blobs = std::make_shared<FakeBlobs>()}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Encode(report, {.blobs = std::make_shared<FakeBlobs>()}).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST(PackOptions, NameFilesOnTheirHost) {
@@ -294,7 +299,8 @@ TEST(ObjectLookUp, ErrorsTellWhatIsRegistered) {
   const absl::Status status = (Bodies() + Hooked("h")).Encode(Comet()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("Comet: registered are "));
-  for (const char* name : {"m.Planet", "m.Dwarf", "<giant>", "what derives from tiffin::(anonymous namespace)::Body"}) {
+  for (const char* name : {"m.Planet", "m.Dwarf", "<giant>",
+                           "what derives from tiffin::(anonymous namespace)::Body"}) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
   }
   const absl::Status other = Planets("x").Decode<Planet>(Must(Encode(Star("G2V")))).status();
@@ -331,7 +337,8 @@ TEST(ObjectSum, RightsDeclarationsReplaceLefts) {
   unrelated.DeclareBases<Planet, Named>("m.World");
   const absl::Status status = (Bodies() + unrelated).Encode(PlanetWith(1)).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);  // no Body among its bases any more
-  EXPECT_EQ(RecordClass(*Must((unrelated + Bodies()).Encode(PlanetWith(1))).if_object()), "m.Planet");
+  EXPECT_EQ(RecordClass(*Must((unrelated + Bodies()).Encode(PlanetWith(1))).if_object()),
+            "m.Planet");
 }
 
 TEST(ObjectSum, RightsHooksOverrideLefts) {

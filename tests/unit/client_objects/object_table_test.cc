@@ -73,7 +73,8 @@ TEST(Table, IntegersBeyond64BitsSurvive) {
   EXPECT_EQ(Back<BigInteger>("7"), BigInteger{"7"});
   EXPECT_EQ(Json(BigInteger{"7"}), "7");
   EXPECT_EQ(Json(BigInteger{"-0"}), "0");
-  for (const char* none : {"seven", "", "-", "+123456789012345678901234567890", " 7", "007", "7.0", "1e30"}) {
+  for (const char* none :
+       {"seven", "", "-", "+123456789012345678901234567890", " 7", "007", "7.0", "1e30"}) {
     EXPECT_FALSE(to_json(BigInteger{none}).ok()) << none;
   }
 }
@@ -164,7 +165,7 @@ TEST(Table, Bytes) {
   Both(bytes, Rec("builtins.bytes", "\"AP9h\""));
   Both(std::vector<std::byte>(), Rec("builtins.bytes", "\"\""));
   EXPECT_EQ(Error<std::vector<std::byte>>(Rec("builtins.bytes", "\"?\"")),
-            "expected an array, found a record <object> builtins.bytes");
+            "expected an array (nothing is registered), found a record <object> builtins.bytes");
 }
 
 TEST(Table, BytesAreUploadedFromTheLimitOn) {
@@ -197,7 +198,8 @@ TEST(Table, VariantsAreWhatTheyHold) {
   Both(V(), "null");
   Both(V(std::set<int>{1}), Rec("builtins.set", "[1]"));
   EXPECT_THAT((Error<std::variant<int, std::string>>("[]")),
-              HasSubstr("no alternative takes it (nothing is registered): expected an integer, found list; expected a "
+              HasSubstr("no alternative takes it (nothing is registered): expected an integer, "
+                        "found list; expected a "
                         "string, found list"));
 }
 
@@ -207,7 +209,8 @@ TEST(Table, VariantsKeepAllDigits) {
   Both(V(0.5f), "0.5");
   EXPECT_EQ(Back<V>("0.10000000149011612"), V(0.1f));
   EXPECT_EQ(Back<V>("3"), V(3.0f));
-  EXPECT_EQ((Back<std::variant<float, std::string>>("0.1")), (std::variant<float, std::string>(0.1f)));
+  EXPECT_EQ((Back<std::variant<float, std::string>>("0.1")),
+            (std::variant<float, std::string>(0.1f)));
   EXPECT_TRUE(std::isnan(std::get<float>(Back<V>("NaN"))));
 }
 
@@ -233,7 +236,8 @@ TEST(Table, TextThatIsNoUtf8IsRefused) {
   EXPECT_FALSE(to_json(std::string_view(bad)).ok());
   EXPECT_FALSE(to_json(bad.c_str()).ok());
   EXPECT_FALSE((to_json(std::map<std::string, int>{{bad, 1}})).ok());
-  EXPECT_EQ(Json(std::string("\xed\xa0\x80")), "\"\\ud800\"");  // a lone surrogate, as Python has them
+  // a lone surrogate, as Python has them
+  EXPECT_EQ(Json(std::string("\xed\xa0\x80")), "\"\\ud800\"");
 }
 
 // What never comes.
@@ -242,7 +246,8 @@ class NoBlobs : public ObjectBlobs {
   absl::StatusOr<BlobName> Put(std::string_view, const Shape&, std::string_view) override {
     return absl::UnavailableError("away");
   }
-  absl::Status Fetch(const RecordRef&, const std::function<absl::Status(std::string_view)>&) override {
+  absl::Status Fetch(const RecordRef&,
+                     const std::function<absl::Status(std::string_view)>&) override {
     return absl::UnavailableError("away");
   }
 };
@@ -263,14 +268,16 @@ TEST(Table, TimesThatWouldBeCutAreRefused) {
   EXPECT_EQ(Error<std::chrono::seconds>(Rec("tiffin.duration", "1500000000")),
             "data: 1500000000 ns are no whole number of 1/1 s");
   EXPECT_EQ(Error<Seconds>(Rec("tiffin.time", "-1")), "data: -1 ns are no whole number of 1/1 s");
-  EXPECT_EQ(Back<std::chrono::seconds>(Rec("tiffin.duration", "2000000000")), std::chrono::seconds(2));
+  EXPECT_EQ(Back<std::chrono::seconds>(Rec("tiffin.duration", "2000000000")),
+            std::chrono::seconds(2));
 }
 
 TEST(Table, Times) {
   Both(std::chrono::nanoseconds(1500), Rec("tiffin.duration", "1500"));
   using Picoseconds = std::chrono::duration<int64_t, std::pico>;
   Both(Picoseconds(2000), Rec("tiffin.duration", "2"));
-  EXPECT_EQ(to_json(Picoseconds(2001)).status().message(), "a time that is no whole number of nanoseconds");
+  EXPECT_EQ(to_json(Picoseconds(2001)).status().message(),
+            "a time that is no whole number of nanoseconds");
   EXPECT_THAT(Error<Picoseconds>(Rec("tiffin.duration", "9223372036854775807")),
               HasSubstr("data: 9223372036854775807 ns are beyond the type's range"));
   Both(std::chrono::milliseconds(-2), Rec("tiffin.duration", "-2000000"));
@@ -291,7 +298,8 @@ TEST(Table, ErrorsNameThePath) {
                 Rec("builtins.set", "[" + Rec("builtins.tuple", "[1, null]") + "]"))),
             "data[0].data[1]: expected an integer, found null");
   EXPECT_EQ(Error<std::set<int>>(Rec("builtins.tuple", "[]")),
-            "expected a record <object> builtins.set (nothing is registered), found a record <object> builtins.tuple");
+            "expected a record <object> builtins.set (nothing is registered), found a record "
+            "<object> builtins.tuple");
 }
 
 TEST(Table, JsonIsIndentedOnRequest) {

@@ -273,10 +273,10 @@ TEST(BodyDigest, TakesTextThatIsNoArrayAsText) {
 TEST(Encode, NamesThePathOfAMalformedRef) {
   const absl::StatusOr<std::string> encoded =
       EncodeCbor(MustParse(StrCat(R"({"arguments": [0, )",
-                              Record("<a>", "null",
-                                     R"([{"x": {"_noodles": "", "type": "<b>", "ref": 1,)"
-                                     R"("data": {"value": "AAAA", "size": 1}}}])"),
-                              "]}")));
+                                  Record("<a>", "null",
+                                         R"([{"x": {"_noodles": "", "type": "<b>", "ref": 1,)"
+                                         R"("data": {"value": "AAAA", "size": 1}}}])"),
+                                  "]}")));
   EXPECT_EQ(encoded.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(encoded.status().message()),
               HasSubstr("arguments[1].data[0].x.data.value: not a SHA-256"));

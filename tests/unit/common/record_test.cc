@@ -40,8 +40,8 @@ TEST(Record, TellsItsTypeAndClass) {
 
 // A record of the type with a true ref and the data.
 absl::StatusOr<std::optional<RecordRef>> RefWith(std::string_view data,
-                                           std::string_view type = "<object>",
-                                           std::string_view class_name = "numpy.ndarray") {
+                                                 std::string_view type = "<object>",
+                                                 std::string_view class_name = "numpy.ndarray") {
   const Value record = MustParse(StrCat(R"({"_noodles": "", "type": ")", type, R"(", "class": ")",
                                         class_name, R"(", "ref": true, "data": )", data, "}"));
   return RefOf(*record.if_object());

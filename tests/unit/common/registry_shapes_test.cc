@@ -165,12 +165,16 @@ TEST(StandardRegistry, RefusesMalformedRecordsWithTheirPath) {
 
 TEST(StandardRegistry, ChecksDataThatCameWithItsFiles) {
   const auto with = [](const std::string& value) {
-    return Check(Standard(), MustParse(
-        R"({"_noodles": "0.3.0", "type": "<dataclass>", "class": "m.C", "data": {"_noodles": "0.3.0",)"
-        R"( "type": "<object>", "class": "tiffin.files", "data": )" + value + "}}"));
+    return Check(
+        Standard(),
+        MustParse(
+            R"({"_noodles": "0.3.0", "type": "<dataclass>", "class": "m.C", "data": {"_noodles": "0.3.0",)"
+            R"( "type": "<object>", "class": "tiffin.files", "data": )" +
+            value + "}}"));
   };
   EXPECT_EQ(with(R"({"value": {"a": 1}, "files": {}})"), absl::OkStatus());
-  EXPECT_EQ(with(R"({"value": [1], "files": {}})").message(), "data.data.value: expected an object, found list");
+  EXPECT_EQ(with(R"({"value": [1], "files": {}})").message(),
+            "data.data.value: expected an object, found list");
   EXPECT_EQ(with(R"({"files": {}})").message(), "data.data.value: is missing");
 }
 

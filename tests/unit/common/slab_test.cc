@@ -46,13 +46,15 @@ TEST(Slab, SelectsWhatElementByElementSelectionDoes) {
     for (int64_t rank = below(5); rank > 0; --rank) {
       const int64_t extent = below(7);
       SlabDimension d{below(extent + 1), 0, 1 + below(3)};
-      if (below(3) == 0) d = {0, extent, 1};
-      else if (d.start < extent) d.count = below((extent - 1 - d.start) / d.stride + 2);
+      if (below(3) == 0)
+        d = {0, extent, 1};
+      else if (d.start < extent)
+        d.count = below((extent - 1 - d.start) / d.stride + 2);
       shape.push_back(extent);
       dimensions.push_back(d);
     }
-    std::string array(item * std::accumulate(shape.begin(), shape.end(), uint64_t{1},
-                                             std::multiplies<>()), '\0');
+    std::string array(
+        item * std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>()), '\0');
     for (char& c : array) c = static_cast<char>(random());
     std::string expected;
     for (const uint64_t at : Offsets(shape, item, dimensions)) expected += array.substr(at, item);

@@ -23,10 +23,11 @@ class GroupedGetsTest : public StoreFixture {
     for (int i = 0; i < threads; ++i) executor.Add([&] { go.wait(); });
     const auto gets = std::make_shared<GroupedGets>(&store_, &executor);
     for (size_t i = 0; i < asked.size(); ++i) {
-      gets->HandOver({asked[i].first, asked[i].second, [&answers, &answered, i](JobStore::Found found) {
-                        answers[i] = std::move(found);
-                        answered.count_down();
-                      }});
+      gets->HandOver(
+          {asked[i].first, asked[i].second, [&answers, &answered, i](JobStore::Found found) {
+             answers[i] = std::move(found);
+             answered.count_down();
+           }});
     }
     go.count_down();
     answered.wait();
@@ -39,7 +40,8 @@ TEST_F(GroupedGetsTest, EachGetsItsOwnAnswer) {
   for (int i = 0; i < 100; ++i) {
     asked.emplace_back("default", Done(Job(i), std::to_string(i)));
     asked.emplace_back("default", *Digest::FromBytes(std::string(32, static_cast<char>(i))));
-    asked.emplace_back(StrCat("elsewhere", i % 3), std::get<Digest>(asked[asked.size() - 2].second));
+    asked.emplace_back(StrCat("elsewhere", i % 3),
+                       std::get<Digest>(asked[asked.size() - 2].second));
   }
   for (const int threads : {1, 8}) {
     const std::vector<JobStore::Found> answers = GetAll(asked, threads);
@@ -56,8 +58,7 @@ TEST_F(GroupedGetsTest, LargeResultsAreNotAllHeldAtOnceAndNoneIsLost) {
   std::vector<std::pair<std::string, JobAddress>> asked;
   for (int i = 0; i < 20; ++i) {
     // Strings without base64's letters alone stay in their record.
-    asked.emplace_back("default",
-                       Done(Job(i), StrCat("\"", i, std::string(700'000, '-'), "\"")));
+    asked.emplace_back("default", Done(Job(i), StrCat("\"", i, std::string(700'000, '-'), "\"")));
   }
   const std::vector<JobStore::Found> answers = GetAll(asked, 2);
   for (int i = 0; i < 20; ++i) {
@@ -84,9 +85,9 @@ TEST_F(GroupedGetsTest, ItMayGoWhileItsLastTaskIsQueued) {
   std::latch answered(1);
   std::make_shared<GroupedGets>(&store_, &executor)
       ->HandOver({"default", key, [&](const JobStore::Found& found) {
-               EXPECT_TRUE(found.ok());
-               answered.count_down();
-             }});
+                    EXPECT_TRUE(found.ok());
+                    answered.count_down();
+                  }});
   answered.wait();
 }
 

@@ -20,8 +20,9 @@ class BlobUploadsTest : public StoreFixture {
 TEST_F(BlobUploadsTest, OneThatIsGivenUpWhileItIsResumedStaysAsItIs) {
   const std::string bytes(3 << 20, 'x');
   const BlobName name = Array{"uint8", {bytes.size()}, bytes}.Name();
-  const std::string_view front = std::string_view(bytes).substr(0, 2 << 20), rest = std::string_view(bytes).substr(2 << 20);
-  auto first = Begin(name, 0, true);  // nothing is there to be read
+  const std::string_view front = std::string_view(bytes).substr(0, 2 << 20),
+                         rest = std::string_view(bytes).substr(2 << 20);
+  auto first = Begin(name, 0, false);
   ASSERT_TRUE(first.ok()) << first.status();
   ASSERT_TRUE((*first)->Append({&front, 1}).ok());
   first->reset();

@@ -15,14 +15,16 @@ class DamagedResults : public StoreFixture {
   // As if the row's bytes had changed since.
   void Damage(const Digest& key) {
     const RowId job = RowOf(key);
-    ASSERT_TRUE(database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
-      const auto row = tx.FindResult(job);
-      EXPECT_TRUE(row.ok() && *row);
-      ResultRow damaged = **row;
-      damaged.record = "\"wrong\"";
-      damaged.damaged = true;
-      return tx.PutResult(damaged);
-    }).ok());
+    ASSERT_TRUE(database_
+                    ->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+                      const auto row = tx.FindResult(job);
+                      EXPECT_TRUE(row.ok() && *row);
+                      ResultRow damaged = **row;
+                      damaged.record = "\"wrong\"";
+                      damaged.damaged = true;
+                      return tx.PutResult(damaged);
+                    })
+                    .ok());
   }
   void ExpectMiss(const Digest& key) {
     const auto found = store_.GetResult("default", key);
@@ -81,7 +83,8 @@ TEST_F(DamagedResults, AWorkflowIsNotGoneOnWith) {
   const SubmitAnswer first = Submit("a", Job(1));
   ASSERT_TRUE(Store(first, R"({"_noodles": "0.3.0", "type": "<object>", "class": )"
                            R"("noodles.workflow.model.Workflow", "data": {"root": 1, "nodes": [], )"
-                           R"("links": []}})").ok());
+                           R"("links": []}})")
+                  .ok());
   ASSERT_TRUE(*store_.Release({first.lease->lease_id}) == 1);
   Damage(first.key);
   const SubmitAnswer again = Submit("b", Job(1));
@@ -119,11 +122,15 @@ TEST_F(DamagedResults, VerifyNamesThem) {
   const auto verify = [&] {
     std::vector<Digest> found;
     VerifyProgress last;
-    EXPECT_TRUE(verifier.Run({}, [&](VerifyProgress progress) {
-      found.insert(found.end(), progress.found_results.begin(), progress.found_results.end());
-      last = std::move(progress);
-      return true;
-    }).ok());
+    EXPECT_TRUE(verifier
+                    .Run({},
+                         [&](VerifyProgress progress) {
+                           found.insert(found.end(), progress.found_results.begin(),
+                                        progress.found_results.end());
+                           last = std::move(progress);
+                           return true;
+                         })
+                    .ok());
     EXPECT_EQ(last.damaged_results, found.size());
     return std::pair(last.results, found);
   };
@@ -133,18 +140,22 @@ TEST_F(DamagedResults, VerifyNamesThem) {
   ExpectHit(other, "22");
 }
 
-// ---- rows of jobs ---------------------------------------------------------------------------------
+// ---- rows of jobs
+// ---------------------------------------------------------------------------------
 
 class DamagedJobs : public DamagedResults {
  protected:
   DamagedJobs() : verifier_(database_.get(), bytes_.get(), &blobs_, &store_, &clock_) {
     damaged_ = Done(Job(1), "11");
     sound_ = Done(Job(2), "22");
-    EXPECT_TRUE(database_->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
-      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row, tx.FindJob(RowOf(damaged_)));
-      row->damaged = true;
-      return tx.UpdateJob(*row);
-    }).ok());
+    EXPECT_TRUE(database_
+                    ->WriteAndWait([&](JobTransaction& tx) -> absl::Status {
+                      TIFFIN_ASSIGN_OR_RETURN(std::optional<JobRow> row,
+                                              tx.FindJob(RowOf(damaged_)));
+                      row->damaged = true;
+                      return tx.UpdateJob(*row);
+                    })
+                    .ok());
   }
 
   Digest damaged_, sound_;
@@ -174,11 +185,15 @@ TEST_F(DamagedJobs, VerifyNamesThemEachTime) {
   for (int i = 0; i < 2; ++i) {
     std::vector<std::pair<RowId, Digest>> found;
     VerifyProgress last;
-    ASSERT_TRUE(verifier_.Run({}, [&](VerifyProgress progress) {
-      for (const DamagedJob& job : progress.found_jobs) found.emplace_back(job.row, job.key);
-      last = std::move(progress);
-      return true;
-    }).ok());
+    ASSERT_TRUE(verifier_
+                    .Run({},
+                         [&](VerifyProgress progress) {
+                           for (const DamagedJob& job : progress.found_jobs)
+                             found.emplace_back(job.row, job.key);
+                           last = std::move(progress);
+                           return true;
+                         })
+                    .ok());
     EXPECT_EQ(last.jobs, 2u);
     EXPECT_EQ(last.damaged_jobs, 1u);
     ASSERT_EQ(found.size(), 1u);

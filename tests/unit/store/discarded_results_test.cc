@@ -9,7 +9,8 @@ namespace {
 class DiscardedResults : public StoreFixture {
  protected:
   SubmitAnswer SubmitToDiscard(const std::string& host) {
-    const auto answer = SubmitAndWait(store_, Caller(host), Job(1), {.can_compute = true, .discard_result = true});
+    const auto answer =
+        SubmitAndWait(store_, Caller(host), Job(1), {.can_compute = true, .discard_result = true});
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.ok() ? *answer : SubmitAnswer();
   }
@@ -52,7 +53,8 @@ TEST_F(DiscardedResults, AreNotKeptFromAWaiterWhoIsGrantedTheJob) {
 
 TEST_F(DiscardedResults, AreNotKeptFromAWaiterWhoTookNoLeaseAtFirst) {
   const SubmitOptions open{.can_compute = false, .discard_result = true};
-  ASSERT_EQ(SubmitAndWait(store_, Caller("a"), Job(1), open)->outcome, SubmitAnswer::Outcome::kOpen);
+  ASSERT_EQ(SubmitAndWait(store_, Caller("a"), Job(1), open)->outcome,
+            SubmitAnswer::Outcome::kOpen);
   const auto ear = Await(key_, 1);
   const WaitEvent granted = ear->End();
   ASSERT_EQ(granted.kind, WaitEvent::Kind::kGranted);

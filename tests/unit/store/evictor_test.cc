@@ -15,9 +15,10 @@ class EvictorTest : public StoreFixture {
   EvictorTest() : evictor_(database_.get(), &blobs_, &store_) {}
 
   static std::string Ref(const BlobName& name) {
-    return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": true, )",
-                  R"("data": {"hdf5_path": ")", name.key.ToText(), R"(", "dtype": "uint8", "shape": [)",
-                  name.shape[0], "]}}");
+    return StrCat(
+        R"({"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": true, )",
+        R"("data": {"hdf5_path": ")", name.key.ToText(), R"(", "dtype": "uint8", "shape": [)",
+        name.shape[0], "]}}");
   }
   BlobName Put(char fill) {
     const auto outcomes =
@@ -34,10 +35,12 @@ class EvictorTest : public StoreFixture {
   }
   bool Has(const Digest& key) {
     bool has = false;
-    EXPECT_TRUE(database_->Read([&](JobReader& reader) -> absl::Status {
-      has = (*reader.FindResult(RowOf(key))).has_value();
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(database_
+                    ->Read([&](JobReader& reader) -> absl::Status {
+                      has = (*reader.FindResult(RowOf(key))).has_value();
+                      return absl::OkStatus();
+                    })
+                    .ok());
     return has;
   }
   std::vector<bool> Have(const std::vector<Digest>& keys) {
@@ -103,7 +106,8 @@ TEST_F(EvictorTest, PinnedFollowedAndNamedResultsStay) {
   const SubmitAnswer flow = Submit("a", Job(9));
   ASSERT_TRUE(Store(flow, R"({"_noodles": "0.3.0", "type": "<object>", "class": )"
                           R"("noodles.workflow.model.Workflow", "data": )"
-                          R"({"root": 1, "nodes": [], "links": []}})").ok());
+                          R"({"root": 1, "nodes": [], "links": []}})")
+                  .ok());
   ASSERT_TRUE(store_.Link(Caller("a"), flow.key, flow.lease->lease_id, keys[2]).ok());
   Put('d');  // somebody was told of the array of 3: it is pinned
   EXPECT_EQ(Keep(3).results, 1u);

@@ -1,7 +1,6 @@
 // What the store remembers of jobs: provenance, lists, causes of a miss, invalidation.
 #include "server/store/job_history.h"
 
-#include <algorithm>
 #include <set>
 
 #include "tests/unit/store/store_fixture.h"
@@ -64,7 +63,8 @@ TEST_F(JobHistoryTest, APartThatDiffersIsACauseThoughTheOthersFillTheListOfPaths
     return items;
   };
   const auto solve = [&](int first, const std::string& version) {
-    return StrCat(R"({"function": "wide", "arguments": [)", many(first), R"(], "version": ")", version, R"("})");
+    return StrCat(R"({"function": "wide", "arguments": [)", many(first), R"(], "version": ")",
+                  version, R"("})");
   };
   Done(solve(0, "1"));
   const Explanation other = Explain(solve(100, "1"));
@@ -143,8 +143,7 @@ TEST_F(JobHistoryTest, AnotherVersionSaltOrArgumentIsNamed) {
 
 TEST_F(JobHistoryTest, ProvenanceGoesBothWays) {
   const Digest maker = Done(Job(1), Bulk('B'));
-  const Digest user =
-      Done(StrCat(R"({"function": "g", "arguments": [)", Bulk('B'), "]}"), "2");
+  const Digest user = Done(StrCat(R"({"function": "g", "arguments": [)", Bulk('B'), "]}"), "2");
   const auto made = history_.Get("default", maker, true, true);
   ASSERT_TRUE(made.ok());
   EXPECT_EQ(made->made.size(), 1u);
@@ -160,14 +159,18 @@ TEST_F(JobHistoryTest, ProvenanceGoesBothWays) {
 TEST_F(JobHistoryTest, ProvenanceGoesIntoValues) {
   const Digest maker = Done(Job(1), Bulk('E'));
   // The bytes are in a value that leaves the record.
-  const std::string value = StrCat(R"({"_noodles":"0.3.0","type":"<automagic>","class":"m.W","ref":true,"data":)",
-                                   Bulk('E'), "}");
+  const std::string value =
+      StrCat(R"({"_noodles":"0.3.0","type":"<automagic>","class":"m.W","ref":true,"data":)",
+             Bulk('E'), "}");
   const Digest user = Done(StrCat(R"({"function": "g", "arguments": [)", value, "]}"), "2");
   const Digest passing = Done(Job(2), value);
-  const auto outputs = history_.Get("default", maker, true, true)->outputs;
-  EXPECT_TRUE(std::any_of(outputs.begin(), outputs.end(), [&](const auto& job) { return job.key == user; }));
-  std::set<Digest> inputs;
-  for (const RelatedJob& job : history_.Get("default", user, true, true)->inputs) inputs.insert(job.key);
+  const auto made = history_.Get("default", maker, true, true);
+  const auto used = history_.Get("default", user, true, true);
+  ASSERT_TRUE(made.ok() && used.ok());
+  std::set<Digest> outputs, inputs;
+  for (const RelatedJob& job : made->outputs) outputs.insert(job.key);
+  for (const RelatedJob& job : used->inputs) inputs.insert(job.key);
+  EXPECT_TRUE(outputs.contains(user));
   EXPECT_EQ(inputs, (std::set<Digest>{maker, passing}));
   EXPECT_EQ(Invalidate({maker}, true, true), 2u);
 }
@@ -176,8 +179,7 @@ TEST_F(JobHistoryTest, InvalidateCascadesAlongBlobsAndADryRunChangesNothing) {
   const Digest maker = Done(Job(1), Bulk('C'));
   const Digest user =
       Done(StrCat(R"({"function": "g", "arguments": [)", Bulk('C'), "]}"), Bulk('D'));
-  const Digest last =
-      Done(StrCat(R"({"function": "h", "arguments": [)", Bulk('D'), "]}"), "3");
+  const Digest last = Done(StrCat(R"({"function": "h", "arguments": [)", Bulk('D'), "]}"), "3");
   EXPECT_EQ(Invalidate({maker}, true, true), 3u);
   EXPECT_TRUE(store_.GetResult("default", last).ok());
   EXPECT_EQ(Invalidate({maker}, false), 1u);

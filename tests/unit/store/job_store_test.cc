@@ -78,9 +78,9 @@ class BusyWriter {
 
 TEST_F(JobStoreTest, HitsAndReadsDoNotWaitForTheWriter) {
   const std::string bytes = Base64Encode(std::string(100'000, 'x'));
-  const std::string job = StrCat(
-      R"({"function": "f", "arguments": [{"_noodles": "0.3.0", "type": "<object>", )",
-      R"("class": "builtins.bytes", "data": ")", bytes, R"("}]})");
+  const std::string job =
+      StrCat(R"({"function": "f", "arguments": [{"_noodles": "0.3.0", "type": "<object>", )",
+             R"("class": "builtins.bytes", "data": ")", bytes, R"("}]})");
   const SubmitAnswer first = Submit("a", job);
   ASSERT_TRUE(Store(first.key, first.lease, "42").ok());
   const BusyWriter busy(*database_);
@@ -287,7 +287,9 @@ class FullDatabase : public JobDatabase {
       base_->Write(std::move(op));
     }
   }
-  absl::Status Read(const std::function<absl::Status(JobReader&)>& look) override { return base_->Read(look); }
+  absl::Status Read(const std::function<absl::Status(JobReader&)>& look) override {
+    return base_->Read(look);
+  }
   void Close() override {}
   void OnFatal(std::function<void(absl::Status)>) override {}
   uint64_t DiskBytes() const override { return 0; }
@@ -360,7 +362,8 @@ TEST_F(JobStoreTest, WhatIsAwaitedHasOneEndingEachThoughTheCommitFails) {
   };
   const auto id = store.OpenAwait(std::move(session));
   database.full = true;
-  store.Await(id, Caller("waiter"), {{0, AliasKey{"p", "no such alias"}, 0}, {1, Digest(), 0}, {2, Digest(), 0}});
+  store.Await(id, Caller("waiter"),
+              {{0, AliasKey{"p", "no such alias"}, 0}, {1, Digest(), 0}, {2, Digest(), 0}});
   {
     std::unique_lock lock(mutex);
     told.wait(lock, [&] { return endings.size() >= 3; });

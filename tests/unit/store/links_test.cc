@@ -47,8 +47,8 @@ TEST_F(LinksTest, LoopsOfLinksAreRefused) {
   ASSERT_TRUE(Store(a, Workflow(0)).ok());
   ASSERT_TRUE(Store(b, Workflow(0)).ok());
   ASSERT_TRUE(store_.Link(Caller("a"), a.key, a.lease->lease_id, b.key).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      store_.Link(Caller("a"), b.key, b.lease->lease_id, a.key)));
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(store_.Link(Caller("a"), b.key, b.lease->lease_id, a.key)));
 }
 
 TEST_F(LinksTest, AFailedTargetIsToldAndUnfoldedAgain) {

@@ -39,7 +39,8 @@ class Ear {
   WaitEvent End() {
     while (true) {
       WaitEvent event = Next();
-      if (event.kind != WaitEvent::Kind::kAttached && event.kind != WaitEvent::Kind::kOpen) return event;
+      if (event.kind != WaitEvent::Kind::kAttached && event.kind != WaitEvent::Kind::kOpen)
+        return event;
     }
   }
 
@@ -52,9 +53,11 @@ class Ear {
 class StoreFixture : public testing::Test {
  protected:
   StoreFixture()
-      : database_(MakeMemoryJobDatabase()), bytes_(MakeMemoryBlobStore()),
+      : database_(MakeMemoryJobDatabase()),
+        bytes_(MakeMemoryBlobStore()),
         blobs_(database_.get(), bytes_.get(), &clock_),
-        store_(database_.get(), &blobs_, &clock_, {}), history_(database_.get(), &store_) {
+        store_(database_.get(), &blobs_, &clock_, {}),
+        history_(database_.get(), &store_) {
     EXPECT_TRUE(blobs_.Start().ok());
     EXPECT_TRUE(store_.Start().ok());
   }
@@ -70,9 +73,7 @@ class StoreFixture : public testing::Test {
     caller.session.host = host;
     return caller;
   }
-  static std::string Job(int n) {
-    return StrCat(R"({"function": "f", "arguments": [)", n, "]}");
-  }
+  static std::string Job(int n) { return StrCat(R"({"function": "f", "arguments": [)", n, "]}"); }
   static std::string Workflow(int n) {
     return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": )",
                   R"("noodles.workflow.model.Workflow", "data": {"root": )", n,
@@ -114,10 +115,12 @@ class StoreFixture : public testing::Test {
   }
   RowId RowOf(const Digest& key) {
     RowId id = 0;
-    EXPECT_TRUE(database_->Read([&](JobReader& reader) -> absl::Status {
-      id = (*reader.FindJob(*reader.FindNamespace("default"), key))->id;
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(database_
+                    ->Read([&](JobReader& reader) -> absl::Status {
+                      id = (*reader.FindJob(*reader.FindNamespace("default"), key))->id;
+                      return absl::OkStatus();
+                    })
+                    .ok());
     return id;
   }
 

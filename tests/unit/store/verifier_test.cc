@@ -21,33 +21,41 @@ class VerifierTest : public StoreFixture {
     return outcomes[0]->name;
   }
   static std::string Ref(const BlobName& name) {
-    return StrCat(R"({"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": true, )",
-                  R"("data": {"hdf5_path": ")", name.key.ToText(), R"(", "dtype": "uint8", "shape": [)",
-                  name.shape[0], "]}}");
+    return StrCat(
+        R"({"_noodles": "0.3.0", "type": "<object>", "class": "numpy.ndarray", "ref": true, )",
+        R"("data": {"hdf5_path": ")", name.key.ToText(), R"(", "dtype": "uint8", "shape": [)",
+        name.shape[0], "]}}");
   }
   BlobRow Row(const BlobName& name) {
     BlobRow row;
-    EXPECT_TRUE(database_->Read([&](JobReader& reader) -> absl::Status {
-      row = **reader.FindBlob(name);
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(database_
+                    ->Read([&](JobReader& reader) -> absl::Status {
+                      row = **reader.FindBlob(name);
+                      return absl::OkStatus();
+                    })
+                    .ok());
     return row;
   }
   // As if the bytes had changed since.
   void Damage(const BlobName& name) {
     const BlobRow row = Row(name);
-    EXPECT_TRUE(database_->WriteAndWait([&](JobTransaction& tx) {
-      return tx.MoveBlob(row.id, row.location, std::string(16, 'x'));
-    }).ok());
+    EXPECT_TRUE(database_
+                    ->WriteAndWait([&](JobTransaction& tx) {
+                      return tx.MoveBlob(row.id, row.location, std::string(16, 'x'));
+                    })
+                    .ok());
   }
   VerifyProgress Verify(const Verifier::Options& options = {}) {
     VerifyProgress last;
-    EXPECT_TRUE(verifier_.Run(options, [&](VerifyProgress progress) {
-      auto found = std::move(last.found);
-      last = std::move(progress);
-      last.found.insert(last.found.begin(), found.begin(), found.end());
-      return true;
-    }).ok());
+    EXPECT_TRUE(verifier_
+                    .Run(options,
+                         [&](VerifyProgress progress) {
+                           auto found = std::move(last.found);
+                           last = std::move(progress);
+                           last.found.insert(last.found.begin(), found.begin(), found.end());
+                           return true;
+                         })
+                    .ok());
     return last;
   }
 
@@ -95,8 +103,9 @@ TEST_F(VerifierTest, DamageIsNamedSetAsideAndItsResultsMiss) {
 
 TEST_F(VerifierTest, AResultThatNeedsABlobThroughAValueMisses) {
   const BlobName inner = Put('i');
-  const std::string marked = StrCat(R"({"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", )",
-                                    R"("ref": true, "data": {"x": )", Ref(inner), "}}");
+  const std::string marked =
+      StrCat(R"({"_noodles": "0.3.0", "type": "<automagic>", "class": "m.C", )",
+             R"("ref": true, "data": {"x": )", Ref(inner), "}}");
   const Digest maker = Done(Job(1), marked);
   const std::string record = (*store_.GetResult("default", maker))->result.row.record;
   const Digest user = Done(Job(2), record);  // knows the value only by its ref
@@ -111,9 +120,9 @@ TEST_F(VerifierTest, AWrongKeyIsDamageIfKeysAreAskedFor) {
   const BlobRow row = Row(Put('a'));
   BlobRow wrong = row;
   wrong.name.key = Sha256::Of("another");
-  EXPECT_TRUE(database_->WriteAndWait([&](JobTransaction& tx) {
-    return tx.InsertBlob(wrong).status();
-  }).ok());
+  EXPECT_TRUE(
+      database_->WriteAndWait([&](JobTransaction& tx) { return tx.InsertBlob(wrong).status(); })
+          .ok());
   EXPECT_EQ(Verify().damaged, 0u);
   const VerifyProgress last = Verify({.keys = true});
   ASSERT_EQ(last.found.size(), 1u);

@@ -38,8 +38,7 @@ int main(int argc, char** argv) {
       while (true) {
         const uint64_t n = next++;
         Must(database->WriteAndWait([n](JobTransaction& tx) -> absl::Status {
-          tiffin::server::JobRow job =
-              tiffin::server::TestJob(Must(tx.EnsureNamespace("a")), n);
+          tiffin::server::JobRow job = tiffin::server::TestJob(Must(tx.EnsureNamespace("a")), n);
           job.epoch = Must(tx.NextEpoch());
           const tiffin::server::RowId id = Must(tx.InsertJob(job));
           return tx.PutResult(tiffin::server::TestResult(id, n));

@@ -87,10 +87,9 @@ struct FaultyVfsCalls {
 
   static int Open(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags, int* out) {
     static const sqlite3_io_methods methods = {
-        2,       Close,         Read,    Write,      Truncate,        Sync,
-        FileSize, Lock,         Unlock,  CheckReserved, Control,      SectorSize,
-        Characteristics, ShmMap, ShmLock, ShmBarrier, ShmUnmap,       nullptr,
-        nullptr};
+        2,        Close,         Read,    Write,      Truncate,        Sync,   FileSize, Lock,
+        Unlock,   CheckReserved, Control, SectorSize, Characteristics, ShmMap, ShmLock,  ShmBarrier,
+        ShmUnmap, nullptr,       nullptr};
     FaultyFile* self = new (file) FaultyFile();
     self->owner = static_cast<FaultyVfs*>(vfs->pAppData);
     self->is_log = (flags & SQLITE_OPEN_WAL) != 0;

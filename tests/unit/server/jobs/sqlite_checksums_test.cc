@@ -27,7 +27,9 @@ class SqliteChecksums : public ::testing::Test {
       return tx.PutResult(TestResult(job, 7));
     }));
   }
-  std::unique_ptr<JobDatabase> Open() { return Must(OpenSqliteJobDatabase({.file = folder_.file()})); }
+  std::unique_ptr<JobDatabase> Open() {
+    return Must(OpenSqliteJobDatabase({.file = folder_.file()}));
+  }
   void Execute(const std::string& sql) {
     SQLite::Database(folder_.file().string(), SQLite::OPEN_READWRITE).exec(sql);
   }
@@ -45,7 +47,9 @@ class SqliteChecksums : public ::testing::Test {
     return Open()->Read([](JobReader& reader) { return reader.FindJob(1).status(); });
   }
 
-  static std::string Hex(const Digest& digest) { return absl::BytesToHexString(ToAbsl(digest.view())); }
+  static std::string Hex(const Digest& digest) {
+    return absl::BytesToHexString(ToAbsl(digest.view()));
+  }
 
   TestFolder folder_;
 };
@@ -58,10 +62,10 @@ TEST_F(SqliteChecksums, WhatWasWrittenIsSound) {
 
 TEST_F(SqliteChecksums, EachColumnOfAResultCounts) {
   for (const char* change :
-       {"kind = 1 + kind % 3", "digest = zeroblob(32)", "epoch = epoch + 1", "session = session + 1",
-        "stored = stored + 1", "retryable = 1 - retryable", "compute_seconds = compute_seconds + 1",
-        "exit_status = exit_status + 1", "log = log || ' '", "record = record || ' '",
-        "checksum = checksum + 1"}) {
+       {"kind = 1 + kind % 3", "digest = zeroblob(32)", "epoch = epoch + 1",
+        "session = session + 1", "stored = stored + 1", "retryable = 1 - retryable",
+        "compute_seconds = compute_seconds + 1", "exit_status = exit_status + 1",
+        "log = log || ' '", "record = record || ' '", "checksum = checksum + 1"}) {
     std::filesystem::remove(folder_.file());
     Write();
     Execute(std::string("UPDATE results SET ") + change);
@@ -99,8 +103,8 @@ TEST_F(SqliteChecksums, ADamagedJobStopsNoOtherWrite) {
   Write();
   Execute("UPDATE jobs SET state = 5 - state");
   const auto database = Open();
-  const absl::Status met = database->WriteAndWait(
-      [](JobTransaction& tx) { return tx.FindJob(1).status(); });
+  const absl::Status met =
+      database->WriteAndWait([](JobTransaction& tx) { return tx.FindJob(1).status(); });
   EXPECT_EQ(met.code(), absl::StatusCode::kDataLoss) << met;
   Must(database->WriteAndWait([](JobTransaction& tx) {
     return tx.InsertJob(TestJob(Must(tx.EnsureNamespace("n")), 8)).status();
@@ -116,8 +120,9 @@ TEST_F(SqliteChecksums, ADamagedJobIsMarkedInListsAndRefusedAlone) {
   Must(Open()->Read([](JobReader& reader) -> absl::Status {
     EXPECT_TRUE(IsDamagedJobRow(reader.FindJob(1).status()));
     EXPECT_TRUE(Must(reader.FindJob(2)));
-    for (const auto& rows : {Must(reader.ListAllJobs(0, 10)),
-                             Must(reader.ListJobs({.namespace_id = Must(reader.FindNamespace("n"))}, 10))}) {
+    for (const auto& rows :
+         {Must(reader.ListAllJobs(0, 10)),
+          Must(reader.ListJobs({.namespace_id = Must(reader.FindNamespace("n"))}, 10))}) {
       EXPECT_EQ(rows.size(), 2u);
       EXPECT_TRUE(rows.at(0).damaged && !rows.at(1).damaged);
     }
@@ -145,7 +150,9 @@ TEST_F(SqliteChecksums, ADamagedAliasIsMarkedUntilItIsSetAgain) {
   for (const char* change : {"job = job + 1", "checksum = checksum + 1"}) {
     Execute(std::string("UPDATE aliases SET ") + change);
     EXPECT_EQ(damaged(), (std::vector{true, true})) << change;
-    Must(Open()->WriteAndWait([&](JobTransaction& tx) { return tx.PutAlias({space, "p", "name", 1}); }));
+    Must(Open()->WriteAndWait([&](JobTransaction& tx) {
+      return tx.PutAlias({space, "p", "name", 1});
+    }));
     EXPECT_EQ(damaged(), (std::vector{false, false})) << change;
   }
 }
@@ -160,13 +167,15 @@ TEST_F(SqliteChecksums, ADamagedValueIsNoneUntilItIsPutAgain) {
     std::pair<bool, std::vector<bool>> found;
     Must(Open()->Read([&](JobReader& reader) -> absl::Status {
       found.first = Must(reader.FindValue(TestDigest(5))).has_value();
-      for (const ValueRow& row : Must(reader.ListValues(std::nullopt, 10))) found.second.push_back(row.damaged);
+      for (const ValueRow& row : Must(reader.ListValues(std::nullopt, 10)))
+        found.second.push_back(row.damaged);
       return absl::OkStatus();
     }));
     return found;
   };
   Must(Open()->WriteAndWait(put));
-  Must(Open()->WriteAndWait([](JobTransaction& tx) { return tx.InsertBlob(TestBlob(2, "pack")).status(); }));
+  Must(Open()->WriteAndWait(
+      [](JobTransaction& tx) { return tx.InsertBlob(TestBlob(2, "pack")).status(); }));
   EXPECT_EQ(look(), std::pair(true, std::vector{false}));
   Execute("UPDATE value_digests SET blob = blob + 1");  // to another that is there
   EXPECT_EQ(look(), std::pair(false, std::vector{true}));
@@ -179,7 +188,9 @@ TEST_F(SqliteChecksums, AnAliasThatItsIndexDoesNotKnowAnyMoreStopsNoOtherWrite) 
   constexpr RowId kJob = 0x11223344;
   const auto set = [&](JobTransaction& tx) { return tx.PutAlias({1, "p", "name", kJob}); };
   Write();
-  Execute("PRAGMA foreign_keys = OFF; UPDATE jobs SET id = 287454020; UPDATE job_records SET job = 287454020");
+  Execute(
+      "PRAGMA foreign_keys = OFF; UPDATE jobs SET id = 287454020; UPDATE job_records SET job = "
+      "287454020");
   Must(Open()->WriteAndWait(set));
   const auto damaged = [&] {
     bool out = false;
@@ -195,7 +206,8 @@ TEST_F(SqliteChecksums, AnAliasThatItsIndexDoesNotKnowAnyMoreStopsNoOtherWrite) 
     std::ifstream in(folder_.file(), std::ios::binary);
     file.assign(std::istreambuf_iterator<char>(in), {});
   }
-  // The number is in the table and in indexes: the first place where the alias then differs is the table's.
+  // The number is in the table and in indexes: the first place where the alias then differs is the
+  // table's.
   const std::string number = "\x11\x22\x33\x44";
   size_t at = 0;
   do {
@@ -207,9 +219,12 @@ TEST_F(SqliteChecksums, AnAliasThatItsIndexDoesNotKnowAnyMoreStopsNoOtherWrite) 
   } while (!damaged());
   const auto database = Open();
   EXPECT_EQ(database->WriteAndWait(set).code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(database->WriteAndWait([](JobTransaction& tx) { return tx.DeleteAlias(1, "p", "name"); }).code(),
-            absl::StatusCode::kDataLoss);
-  Must(database->WriteAndWait([](JobTransaction& tx) { return tx.InsertJob(TestJob(1, 77)).status(); }));
+  EXPECT_EQ(
+      database->WriteAndWait([](JobTransaction& tx) { return tx.DeleteAlias(1, "p", "name"); })
+          .code(),
+      absl::StatusCode::kDataLoss);
+  Must(database->WriteAndWait(
+      [](JobTransaction& tx) { return tx.InsertJob(TestJob(1, 77)).status(); }));
 }
 
 TEST_F(SqliteChecksums, ALeaseOfTheSecondSchemaTellsItsJobWhatIsKept) {
@@ -217,10 +232,12 @@ TEST_F(SqliteChecksums, ALeaseOfTheSecondSchemaTellsItsJobWhatIsKept) {
     SqliteConnection connection({.file = folder_.file()}, SqliteConnection::Role::kWriter);
     Must(Migrate(connection, Migrations().first(2)));
   }
-  Execute("INSERT INTO namespaces VALUES (1, 'n');"
-          "INSERT INTO jobs VALUES (1, 1, zeroblob(32), 1, 1, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 77);"
-          "INSERT INTO jobs VALUES (2, 1, randomblob(32), 1, 2, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 0);"
-          "INSERT INTO leases VALUES (1, 'a', 1, 1, '', 30000000, 0, 0), (2, 'b', 2, 1, '', 30000000, 0, 1)");
+  Execute(
+      "INSERT INTO namespaces VALUES (1, 'n');"
+      "INSERT INTO jobs VALUES (1, 1, zeroblob(32), 1, 1, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 77);"
+      "INSERT INTO jobs VALUES (2, 1, randomblob(32), 1, 2, 0, 0, 0, 0, 0, '', 'f', '', 0, 0, 0);"
+      "INSERT INTO leases VALUES (1, 'a', 1, 1, '', 30000000, 0, 0), (2, 'b', 2, 1, '', 30000000, "
+      "0, 1)");
   Must(Open()->Read([](JobReader& reader) -> absl::Status {
     EXPECT_FALSE(Must(reader.FindJob(1))->keep);
     EXPECT_TRUE(Must(reader.FindJob(2))->keep);
@@ -234,9 +251,10 @@ TEST_F(SqliteChecksums, RowsOfTheFirstSchemaHaveNone) {
     SqliteConnection connection({.file = folder_.file()}, SqliteConnection::Role::kWriter);
     Must(Migrate(connection, Migrations().first(1)));
   }
-  Execute("INSERT INTO namespaces VALUES (1, 'n');"
-          "INSERT INTO jobs VALUES (1, 1, zeroblob(32), 4, 1, 0, 0, 0, 0, 0, '', 'f', '', 0, 0);"
-          "INSERT INTO results VALUES (1, 1, zeroblob(32), 1, 0, 0, 0, 0, 0, '', '\"old\"')");
+  Execute(
+      "INSERT INTO namespaces VALUES (1, 'n');"
+      "INSERT INTO jobs VALUES (1, 1, zeroblob(32), 4, 1, 0, 0, 0, 0, 0, '', 'f', '', 0, 0);"
+      "INSERT INTO results VALUES (1, 1, zeroblob(32), 1, 0, 0, 0, 0, 0, '', '\"old\"')");
   const std::optional<ResultRow> old = Must(Result());
   EXPECT_EQ(old->record, "\"old\"");
   EXPECT_FALSE(old->damaged);

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-
 #include "server/jobs/sqlite_job_database.h"
 #include "tests/contract/jobs/job_database_contract.h"
 #include "tests/unit/server/jobs/sqlite_test_folder.h"
@@ -61,9 +60,10 @@ TEST(SqliteCopy, HasWhatWasCommittedBeforeAndNothingOfWhatCameMeanwhile) {
 TEST(SqliteCopy, IsEndedByItsListener) {
   TestFolder folder, other;
   auto database = Must(OpenSqliteJobDatabase({.file = folder.file()}));
-  EXPECT_TRUE(absl::IsCancelled(database->CopyTo(other.file(), [](uint64_t, uint64_t) {
-    return absl::CancelledError("enough");
-  }).status()));
+  EXPECT_TRUE(absl::IsCancelled(
+      database
+          ->CopyTo(other.file(), [](uint64_t, uint64_t) { return absl::CancelledError("enough"); })
+          .status()));
   database->Close();
 }
 

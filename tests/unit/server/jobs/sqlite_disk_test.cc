@@ -184,8 +184,10 @@ TEST_F(SqliteDisk, WhatWasRefusedForWhatIsNotCommittedIsNotToldSo) {
     auto first = once(), second = once();
     vfs_.disk_full = full;
     held.Release();
-    EXPECT_EQ(first.get().code(), full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk);
-    EXPECT_EQ(second.get().code(), full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(first.get().code(),
+              full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk);
+    EXPECT_EQ(second.get().code(),
+              full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kAlreadyExists);
   }
 }
 

@@ -105,7 +105,8 @@ TEST_F(LogMarkTest, WhatABrokenCommitHasLeftDoesNotCount) {
   const uint32_t committed = Pages();
   database_.exec("PRAGMA cache_size = 1; BEGIN");
   for (int i = 0; i < 100; ++i) database_.exec("INSERT INTO t VALUES (randomblob(3000))");
-  ASSERT_GT(Pages(), committed + 20) << "pages of a transaction that is not committed are in the log";
+  ASSERT_GT(Pages(), committed + 20)
+      << "pages of a transaction that is not committed are in the log";
   const TestFolder killed;
   const std::filesystem::path file = Killed(folder_, killed);
   ASSERT_TRUE((*LogMark::Open(file))->Begin(0).ok());

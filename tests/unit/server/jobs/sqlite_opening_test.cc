@@ -90,8 +90,9 @@ TEST_F(SqliteOpening, AFolderThatIsNotThereIsSaid) {
 TEST_F(SqliteOpening, TheLastToCloseLeavesNoLog) {
   {
     auto database = Must(Open());
-    Must(database->WriteAndWait(
-        [](JobTransaction& tx) { return tx.PutPack({"pack", PackState::kOpen}); }));
+    Must(database->WriteAndWait([](JobTransaction& tx) {
+      return tx.PutPack({"pack", PackState::kOpen});
+    }));
     EXPECT_GT(std::filesystem::file_size(folder_.log()), 0u);
     EXPECT_EQ(database->DiskBytes(), std::filesystem::file_size(folder_.file()) +
                                          std::filesystem::file_size(folder_.log()));

@@ -102,7 +102,8 @@ TEST(SqlitePlans, EveryStatementUsesAnIndex) {
       const std::string step = plan.getColumn(3).getString();
       EXPECT_FALSE(step.starts_with("SCAN")) << step << "\n  " << sql;
       // Sorting is only of the few rows of one key or one job.
-      if (sql.find("evidence") == std::string::npos && sql.find("blob_views") == std::string::npos) {
+      if (sql.find("evidence") == std::string::npos &&
+          sql.find("blob_views") == std::string::npos) {
         EXPECT_EQ(step.find("TEMP B-TREE"), std::string::npos) << step << "\n  " << sql;
       }
       ++statements;

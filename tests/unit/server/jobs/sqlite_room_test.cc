@@ -1,4 +1,5 @@
-// A disk that is said to be full: what needs space is refused, what frees some and what reads goes on.
+// A disk that is said to be full: what needs space is refused, what frees some and what reads goes
+// on.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -43,9 +44,8 @@ TEST(SqliteRoom, AFullDiskRefusesGrowthAndLetsGo) {
   };
   EXPECT_TRUE(refused([&](JobTransaction& tx) { return tx.InsertJob(TestJob(ns, 2)).status(); }));
   EXPECT_TRUE(refused([&](JobTransaction& tx) { return tx.PutResult(result); }));
-  EXPECT_TRUE(refused([&](JobTransaction& tx) {
-    return tx.InsertBlob(TestBlob(2, "pack:s:9")).status();
-  }));
+  EXPECT_TRUE(
+      refused([&](JobTransaction& tx) { return tx.InsertBlob(TestBlob(2, "pack:s:9")).status(); }));
   EXPECT_TRUE(refused([&](JobTransaction& tx) {
     (void)tx.PutAlias({ns, "p", "n", job});  // whatever it returns, the operation is lost
     return absl::OkStatus();
