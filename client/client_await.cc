@@ -280,6 +280,7 @@ absl::StatusOr<Value> Client::RunWithoutServer(const Value& job, const JobFuncti
     if (!value.ok()) {
       return absl::AbortedError(StrCat("the job failed: ", ToStd(value.status().message())));
     }
+    if (IsWorkflow(*value)) return Unfolds();
     computed->value = *std::move(value);
     computed->time = absl::Now() - start;
   }

@@ -199,6 +199,7 @@ class Runner {
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, InlineValueOfFile(options_.output, context_));
     }
+    TIFFIN_RETURN_IF_ERROR(CheckNoWorkflow(value));
     TIFFIN_ASSIGN_OR_RETURN(key_, client_.KeyOf(job));
     v1::StoreResultRequest request;
     *request.mutable_caller() = client_.caller();
@@ -270,11 +271,7 @@ class Runner {
     if (!options_.output.empty()) {
       TIFFIN_ASSIGN_OR_RETURN(value, ValueOfFile(options_.output, client_, context_));
     }
-    if (IsWorkflow(value)) {
-      context_.out() << PrintJson(value) << std::endl;  // it is not lost
-      return absl::FailedPreconditionError(
-          "what was printed is a workflow, which run does not unfold: nothing is stored");
-    }
+    TIFFIN_RETURN_IF_ERROR(CheckNoWorkflow(value));
     const absl::Status stored = client_.Store(key_, holder->lease(), value, options).status();
     // Another value was first: all get the same.
     if (!stored.ok() && !absl::IsAlreadyExists(stored)) return stored;
@@ -306,6 +303,14 @@ class Runner {
     return absl::InvalidArgumentError(
         StrCat("the command printed more than ", BytesText(kMaxOutput),
                ": let it write an .npy file, and name that with --output"));
+  }
+
+  // FAILED_PRECONDITION if it is one: then it is printed, so that it is not lost.
+  absl::Status CheckNoWorkflow(const Value& value) {
+    if (!IsWorkflow(value)) return absl::OkStatus();
+    context_.out() << PrintJson(value) << std::endl;
+    return absl::FailedPreconditionError(
+        "what was printed is a workflow, which run does not unfold: nothing is stored");
   }
 
   // What was stored, as any reader gets it: a hit and a miss print the same.

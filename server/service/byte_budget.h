@@ -57,6 +57,7 @@ class ByteBudget {
     return Share(this, bytes);
   }
   uint64_t used() const { return used_; }
+  uint64_t limit() const { return limit_; }
 
  private:
   const uint64_t limit_;

@@ -55,7 +55,6 @@ class Calls {
         idle_time_(limits.idle),
         memory_(limits.max_memory, [this] { MakeRoom(); }),
         small_calls_(limits.max_memory / 8, [this] { MakeRoom(); }),
-        small_room_(limits.max_memory / 8),
         reads_(8),
         writes_(64),
         streams_(16),
@@ -216,7 +215,7 @@ class Calls {
     Log(name, request.caller(), status, absl::Now() - start);
     // Those that others may come to need the room of; the first of the small ones leave half of
     // theirs.
-    if (bytes >= kCounted || small_calls_.used() > small_room_ / 2)
+    if (bytes >= kCounted || small_calls_.used() > small_calls_.limit() / 2)
       answered_.Add(context, &counted->place);
     reactor->Finish(status);  // all of the call may be gone from here on
     std::lock_guard lock(mutex_);
@@ -252,7 +251,6 @@ class Calls {
   const std::chrono::milliseconds idle_time_;
   std::atomic<bool> making_room_{false};
   ByteBudget memory_, small_calls_;
-  const uint64_t small_room_;
   AnsweredCalls answered_;
   CallMeter meter_;
   std::mutex mutex_;  // guards what follows, and the change of draining_

@@ -27,6 +27,12 @@ class ClientTest : public ::testing::Test {
     options.retry.max_delay = absl::Milliseconds(1);
     return options;
   }
+  static Value WorkflowRecord() {
+    return Object{{"_noodles", "0.3.0"},
+                  {"type", "<object>"},
+                  {"class", "noodles.workflow.model.Workflow"},
+                  {"data", Object{{"root", 0}, {"nodes", List{}}, {"links", List{}}}}};
+  }
   Client MakeClient(ClientOptions options = Quick()) { return Client(server_, std::move(options)); }
 
   const std::shared_ptr<FakeServer> server_ = std::make_shared<FakeServer>();

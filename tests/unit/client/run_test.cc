@@ -137,6 +137,14 @@ TEST_F(RunTest, ARefusedValueGivesTheLeaseBack) {
   EXPECT_THAT(client.Run(job_, [] { return Value(2); }), Gives(2));
 }
 
+TEST_F(RunTest, AWorkflowIsNotUnfoldedAndGivesTheLeaseBack) {
+  Client client = MakeClient();
+  EXPECT_THAT(client.Run(job_, [] { return WorkflowRecord(); }),
+              Fails(absl::StatusCode::kFailedPrecondition, "unfolds into a workflow"));
+  EXPECT_EQ(server_->Calls("StoreResult"), 0);
+  EXPECT_THAT(client.Run(job_, [] { return Value(2); }), Gives(2));
+}
+
 TEST_F(RunTest, ALostAnswerOfSubmitOrStoreIsNoHarm) {
   server_->LoseNextAnswer("Submit");
   server_->LoseNextAnswer("StoreResult");

@@ -90,6 +90,12 @@ TEST_F(SpoolTest, AFailureIsNotKept) {
   EXPECT_EQ(Files(".result"), 0u);
 }
 
+TEST_F(SpoolTest, AWorkflowIsNotKept) {
+  EXPECT_THAT(Away(OnUnavailable::kCompute).Run(job_, [] { return WorkflowRecord(); }),
+              Fails(absl::StatusCode::kFailedPrecondition, "unfolds into a workflow"));
+  EXPECT_EQ(Files(".result"), 0u);
+}
+
 TEST_F(SpoolTest, WhatIsNoResultIsSetAside) {
   std::ofstream(folder_ + "/a.result") << "\xff\xff";
   const auto outcome = Spool(folder_).Deliver(*connection_);
