@@ -234,6 +234,18 @@ absl::Status CheckPages(SqliteConnection& writer, const SqliteJobDatabaseOptions
   });
 }
 
+// SQLite opens a file that cannot be opened for writing, or a log, read-only, and says so only when
+// it is written to: by then there would be a server that remembers nothing.
+absl::Status CheckWritable(SqliteConnection& writer) {
+  if (sqlite3_db_readonly(writer.database().getHandle(), "main") != 0) {
+    return absl::UnavailableError("the file can be read, but not written to");
+  }
+  return writer.Guard("its log can be read, but not written to", [&] {
+    writer.database().exec("BEGIN IMMEDIATE; ROLLBACK");
+    return absl::OkStatus();
+  });
+}
+
 // Makes the writer's connection ready: the file's identity, its settings, its schema.
 absl::Status PrepareWriter(SqliteConnection& writer, std::unique_ptr<LogMark> mark,
                            const SqliteJobDatabaseOptions& options) {
@@ -250,6 +262,7 @@ absl::Status PrepareWriter(SqliteConnection& writer, std::unique_ptr<LogMark> ma
     writer.OwnLog(/*keep_bytes=*/2 * page * options.checkpoint_pages, std::move(mark));
     return absl::OkStatus();
   }));
+  TIFFIN_RETURN_IF_ERROR(CheckWritable(writer));
   TIFFIN_RETURN_IF_ERROR(Migrate(writer, Migrations()));
   // A server that was killed may have left transactions in the log that were not synced, and SQLite
   // takes them as committed: before they are shown to anybody, or a repeated call is answered by

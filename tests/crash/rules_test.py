@@ -88,6 +88,27 @@ class RulesTest(unittest.TestCase):
                             self.server.start()
                             self.assertEqual(get(self.server, answer.key).record.json, b"%d" % number)
 
+    def test_a_server_that_could_only_read_its_database_does_not_start(self):
+        # SQLite opens read-only what it cannot open otherwise.
+        number = 0
+        for path, end in (("data/tiffin.db", "stop"), (LOG, "kill")):
+            refused = 0
+            for first in range(1, 4):
+                number += 1
+                with self.subTest(path=path, end=end, first=first):
+                    answer = submit(self.server, job("f", number))  # which leaves a log after a kill
+                    getattr(self.server, end)()
+                    self.fail_once(["open", "create"], path, first=first)
+                    try:
+                        self.server.start()
+                    except DidNotStart as why:
+                        self.assertRegex(str(why), "event=start error=")
+                        refused += 1
+                        self.server.control.clear()
+                        self.server.start()
+                    store(self.server, answer, number)
+            self.assertGreater(refused, 0, path)
+
     def test_sealing_keeps_the_new_pack_when_it_is_not_known_whether_the_rows_moved(self):
         arrays = [self.array(1000) for _ in range(10)]
         batch_put(self.server, arrays)
