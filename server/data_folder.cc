@@ -101,8 +101,8 @@ bool IsPackFolder(std::string_view name) {
 
 absl::Status CheckWritable(const std::filesystem::path& path) {
   std::vector<std::filesystem::path> parts;
-  for (const char* name : {".", "tiffin.db", "tiffin.db-wal", "tiffin.db-shm", "reserve", "packs",
-                           "open", "uploads", "tmp"}) {
+  for (const char* name :
+       {".", "tiffin.db", "tiffin.db-wal", "reserve", "packs", "open", "uploads", "tmp"}) {
     parts.push_back(path / name);
   }
   std::error_code unreadable;  // told by its turn in the loop

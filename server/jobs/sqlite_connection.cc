@@ -15,6 +15,10 @@ namespace {
 
 constexpr int kReadersTimeoutMs = 200;  // of a checkpoint that needs the log for itself
 constexpr int kBusyTimeoutMs = 5000;
+// SQLite's file system for files that no other process opens: locks are taken once, not by each
+// look-up, and the index of the log lies in this process's memory, where a file, mapped, could be
+// cut by somebody and end the process.
+constexpr char kOwnFiles[] = "unix-excl";
 constexpr char kDamagedAdvice[] =
     ": the database is damaged; stop the server and run `tiffin-server --rebuild --data …`, which "
     "makes it "
@@ -82,6 +86,18 @@ int SystemError(sqlite3* handle, int sqlite_code) {
   return sqlite3_system_errno(handle);
 }
 
+const char* AdviceOn(int sqlite_code) {
+  switch (sqlite_code & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return kDamagedAdvice;
+    case SQLITE_BUSY:
+      return ": another process has the database open";
+    default:
+      return "";
+  }
+}
+
 int SqliteCode(const SQLite::Exception& error) {
   return error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
 }
@@ -90,11 +106,9 @@ int SqliteCode(const SQLite::Exception& error) {
 
 absl::Status SqliteStatus(sqlite3* handle, const SQLite::Exception& error, std::string_view doing) {
   const int code = SqliteCode(error);
-  const bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-  return absl::Status(
-      CodeOf(code, SystemError(handle, code)),
-      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ", error.what(), " (SQLite ",
-                   code, ")", damaged ? kDamagedAdvice : ""));
+  return absl::Status(CodeOf(code, SystemError(handle, code)),
+                      absl::StrCat(absl::string_view(doing.data(), doing.size()), ": ",
+                                   error.what(), " (SQLite ", code, ")", AdviceOn(code)));
 }
 
 Query::~Query() {
@@ -151,7 +165,8 @@ Digest Query::Hash(int column) const {
 }
 
 SqliteConnection::SqliteConnection(const SqliteJobDatabaseOptions& options, Role role)
-    : database_(options.file.string(), OpenFlags(role), kBusyTimeoutMs, options.vfs) {
+    : database_(options.file.string(), OpenFlags(role), kBusyTimeoutMs,
+                options.vfs.empty() ? kOwnFiles : options.vfs) {
   // No connection copies the log when it is closed, but the writer's once the file is known to be
   // tiffin's.
   SetCheckpointOnClose(database_, false);

@@ -38,7 +38,7 @@ struct SqliteJobDatabaseOptions {
   // outlives the database. Null: there is always room.
   DiskRoom* room = nullptr;
 
-  // Name of a registered SQLite VFS, for tests that break the disk; empty: SQLite's own.
+  // Name of a registered SQLite VFS, for tests that break the disk; empty: unix-excl.
   std::string vfs;
 };
 

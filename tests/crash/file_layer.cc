@@ -4,8 +4,7 @@
 // (appended), in order, from which disk_model.py tells what a power cut would leave.
 //
 // A call is written to the tape before it is made, so that a killed process has made nothing that
-// is not on it; a sync is written when it begins and when it has ended. `-shm` files (mapped,
-// worthless after a crash) are not seen.
+// is not on it; a sync is written when it begins and when it has ended.
 //
 // TIFFIN_LAYER_FILE_SYSTEM is the number of a kind of file system, in hexadecimal, that the root
 // pretends to be.
@@ -107,7 +106,7 @@ bool IsSeen(const char* path, std::string* below) {
   const std::string_view whole(path);
   below->clear();
   if (whole.size() + 1 == layer->root.size() && layer->root.starts_with(whole)) return true;
-  if (!whole.starts_with(layer->root) || whole.ends_with("-shm")) return false;
+  if (!whole.starts_with(layer->root)) return false;
   *below = whole.substr(layer->root.size());
   while (below->ends_with('/')) below->pop_back();
   return true;

@@ -1,5 +1,5 @@
 """Folders that a server must not, or cannot, take: refused with what to do; and a clock that was set back."""
-import ctypes, os, sqlite3, subprocess, tempfile, unittest
+import contextlib, ctypes, os, sqlite3, subprocess, tempfile, unittest
 
 import grpc
 import numpy
@@ -44,6 +44,24 @@ class Refused(unittest.TestCase):
             database.execute("PRAGMA user_version = 99")
         database.close()
         self.refused("newer tiffin", "version 99")
+
+    def test_a_database_that_another_process_has_open(self):
+        self.used()
+        with contextlib.closing(sqlite3.connect(self.data + "/tiffin.db")) as other:
+            other.execute("SELECT count(*) FROM jobs").fetchall()
+            self.refused("tiffin.db", "another process has the database open")
+
+    def test_a_database_of_a_running_server_is_closed_to_others(self):
+        server = Server()
+        self.addCleanup(server.close)
+        path = server.data + "/tiffin.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=0)) as other:
+            with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+                other.execute("SELECT count(*) FROM jobs").fetchall()
+        # What is mapped could be cut, and reading it then would end the server.
+        with open(f"/proc/{server.process.pid}/maps") as maps:
+            self.assertNotIn(path, maps.read())
+        self.assertEqual(submit(server, job("f", 1)).outcome, jobs_pb2.GRANTED)
 
     def test_a_folder_of_something_else(self):
         os.mkdir(self.data)

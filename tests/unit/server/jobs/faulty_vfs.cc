@@ -25,7 +25,7 @@ struct FaultyFile {
 
 FaultyFile* Of(sqlite3_file* file) { return reinterpret_cast<FaultyFile*>(file); }
 sqlite3_file* Below(sqlite3_file* file) { return Of(file)->Below(); }
-sqlite3_vfs* Usual() { return sqlite3_vfs_find(nullptr); }
+sqlite3_vfs* Usual() { return sqlite3_vfs_find("unix-excl"); }
 
 }  // namespace
 
